@@ -1,0 +1,1 @@
+"""The command line of xface, installed as `xface_cli`."""

@@ -1,0 +1,1 @@
+"""Bundled checkpoints and their cards, installed as `xface_weights`."""

@@ -1,0 +1,50 @@
+"""A registry: named entries of one kind, in the order in which they were added."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
+
+from xface.errors import UnknownNameError
+
+T = TypeVar("T")
+
+
+class Registry(Mapping[str, T]):
+    """Named entries of one kind; an unknown name is an error that lists near matches.
+
+    Example:
+        >>> colours = Registry[str]("colour")
+        >>> colours.add("red", "#f00")
+        '#f00'
+        >>> list(colours)
+        ['red']
+        >>> colours["rad"]
+        Traceback (most recent call last):
+        xface.errors.UnknownNameError: unknown colour 'rad'; did you mean 'red'?
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, T] = {}
+
+    def add(self, name: str, entry: T) -> T:
+        """Register `entry` under `name` and return it; a name can be taken only once."""
+        if name in self._entries:
+            raise ValueError(f"{self.kind} {name!r} is registered twice")
+        self._entries[name] = entry
+        return entry
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._entries:
+            raise UnknownNameError(self.kind, name, self._entries)
+        return self._entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
