@@ -1,0 +1,286 @@
+"""Pictures: find the files that the user named, read each as upright 8-bit RGB, name its outputs."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import stat
+import unicodedata
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from xface.errors import ImageError, UsageError
+from xface.results import ByteArray
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+EXTENSIONS = frozenset(
+    {
+        ".jpg",
+        ".jpeg",
+        ".jfif",
+        ".mpo",
+        ".png",
+        ".apng",
+        ".webp",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".gif",
+        ".ppm",
+        ".pgm",
+    }
+)
+MIN_SIDE = 16
+MAX_PIXELS = 100_000_000
+MAX_STEM_BYTES = 100
+
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture as the user sees it: upright, RGB, uint8 (H, W, 3).
+
+    `name` is the path as it was given, or a label; `notes` say what reading had to leave out or change.
+    """
+
+    name: str
+    pixels: ByteArray = field(repr=False)
+    notes: tuple[str, ...] = ()
+
+
+def read_picture(source: str | os.PathLike[str] | Image.Image | NDArray[np.uint8]) -> Picture:
+    """Read a file, a PIL image or an array as upright 8-bit RGB.
+
+    Orientation follows the EXIF tag; 16-bit samples keep their high byte, as OpenCV and Pillow do for colour;
+    float samples must lie in 0..1; alpha and colour profiles are ignored, as training pipelines do; of an
+    animation the first frame is read. An array is uint8, (H, W, 3) in RGB order or (H, W) grey.
+
+    Raises:
+        ImageError: for whatever cannot be read, is under 16 pixels on a side or over 100 megapixels.
+
+    Example:
+        >>> picture = read_picture(np.full((20, 30), 7, np.uint8))
+        >>> picture.pixels.shape, picture.pixels[0, 0].tolist()
+        ((20, 30, 3), [7, 7, 7])
+        >>> read_picture("nowhere.jpg")
+        Traceback (most recent call last):
+        xface.errors.ImageError: cannot read 'nowhere.jpg': there is no such file; check the path
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        name = str(getattr(source, "filename", "") or "image")
+        with _failures_named(name):
+            return _decode(source, name)
+    if isinstance(source, (str, os.PathLike)):
+        return _from_file(os.fspath(source))
+    raise ImageError(
+        f"cannot read a {type(source).__name__} as an image; give a path, a PIL image or an array"
+    )
+
+
+def find_pictures(arguments: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """List the picture files that files, folders and globs stand for, in the order of the arguments.
+
+    What exists is taken literally, even if its name holds `[`, `*` or `?`. A folder gives the files in and
+    below it that have an image extension; a glob (`**` allowed) gives those that match and have one; both in
+    natural order, without hidden files and linked folders. A file named twice is listed twice. An argument
+    that gives nothing stays in the list, so that `read_picture` explains it and it costs only itself.
+
+    Raises:
+        UsageError: an argument is empty.
+
+    Example:
+        >>> find_pictures(["nowhere.jpg"])
+        [PosixPath('nowhere.jpg')]
+    """
+    if "" in arguments:
+        raise UsageError("an image argument is empty; give a file, a folder or a glob")
+    return [found for argument in arguments for found in _expand(Path(argument))]
+
+
+def safe_stem(path: str | os.PathLike[str]) -> str:
+    """Turn a path into a stem that is safe in any file name, at most 100 bytes of UTF-8.
+
+    Letters of any script with their marks, digits, dot, dash and underscore stay; all else becomes `_`, and
+    so does a dot or dash at the start.
+
+    Example:
+        >>> safe_stem("photos/Zoë's face (2).jpg")
+        'Zoë_s_face__2_'
+        >>> safe_stem("-rf.png")
+        '_rf'
+    """
+    composed = unicodedata.normalize("NFC", Path(path).stem)
+    kept = "".join(c if c in ".-_" or unicodedata.category(c)[0] in "LMN" else "_" for c in composed)
+    return re.sub(r"^[.-]|^$", "_", kept).encode()[:MAX_STEM_BYTES].decode(errors="ignore")
+
+
+def _refusal(name: str, reason: str) -> ImageError:
+    # repr keeps line breaks, control characters and undecodable bytes of a name out of the message
+    return ImageError(f"cannot read {name!r}: {reason}")
+
+
+def _from_array(array: NDArray[np.uint8]) -> Picture:
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)):
+        raise ImageError(
+            f"cannot read an array of {array.dtype} {array.shape} as an image; "
+            "give uint8 of shape (H, W, 3) in RGB order, or (H, W) for grey"
+        )
+    _check_size("array", array.shape[1], array.shape[0])
+    colour = array if array.ndim == 3 else np.repeat(array[:, :, None], 3, axis=2)
+    return Picture("array", np.array(colour, order="C"))
+
+
+def _from_file(name: str) -> Picture:
+    _check_file(name)
+    with _failures_named(name), Image.open(name, formats=FORMATS) as image:
+        return _decode(image, name)
+
+
+def _check_file(name: str) -> None:
+    try:
+        status = os.stat(name)
+    except PermissionError as error:
+        raise _refusal(name, "permission denied; make it and its folder readable") from error
+    except (OSError, ValueError) as error:
+        missing = "no image matches" if set(name) & set("*?[") else "there is no such file"
+        raise _refusal(name, f"{missing}; check the path") from error
+    if not os.access(name, os.R_OK):
+        raise _refusal(name, "permission denied; make it readable")
+    if stat.S_ISDIR(status.st_mode):
+        kinds = ", ".join(sorted(EXTENSIONS))
+        found = "give one of its files" if _images_below(Path(name)) else f"there is no image in it ({kinds})"
+        raise _refusal(name, f"it is a folder; {found}")
+    if not stat.S_ISREG(status.st_mode):
+        raise _refusal(name, "it is a device or a pipe; save the image to a file first")
+    if status.st_size == 0:
+        raise _refusal(name, "it is empty (0 bytes); copy or download it again")
+
+
+@contextmanager
+def _failures_named(name: str) -> Iterator[None]:
+    """Turn whatever decoding raises into an ImageError, and keep Pillow's warnings to ourselves."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except ImageError:
+        raise
+    except UnidentifiedImageError as error:
+        formats = ", ".join(FORMATS)
+        raise _refusal(name, f"it is not an image, or damaged; give one of {formats}") from error
+    except Image.DecompressionBombError as error:
+        raise _refusal(name, "it has more than 100 megapixels; shrink or crop it first") from error
+    except Exception as error:  # on damaged files, Pillow's decoders raise a dozen kinds
+        reason = " ".join(str(error).split())
+        raise _refusal(name, f"it is damaged or cut short ({reason}); copy or export it again") from error
+
+
+def _decode(image: Image.Image, name: str) -> Picture:
+    _check_size(name, *image.size)
+    image.load()
+    deep = image.mode == "F" or image.mode.startswith("I")
+    colour = (_to_8_bit(image, name) if deep else image).convert("RGB")
+    notes = (
+        "alpha channel ignored" if _is_transparent(image) else "",
+        "samples scaled to 8 bit" if deep else "",
+        _frame_note(image),
+    )
+    turn = _UPRIGHT.get(_orientation(image))
+    upright = colour if turn is None else colour.transpose(turn)
+    return Picture(name, np.array(upright), tuple(filter(None, notes)))
+
+
+def _check_size(name: str, width: int, height: int) -> None:
+    if min(width, height) < MIN_SIDE:
+        remedy = f"give one of at least {MIN_SIDE} on each side"
+        raise _refusal(name, f"it has {width}x{height} pixels, too few for a face; {remedy}")
+    if width * height > MAX_PIXELS:
+        size = f"{width}x{height} = {width * height / 1e6:.1f} megapixels"
+        raise _refusal(name, f"it has {size}, more than {MAX_PIXELS // 10**6}; shrink or crop it first")
+
+
+def _to_8_bit(image: Image.Image, name: str) -> Image.Image:
+    """Scale the grey modes I;16, I (up to 65535) and F (up to 1), which Pillow's `convert` would clip."""
+    values = np.asarray(image)
+    white = 1.0 if image.mode == "F" else 65535
+    low, high = values.min(), values.max()
+    if not (low >= 0 and high <= white):
+        raise _refusal(
+            name,
+            f"its samples run from {low:g} to {high:g}, not within 0 to {white:g}; save it with 8 or 16 bit",
+        )
+    scaled = np.rint(values * 255) if image.mode == "F" else values >> 8
+    return Image.fromarray(scaled.astype(np.uint8))
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    if "transparency" not in image.info and not {"A", "a"} & set(image.getbands()):
+        return False
+    return image.convert("RGBA").getchannel("A").getextrema() != (255, 255)
+
+
+def _frame_note(image: Image.Image) -> str:
+    count = getattr(image, "n_frames", 1)
+    return f"frame {image.tell() + 1} of {count} read, the others ignored" if count > 1 else ""
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # a broken EXIF block does not make the pixels unreadable
+        return 1
+
+
+def _expand(path: Path) -> list[Path]:
+    if os.path.isdir(path):
+        found = _images_below(path)
+    elif os.path.lexists(path) or "\0" in str(path):
+        found = [path]
+    else:
+        found = _images_matching(path)
+    return sorted(found, key=_natural) or [path]
+
+
+def _images_below(folder: Path) -> list[Path]:
+    found = []
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(parent, name) for name in files if not name.startswith(".")]
+    return [path for path in found if _is_image(path)]
+
+
+def _images_matching(pattern: Path) -> list[Path]:
+    # the part that exists is literal: in "set[1]/*.jpg" only the star is a wildcard
+    base = next(parent for parent in pattern.parents if os.path.lexists(parent))
+    matches = glob.glob(str(pattern.relative_to(base)), root_dir=base, recursive=True)
+    return [path for path in (base / match for match in matches) if _is_image(path)]
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in EXTENSIONS and os.path.isfile(path)
+
+
+def _natural(path: Path) -> tuple[list[str | int], str]:
+    """Sort key that puts `face2` before `face10`."""
+    parts = re.split(r"(\d+)", str(path), flags=re.ASCII)
+    return [int(part) if part.isdecimal() else part.lower() for part in parts], str(path)
