@@ -1,0 +1,117 @@
+"""`attribute`: any methods at any layers of any network, from shared passes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from xface.attribution.guard import untouched
+from xface.attribution.maps import Maps, status_of
+from xface.attribution.methods import METHODS, Method
+from xface.attribution.targets import Targets
+from xface.attribution.trace import Needs, Trace, trace
+from xface.errors import AttributionError, UsageError
+
+CORE_METHODS: tuple[str, ...] = tuple(name for name, entry in METHODS.items() if entry.core)
+
+
+def attribute(
+    model: nn.Module,
+    images: Tensor,
+    targets: Targets = None,
+    methods: Sequence[str] = CORE_METHODS,
+    layers: Sequence[str] = (),
+) -> Maps:
+    """Explain a network's scores for a batch by any registered methods, at any layers.
+
+    The network runs forward once, and backward once per rule (plain, guided, deconvnet) that the methods
+    need. It is run in eval mode; its weights, modes, gradients, hooks, the images and the random state are
+    left as they were, also when an exception passes through.
+
+    Args:
+        model: any network from (N, C, H, W) to logits (N, classes), or (N, 1) for one sigmoid logit.
+        images: (N, C, H, W), preprocessed as the network wants them.
+        targets: None (each image's predicted class), `margin` (the predicted logit less the best other),
+            a class index, or one index per image.
+        methods: names from `xface methods`.
+        layers: dotted module names, for the methods that work at a layer.
+
+    Returns:
+        Maps, with layer None for the methods that work at the input.
+
+    Raises:
+        UnknownNameError: no such method or layer. TargetError: no such class, or a wrong number of targets.
+        AttributionError: the method is undefined for this network (no rectifier, no feature map).
+
+    Example:
+        >>> from torch import nn
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
+        >>> maps = attribute(net, torch.rand(1, 3, 8, 8), methods=("guided", "gradcam"), layers=("1",))
+        >>> {key: tuple(tensor.shape) for key, tensor in maps.items()}
+        {('guided', None): (1, 3, 8, 8), ('gradcam', '1'): (1, 6, 6)}
+        >>> maps.rule["guided", None]
+        'published'
+    """
+    chosen = [METHODS[name] for name in _listed(methods)]
+    layers = _listed(layers)
+    network = getattr(model, "_orig_mod", model)  # torch.compile would hide the rectifiers
+    _check(network, images, chosen, layers)
+    with untouched(network):
+        passes = trace(network, _as_network_wants(network, images), targets, _needs(chosen, layers))
+        tensors = {
+            (entry.name, layer): entry.compute(passes, layer).detach().float()
+            for entry in chosen
+            for layer in (layers if entry.layered else [None])
+        }
+    return Maps(
+        tensors=tensors,
+        status={key: status_of(tensor) for key, tensor in tensors.items()},
+        rule={key: _rule(METHODS[key[0]], passes) for key in tensors},
+        output=passes.output,
+        targets=passes.target.classes,
+    )
+
+
+def _listed(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys([names] if isinstance(names, str) else names))
+
+
+def _needs(methods: list[Method], layers: list[str]) -> Needs:
+    return Needs(
+        rules=frozenset[str]().union(*(entry.rules for entry in methods)),
+        layers=tuple(layers) if any(entry.layered for entry in methods) else (),
+        layer_gradients=any(entry.layer_gradients for entry in methods),
+    )
+
+
+def _rule(entry: Method, passes: Trace) -> str:
+    return "extended" if any(passes.rule_of(rule) == "extended" for rule in entry.rules) else "published"
+
+
+def _check(model: nn.Module, images: Tensor, methods: list[Method], layers: list[str]) -> None:
+    layered = [entry.name for entry in methods if entry.layered]
+    if layered and not layers:
+        last = [name for name, _ in model.named_modules() if name][-6:]
+        raise UsageError(
+            f"{', '.join(layered)} needs layers=(...), names of modules such as {', '.join(last)}"
+        )
+    if images.ndim != 4 or not len(images) or not images.is_floating_point():
+        raise UsageError(
+            f"images must be a float tensor (N, C, H, W) with N > 0, not "
+            f"{images.dtype} of shape {tuple(images.shape)}"
+        )
+    rectified = [entry.name for entry in methods if entry.rules - {"plain"}]
+    if rectified and any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        raise AttributionError(
+            f"{', '.join(rectified)}: the rectifiers of a scripted network cannot be seen; "
+            "pass the network it was made from"
+        )
+
+
+def _as_network_wants(model: nn.Module, images: Tensor) -> Tensor:
+    weight = next(model.parameters(), images)
+    # A copy where the caller runs in inference mode: such tensors take part in no gradient.
+    images = images.detach().clone() if images.is_inference() else images.detach()
+    return images.to(device=weight.device, dtype=weight.dtype)

@@ -1,0 +1,59 @@
+"""The maps of one call, by method and layer, each with its status and rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+Key = tuple[str, str | None]
+
+
+@dataclass(frozen=True)
+class Maps(Mapping[Key, Tensor]):
+    """Raw float32 maps of N images, by method and layer (None for the methods that work at the input).
+
+    `maps["gradcam", "layer4"]` is (N, h, w), `maps["guided", None]` is (N, C, H, W).
+    `status[key]` has `ok`, `zero` or `non_finite` per image; `rule[key]` is `published` or `extended`;
+    `output` is the network's raw output (N, ...) and `targets` the explained class per image.
+    """
+
+    tensors: dict[Key, Tensor]
+    status: dict[Key, list[str]]
+    rule: dict[Key, str]
+    output: Tensor
+    targets: Tensor
+
+    def __getitem__(self, key: Key) -> Tensor:
+        return self.tensors[key]
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+    def __repr__(self) -> str:
+        return "\n".join(["Maps", *(self._line(key) for key in self)])
+
+    def _line(self, key: Key) -> str:
+        counts = {s: self.status[key].count(s) for s in dict.fromkeys(self.status[key])}
+        place = f"{key[0]} at {key[1]}" if key[1] else key[0]
+        return f"  {place}: {tuple(self[key].shape)}, {self.rule[key]}, " + ", ".join(
+            f"{count} {status}" for status, count in counts.items()
+        )
+
+
+def status_of(tensor: Tensor) -> list[str]:
+    """Return `non_finite`, `zero` or `ok` for each map of a batch.
+
+    Example:
+        >>> import torch
+        >>> status_of(torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, float("nan")]]))
+        ['zero', 'ok', 'non_finite']
+    """
+    flat = tensor.flatten(1)
+    finite = flat.isfinite().all(dim=1).tolist()
+    zero = (flat == 0).all(dim=1).tolist()
+    return ["zero" if z else "ok" if f else "non_finite" for f, z in zip(finite, zero, strict=True)]

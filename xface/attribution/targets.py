@@ -1,0 +1,92 @@
+"""What is explained: one score per image, from the network's output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from xface.errors import AttributionError, TargetError
+
+Targets = int | Sequence[int] | Tensor | str | None
+
+
+def class_scores(output: Tensor) -> Tensor:
+    """Return one score per class, (N, C); a one-logit sigmoid head z becomes the two scores (-z, z).
+
+    Raises AttributionError for an output that is no (N, C), (N, 1) or (N,) tensor.
+
+    Example:
+        >>> class_scores(torch.tensor([[3.0]]))
+        tensor([[-3.,  3.]])
+    """
+    if not isinstance(output, Tensor):
+        raise AttributionError(
+            f"the network returned a {type(output).__name__}, not a tensor of logits; "
+            "wrap it in a module that returns the logits"
+        )
+    logits = output.unsqueeze(1) if output.ndim == 1 else output
+    if logits.ndim != 2:
+        raise AttributionError(
+            f"the network returned shape {tuple(output.shape)}; logits of shape (N, classes) are needed"
+        )
+    return torch.cat([-logits, logits], dim=1) if logits.shape[1] == 1 else logits
+
+
+@dataclass(frozen=True)
+class Target:
+    """The classes to explain, (N,), and whether against the best other class (`margin`) or alone."""
+
+    classes: Tensor
+    margin: bool = False
+
+    def scores(self, output: Tensor) -> Tensor:
+        """Return each image's score, (N,): its class's logit, less the best other one for a margin."""
+        scores = class_scores(output)
+        own = self.classes.to(scores.device).unsqueeze(1)
+        chosen = scores.gather(1, own).squeeze(1)
+        if not self.margin:
+            return chosen
+        return chosen - scores.scatter(1, own, float("-inf")).amax(dim=1)
+
+    def repeated(self, index: int, count: int) -> Target:
+        """Return the target of image `index`, `count` times."""
+        return Target(self.classes[index].expand(count), self.margin)
+
+
+def resolve(targets: Targets, output: Tensor) -> Target:
+    """Return the target for a batch of outputs: None or `margin` take each image's predicted class.
+
+    Raises TargetError for a wrong number of targets or a class that the network doesn't have.
+
+    Example:
+        >>> resolve(None, torch.tensor([[0.1, 0.9], [2.0, 1.0]])).classes
+        tensor([1, 0])
+        >>> resolve([1, 1, 0], torch.zeros(2, 2))
+        Traceback (most recent call last):
+        xface.errors.TargetError: 3 targets for 2 images; give one class index, or one per image
+    """
+    scores = class_scores(output).detach()
+    count, classes = scores.shape
+    if isinstance(targets, str) and targets != "margin":
+        raise TargetError(
+            f"unknown target {targets!r}; give None, 'margin', a class index, or one index per image"
+        )
+    if targets is None or isinstance(targets, str):
+        return Target(scores.argmax(dim=1), margin=targets == "margin")
+    return Target(_indices(targets, count, classes).to(scores.device))
+
+
+def _indices(targets: int | Sequence[int] | Tensor, count: int, classes: int) -> Tensor:
+    indices = torch.as_tensor(targets)
+    if indices.is_floating_point() or indices.dtype == torch.bool or indices.ndim > 1:
+        raise TargetError(f"targets must be whole class indices, not {targets!r}")
+    if indices.ndim == 1 and len(indices) != count:
+        raise TargetError(
+            f"{len(indices)} targets for {count} images; give one class index, or one per image"
+        )
+    if ((indices < 0) | (indices >= classes)).any():
+        raise TargetError(f"class index {indices.tolist()} is outside 0 to {classes - 1}")
+    return indices.long().expand(count)

@@ -1,0 +1,159 @@
+"""One forward pass and the few backward passes that all requested methods share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from xface.attribution.rectifiers import RectifierRouter
+from xface.attribution.rules import RULES
+from xface.attribution.targets import Target, Targets, resolve
+from xface.errors import AttributionError, UnknownNameError
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What the requested methods read: input gradients by rule, layers, and whether the layers' gradients."""
+
+    rules: frozenset[str] = frozenset()
+    layers: tuple[str, ...] = ()
+    layer_gradients: bool = False
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The tensors of one pass, all detached: what a method may read.
+
+    `images` (N, C, H, W); `output` the network's raw output; `activations[layer]` and
+    `layer_gradients[layer]` (N, K, h, w); `input_gradients[rule]` (N, C, H, W); `rectifiers` the names of
+    the rectifiers that the gradient crossed.
+    """
+
+    model: nn.Module
+    images: Tensor
+    output: Tensor
+    target: Target
+    activations: dict[str, Tensor]
+    layer_gradients: dict[str, Tensor]
+    input_gradients: dict[str, Tensor]
+    rectifiers: frozenset[str]
+
+    def rule_of(self, rule: str) -> str:
+        """Return `published` if the pass under `rule` used published formulas alone, else `extended`."""
+        return "published" if rule == "plain" or self.rectifiers <= {"relu"} else "extended"
+
+
+@dataclass
+class _Taps:
+    """Forward hooks that keep each tapped layer's output where later in-place calls cannot change it."""
+
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+
+    def keep(self, name: str, module: nn.Module, inputs: Any, output: Any) -> Tensor:
+        if name in self.outputs:
+            raise AttributionError(
+                f"layer {name!r} runs more than once in a forward pass, so it has no single activation; "
+                "choose the block around it"
+            )
+        if not isinstance(output, Tensor) or output.ndim != 4:
+            shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+            raise AttributionError(
+                f"layer {name!r} gives {shape}, no feature map (N, K, h, w); choose another layer"
+            )
+        # Where nothing before needs a gradient, the graph starts here: what lies below costs no backward.
+        self.outputs[name] = output if output.requires_grad else output.detach().requires_grad_()
+        return self.outputs[name].clone()
+
+    @contextmanager
+    def on(self, model: nn.Module, layers: Iterable[str]) -> Iterator[None]:
+        modules = dict(model.named_modules(remove_duplicate=False))
+        with ExitStack() as stack:
+            for name in layers:
+                if name not in modules:
+                    raise UnknownNameError("layer", name, [n for n in modules if n])
+                stack.enter_context(_removing(modules[name].register_forward_hook(partial(self.keep, name))))
+            yield
+
+
+@contextmanager
+def _removing(handle: Any) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def trace(model: nn.Module, images: Tensor, targets: Targets, needs: Needs) -> Trace:
+    """Run the network once forward, and once backward for each rule that `needs` names.
+
+    Call it inside `guard.untouched(model)`. Raises AttributionError where a rule is undefined (no
+    rectifier), a layer has no feature map or isn't reached; UnknownNameError for a layer that isn't there.
+    """
+    leaf = images.detach().requires_grad_(bool(needs.rules))
+    taps, router = _Taps(), RectifierRouter()
+    with taps.on(model, needs.layers), router if needs.rules - {"plain"} else nullcontext():
+        # A copy: a network whose first call works in place must not write into the caller's images.
+        output = model(leaf.clone())
+    _check_reached(needs.layers, taps.outputs)
+    target = resolve(targets, output)
+    _check_rectified(needs.rules - {"plain"}, router.seen)
+    inputs, layers = _backward(target.scores(output).sum(), leaf, taps.outputs, router, needs)
+    return Trace(
+        model=model,
+        images=leaf.detach(),
+        output=output.detach(),
+        target=target,
+        activations={name: tapped.detach() for name, tapped in taps.outputs.items()},
+        layer_gradients=layers,
+        input_gradients=inputs,
+        rectifiers=frozenset(router.seen),
+    )
+
+
+def _check_reached(layers: Sequence[str], outputs: dict[str, Tensor]) -> None:
+    for name in layers:
+        if name not in outputs:
+            raise AttributionError(f"layer {name!r} takes no part in the forward pass; choose another layer")
+
+
+def _check_rectified(rules: frozenset[str], rectifiers: set[str]) -> None:
+    if rules and not rectifiers:
+        raise AttributionError(
+            f"the network calls no rectifier that xface knows, so {' and '.join(sorted(rules))} is undefined "
+            "for it; use vanilla, gradcam or integrated_gradients"
+        )
+
+
+def _backward(
+    score: Tensor, leaf: Tensor, tapped: dict[str, Tensor], router: RectifierRouter, needs: Needs
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the input's gradient by rule, and the layers' true gradients: one pass a rule."""
+    by_layer = tapped if needs.layer_gradients else {}
+    passes: list[tuple[str, list[Tensor]]] = [(rule, [leaf]) for rule in RULES if rule in needs.rules]
+    if by_layer and "plain" not in needs.rules:
+        passes.insert(0, ("plain", []))
+    inputs: dict[str, Tensor] = {}
+    layers: dict[str, Tensor] = {}
+    for index, (rule, wanted) in enumerate(passes):
+        router.rule = RULES[rule]
+        variables = wanted + (list(by_layer.values()) if rule == "plain" else [])
+        gradients = _gradients(score, variables, retain=index < len(passes) - 1)
+        if wanted:
+            inputs[rule] = gradients.pop(0)
+        layers.update(zip(by_layer, gradients, strict=False))
+    return inputs, layers
+
+
+def _gradients(score: Tensor, variables: list[Tensor], retain: bool) -> list[Tensor]:
+    if not score.requires_grad:
+        return [torch.zeros_like(v) for v in variables]
+    found = torch.autograd.grad(
+        score, variables, retain_graph=retain, allow_unused=True, materialize_grads=True
+    )
+    return list(found)
