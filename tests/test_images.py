@@ -6,8 +6,10 @@ import struct
 import unicodedata
 import warnings
 import zlib
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
@@ -251,9 +253,16 @@ def test_senseless_orientation_is_upright(tmp_path, rgb, value):
     assert near(read_picture(written(Image.fromarray(rgb), tmp_path / "odd.png", exif=exif)).pixels, rgb, 0)
 
 
-def test_broken_exif_costs_nothing(tmp_path, rgb):
-    path = written(Image.fromarray(rgb), tmp_path / "odd.png", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff garbage")
-    assert near(read_picture(path).pixels, rgb, 0)
+TEXT_AS_ORIENTATION = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\0\0\0\x04abc\0\0\0\0\0"
+
+
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0MM\0*\xff\xff\xff\xff", b"Exif\0\0no header", TEXT_AS_ORIENTATION]
+)
+@pytest.mark.parametrize(("name", "tolerance"), [("odd.png", 0), ("odd.jpg", 6)])
+def test_broken_exif_costs_nothing(tmp_path, rgb, exif, name, tolerance):
+    path = written(Image.fromarray(rgb), tmp_path / name, exif=exif, quality=95, subsampling=0)
+    assert near(read_picture(path).pixels, rgb, tolerance)
 
 
 # ---------------------------------------------------------------- several frames
@@ -446,9 +455,17 @@ def test_corrupt_png(tmp_path):
     assert "damaged" in refusal(path)
 
 
-def test_permission_denied(tmp_path, rgb):
-    path = written(Image.fromarray(rgb), tmp_path / "secret.png")
-    locked = tmp_path / "locked"
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that other users may enter, unlike `tmp_path`."""
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_permission_denied(public, rgb):
+    path = written(Image.fromarray(rgb), public / "secret.png")
+    locked = public / "locked"
     locked.mkdir()
     inside = written(Image.fromarray(rgb), locked / "face.png")
     path.chmod(0)
@@ -609,7 +626,7 @@ def test_globs(tree):
 
 
 def test_arguments_without_an_image_cost_only_themselves(tree):
-    arguments = ["texts", "face2.png", "missing.png", "*.webp", "texts/*", "face2.png", "a\0*"]
+    arguments = ["texts", "face2.png", "missing.png", "*.webp", "texts/*", "face2.png", "a\0/*"]
     assert found(*arguments) == arguments
     reasons = [
         "no image in it",

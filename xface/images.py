@@ -151,22 +151,22 @@ def _from_array(array: NDArray[np.uint8]) -> Picture:
 
 
 def _from_file(name: str) -> Picture:
-    _check_file(name)
-    with _failures_named(name), Image.open(name, formats=FORMATS) as image:
-        return _decode(image, name)
+    with _failures_named(name):
+        _check_file(name)
+        with Image.open(name, formats=FORMATS) as image:
+            return _decode(image, name)
 
 
 def _check_file(name: str) -> None:
     try:
         status = os.stat(name)
-    except PermissionError as error:
-        raise _refusal(name, "permission denied; make it and its folder readable") from error
+    except PermissionError:
+        raise
     except (OSError, ValueError) as error:
         missing = "no image matches" if set(name) & set("*?[") else "there is no such file"
         raise _refusal(name, f"{missing}; check the path") from error
-    if not os.access(name, os.R_OK):
-        raise _refusal(name, "permission denied; make it readable")
     if stat.S_ISDIR(status.st_mode):
+        os.listdir(name)  # os.walk below would take a forbidden folder for an empty one
         kinds = ", ".join(sorted(EXTENSIONS))
         found = "give one of its files" if _images_below(Path(name)) else f"there is no image in it ({kinds})"
         raise _refusal(name, f"it is a folder; {found}")
@@ -178,13 +178,15 @@ def _check_file(name: str) -> None:
 
 @contextmanager
 def _failures_named(name: str) -> Iterator[None]:
-    """Turn whatever decoding raises into an ImageError, and keep Pillow's warnings to ourselves."""
+    """Turn whatever reading raises into an ImageError, and keep Pillow's warnings to ourselves."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     except ImageError:
         raise
+    except PermissionError as error:
+        raise _refusal(name, "permission denied; make it and its folder readable") from error
     except UnidentifiedImageError as error:
         formats = ", ".join(FORMATS)
         raise _refusal(name, f"it is not an image, or damaged; give one of {formats}") from error
