@@ -1,0 +1,283 @@
+import hashlib
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from xface.errors import LandmarkError, UnknownNameError
+from xface.faces import (
+    DETECTORS,
+    MODEL_FILES,
+    ModelFile,
+    face_from_landmarks,
+    find_face,
+    read_landmarks,
+)
+from xface.faces.predictor import LANDMARK_MODEL
+
+FACE = np.linspace(3, 97, 136).reshape(68, 2)
+
+
+def picture(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def interocular(points: np.ndarray) -> float:
+    return float(np.linalg.norm(points[36:42].mean(axis=0) - points[42:48].mean(axis=0)))
+
+
+def error(found: np.ndarray, truth: np.ndarray) -> float:
+    return float(np.linalg.norm(found - truth, axis=1).mean() / interocular(truth))
+
+
+def annotated(shared_data: Path, count: int):
+    for path in sorted((shared_data / "landmarks_68").glob("*.jpg"))[:count]:
+        yield picture(path), read_landmarks(path.with_suffix(".pts")).of(path)
+
+
+class TestFindFace:
+    def test_against_human_annotations(self, shared_data):
+        errors = []
+        for pixels, truth in annotated(shared_data, 80):
+            face = find_face(pixels)
+            if face.found:
+                errors.append(error(face.landmarks, truth))
+        assert len(errors) >= 77
+        assert np.median(errors) < 0.04
+        assert np.max(errors) < 0.10
+
+    def test_most_crops_of_deepfakes_have_a_face(self, shared_data):
+        paths = sorted((shared_data / "dfdc_pairs" / "fake").glob("*.jpg"))[::45]
+        assert np.mean([find_face(picture(path)).found for path in paths]) > 0.9
+
+    @pytest.mark.parametrize("folder", ["portraits_cc0", "stylegan_ffhq/fake"])
+    def test_portraits_have_a_face(self, shared_data, folder):
+        assert all(find_face(picture(p)).found for p in sorted((shared_data / folder).glob("*.jpg"))[:20])
+
+    def test_largest_of_three_is_analysed(self, shared_data):
+        face = find_face(picture(shared_data / "multi_face" / "2008_001322.jpg"))
+        assert face.notes == ("3 faces found: the largest is analysed",)
+        left, top, right, bottom = face.box
+        assert left < 395 < right  # the man on the right, whose nose is there
+        assert top < 198 < bottom
+        assert abs(face.landmarks[30] - (395, 198)).max() < 12
+
+    def test_two_people(self, shared_data):
+        face = find_face(picture(shared_data / "multi_face" / "2009_004587.jpg"))
+        assert face.notes == ("2 faces found: the largest is analysed",)
+        assert face.landmarks[:, 1].max() < 150  # the tall man's, not the woman's below
+
+    def test_dogs_are_no_faces(self, shared_data):
+        face = find_face(picture(shared_data / "multi_face" / "dogs.jpg"))
+        assert (face.found, face.box, face.landmarks) == (False, None, None)
+
+    def test_large_picture_is_fast_and_agrees_with_the_small_one(self, shared_data):
+        small = picture(shared_data / "multi_face" / "2008_001322.jpg")
+        large = cv2.resize(small, None, fx=8, fy=8, interpolation=cv2.INTER_CUBIC)
+        truth = find_face(small).landmarks
+        started = time.perf_counter()
+        face = find_face(large)
+        assert time.perf_counter() - started < 2
+        assert error((face.landmarks + 0.5) / 8 - 0.5, truth) < 0.04
+
+    def test_small_faces_in_a_large_picture(self, shared_data):
+        errors = []
+        for pixels, truth in annotated(shared_data, 20):
+            small = cv2.resize(pixels, None, fx=0.35, fy=0.35, interpolation=cv2.INTER_AREA)
+            canvas = np.full((300, 400, 3), 128, np.uint8)
+            canvas[100 : 100 + len(small), 200 : 200 + small.shape[1]] = small
+            face = find_face(canvas)
+            if face.found:
+                scale = np.array(small.shape[1::-1]) / pixels.shape[1::-1]
+                errors.append(error(face.landmarks, (truth + 0.5) * scale - 0.5 + np.array([200, 100])))
+        assert len(errors) >= 18
+        assert np.median(errors) < 0.05
+
+    def test_tight_crops(self, shared_data):
+        errors = []
+        for pixels, truth in annotated(shared_data, 20):
+            left, top = np.maximum(truth.min(axis=0).astype(int), 0)
+            crop = pixels[top : int(truth[:, 1].max()), left : int(truth[:, 0].max())]
+            face = find_face(crop)
+            if face.found:
+                assert 0 <= face.box[0] < face.box[2] <= crop.shape[1]
+                assert 0 <= face.box[1] < face.box[3] <= crop.shape[0]
+                errors.append(error(face.landmarks + np.array([left, top]), truth))
+        assert len(errors) >= 15
+        assert np.median(errors) < 0.05
+
+    def test_cnn_finds_what_hog_misses(self, shared_data):
+        path = shared_data / "landmarks_68" / "022.jpg"
+        assert not find_face(picture(path)).found
+        face = find_face(picture(path), detector="cnn")
+        assert face.source == "dlib-cnn"
+        assert error(face.landmarks, read_landmarks(path.with_suffix(".pts")).of(path)) < 0.10
+
+    @pytest.mark.parametrize("size", [(1, 1), (1, 900), (2000, 2), (17, 33)])
+    @pytest.mark.parametrize("detector", DETECTORS)
+    def test_tiny_pictures_have_no_face(self, size, detector):
+        assert not find_face(np.full((*size, 3), 90, np.uint8), detector).found
+
+    def test_unknown_detector(self):
+        with pytest.raises(UnknownNameError, match=r"face detector 'hoq'.*'hog'"):
+            find_face(np.zeros((9, 9, 3), np.uint8), "hoq")
+
+
+class TestModelFiles:
+    @pytest.mark.parametrize("model", MODEL_FILES, ids=lambda model: model.name)
+    def test_installed_and_intact(self, model):
+        assert hashlib.sha256(model.path().read_bytes()).hexdigest() == model.sha256
+        assert model.is_intact()
+
+    def test_absent_file_says_where_it_was_looked_for(self):
+        model = ModelFile("no_such.dat", "0" * 64, "install it")
+        assert model.locate() is None
+        with pytest.raises(
+            LandmarkError, match=r"models/no_such\.dat.*/usr/share/dlib/no_such\.dat\); install it"
+        ):
+            model.path()
+
+    def test_cnn_asked_for_and_absent(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("xface.faces.predictor.model_folders", lambda: (tmp_path,))
+        monkeypatch.setattr("xface.faces.landmarks._load", _uncached())
+        with pytest.raises(LandmarkError, match=r"mmod_human_face_detector\.dat is not installed.*HOG"):
+            find_face(np.zeros((64, 64, 3), np.uint8), "cnn")
+
+    def test_damaged_file(self, tmp_path, monkeypatch):
+        (tmp_path / "mmod_human_face_detector.dat").write_bytes(
+            b"version https://git-lfs.github.com/spec/v1\n"
+        )
+        monkeypatch.setattr("xface.faces.predictor.model_folders", lambda: (tmp_path,))
+        monkeypatch.setattr("xface.faces.landmarks._load", _uncached())
+        with pytest.raises(LandmarkError, match=r"mmod_human_face_detector\.dat is damaged"):
+            find_face(np.zeros((64, 64, 3), np.uint8), "cnn")
+
+    def test_another_file_of_that_name_is_not_intact(self, tmp_path, monkeypatch):
+        (tmp_path / LANDMARK_MODEL.name).write_bytes(b"something else")
+        monkeypatch.setattr("xface.faces.predictor.model_folders", lambda: (tmp_path,))
+        assert not LANDMARK_MODEL.is_intact()
+
+    def test_only_finding_a_face_loads_dlib(self):
+        code = (
+            "import sys, xface.faces as f; f.MODEL_FILES[0].locate(), f.read_landmarks, f.measure, f.REGIONS;"
+            "assert 'dlib' not in sys.modules and 'torch' not in sys.modules"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def _uncached():
+    from xface.faces import landmarks
+
+    return landmarks._load.__wrapped__
+
+
+def _write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def _pts(points: np.ndarray, count: int = 68) -> str:
+    return f"version: 1\nn_points: {count}\n{{\n" + "\n".join(f"{x} {y}" for x, y in points) + "\n}\n"
+
+
+def _rows(points: np.ndarray) -> str:
+    return "\n".join(f"{x},{y}" for x, y in points)
+
+
+def _table(faces: dict[str, np.ndarray], style: str = "{}{}") -> str:
+    names = [style.format(axis, i) for axis in "xy" for i in range(68)]
+    lines = [",".join(["image", *names])]
+    lines += [",".join([f'"{name}"', *map(str, points.T.ravel())]) for name, points in faces.items()]
+    return "\n".join(lines) + "\n"
+
+
+class TestReadLandmarks:
+    def test_pts_of_the_data_set(self, shared_data):
+        points = read_landmarks(shared_data / "landmarks_68" / "000.pts").of("anything.jpg")
+        assert points.shape == (68, 2)
+        assert points[0].tolist() == [69.296, 135.622]
+
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("a.pts", _pts(FACE)),
+            ("A.PTS", "\ufeff" + _pts(FACE).replace("\n", "\r\n")),
+            ("a.csv", _rows(FACE)),
+            ("a.csv", "x,y\n" + _rows(FACE) + "\n\n"),
+            ("a.csv", " X, Y\r\n" + _rows(FACE).replace("\n", "\r\n")),
+            ("a.csv", _table({"a.jpg": FACE})),
+            ("a.csv", _table({"a.jpg": FACE}, " {}_{}")),
+            ("a.csv", "\n".join(line.split(",", 1)[1] for line in _table({"": FACE}, "{}_{}").splitlines())),
+        ],
+    )
+    def test_one_face(self, tmp_path, name, text):
+        assert np.array_equal(read_landmarks(_write(tmp_path / name, text)).of("a.jpg"), FACE)
+
+    def test_images_by_path_then_by_name(self, tmp_path):
+        faces = {"p/1.jpg": FACE, "q/1.jpg": FACE + 1, "q/2.jpg": FACE + 2, "odd\nnäme, 3.jpg": FACE + 3}
+        file = read_landmarks(_write(tmp_path / "a.csv", _table(faces)))
+        assert file.names_images
+        for name, points in faces.items():
+            assert np.array_equal(file.of(name), points)
+        assert np.array_equal(file.of(Path("/elsewhere/2.jpg")), FACE + 2)
+        with pytest.raises(
+            LandmarkError, match=r"a\.csv has several images named like r/1\.jpg .*full paths"
+        ):
+            file.of("r/1.jpg")
+        with pytest.raises(LandmarkError, match=r"a\.csv has no landmarks for 4\.jpg; add a row"):
+            file.of("4.jpg")
+
+    @pytest.mark.parametrize(
+        ("name", "text", "complaint"),
+        [
+            ("a.pts", "", "no list of points"),
+            ("a.pts", _pts(FACE[:67], 67), "67 points"),
+            ("a.pts", _pts(FACE).replace("3.0", "nan", 1), "not finite"),
+            ("a.pts", _pts(FACE).replace("3.0", "three", 1), "pair of numbers"),
+            ("a.pts", _pts(FACE).replace("3.0 ", "", 1), "pair of numbers"),
+            ("a.csv", "", "empty"),
+            ("a.csv", "\n \n", "empty"),
+            ("a.csv", _rows(FACE[:5]), "5 points"),
+            ("a.csv", "a,b\n" + _rows(FACE), "pair of numbers"),
+            ("a.csv", _rows(FACE).replace("3.0", "inf", 1), "not finite"),
+            ("a.csv", "image,x0\na.jpg,1", "columns y0, x1"),
+            ("a.csv", _table({"a": FACE}) + "b,1,2\n", "row 2 has 3 cells"),
+            ("a.csv", _table({"a": FACE}) + _table({"a": FACE}).splitlines()[1], "image a is there twice"),
+            ("a.csv", _table({"a": FACE * np.nan}), "row 1: a coordinate is not finite"),
+            ("a.csv", _table({"a": FACE, "b": FACE}).replace("image", "frame"), "2 rows but no column image"),
+            ("a.json", "[]", "no landmark file"),
+        ],
+    )
+    def test_bad_files_name_the_file_and_what_is_wrong(self, tmp_path, name, text, complaint):
+        path = _write(tmp_path / name, text)
+        with pytest.raises(LandmarkError, match=complaint) as caught:
+            read_landmarks(path)
+        assert str(path) in str(caught.value)
+        assert "one row per image" in str(caught.value)  # says what was expected
+
+    @pytest.mark.parametrize("suffix", [".pts", ".csv"])
+    @pytest.mark.parametrize("junk", [b"\xff\xd8\xff\xe0\x00\x10JFIF", b"\x00" * 99, b"PK\x03\x04\x00"])
+    def test_binary_junk(self, tmp_path, suffix, junk):
+        path = tmp_path / f"junk{suffix}"
+        path.write_bytes(junk)
+        with pytest.raises(LandmarkError, match="junk"):
+            read_landmarks(path)
+
+    def test_missing_file_and_folder(self, tmp_path):
+        (tmp_path / "folder.pts").mkdir()
+        for name in ("none.pts", "none.csv", "folder.pts"):
+            with pytest.raises(LandmarkError, match=rf"{name} cannot be read"):
+                read_landmarks(tmp_path / name)
+
+    def test_face_from_landmarks(self):
+        face = face_from_landmarks(FACE, "a.pts")
+        assert (face.found, face.source, face.box) == (True, "a.pts", (3, 3, 97, 97))
+        assert np.array_equal(face.landmarks, FACE)
+        for bad in (FACE[:5], FACE * np.nan, "no points"):
+            with pytest.raises(LandmarkError, match=r"a\.pts: "):
+                face_from_landmarks(bad, "a.pts")

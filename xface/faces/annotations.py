@@ -1,0 +1,157 @@
+"""Reads landmarks that somebody else found: a .pts file, or a CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xface.errors import LandmarkError
+from xface.results import Face, FloatArray
+
+POINTS = 68
+IMAGE_COLUMN = "image"
+FORMATS = (
+    f"a .pts file; a CSV with {POINTS} rows x,y; or a CSV with one row per image and the columns "
+    f"{IMAGE_COLUMN},x0..x{POINTS - 1},y0..y{POINTS - 1}"
+)
+
+
+@dataclass(frozen=True)
+class LandmarkFile:
+    """The faces of one landmark file, by the image names in it; the key None stands for "the one image".
+
+    Example:
+        >>> file = LandmarkFile("faces.csv", {"a/1.jpg": np.zeros((68, 2))})
+        >>> file.of("b/1.jpg").shape
+        (68, 2)
+        >>> file.of("2.jpg")
+        Traceback (most recent call last):
+        xface.errors.LandmarkError: faces.csv has no landmarks for 2.jpg; ...
+    """
+
+    path: str
+    faces: dict[str | None, FloatArray]
+
+    @property
+    def names_images(self) -> bool:
+        """Whether the file says which image each face belongs to; if not, it serves one image only."""
+        return None not in self.faces
+
+    def of(self, image: str | PathLike[str]) -> FloatArray:
+        """The (68, 2) landmarks of `image`, matched by its path as given, else by its file name.
+
+        Raises:
+            LandmarkError: if the file has none for it, or several.
+        """
+        given = str(image)
+        if not self.names_images:
+            return self.faces[None]
+        if given in self.faces:
+            return self.faces[given]
+        matches = [name for name in self.faces if name and Path(name).name == Path(given).name]
+        if len(matches) == 1:
+            return self.faces[matches[0]]
+        if matches:
+            listed = ", ".join(matches[:4])
+            raise LandmarkError(
+                f"{self.path} has several images named like {given} ({listed}); give full paths"
+            )
+        remedy = f"add a row whose {IMAGE_COLUMN} is its path or its file name"
+        raise LandmarkError(f"{self.path} has no landmarks for {given}; {remedy}")
+
+
+def read_landmarks(path: str | PathLike[str]) -> LandmarkFile:
+    """Read a .pts file (one face) or a CSV (68 rows `x,y`, or one row per image).
+
+    Coordinates are pixels of the upright original image; the centre of the first pixel is (0, 0), as in
+    dlib. Tools that count from 1 (MATLAB's, hence iBUG's own files) write files that are one pixel off.
+
+    Raises:
+        LandmarkError: if the file is missing or holds anything else, with what is wrong in it.
+    """
+    readers = {".pts": _read_pts, ".csv": _read_csv}
+    name, suffix = str(path), Path(path).suffix.lower()
+    if suffix not in readers:
+        raise LandmarkError(f"{name} is no landmark file: expected {FORMATS}")
+    try:
+        faces = readers[suffix](Path(path).read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise LandmarkError(f"{name} cannot be read ({error.strerror}); check its path") from error
+    except UnicodeDecodeError as error:
+        raise LandmarkError(f"{name} is not text; expected {FORMATS}") from error
+    except (ValueError, csv.Error) as error:
+        raise LandmarkError(f"{name}: {error}; expected {FORMATS}") from error
+    return LandmarkFile(name, faces)
+
+
+def face_from_landmarks(points: FloatArray, source: str) -> Face:
+    """The face that given landmarks describe; its box is their bounding box.
+
+    Raises:
+        LandmarkError: if `points` are not 68 finite pairs.
+
+    Example:
+        >>> face_from_landmarks(np.linspace(10.2, 90.7, 136).reshape(68, 2), "face.pts").box
+        (10, 10, 91, 91)
+    """
+    try:
+        points = _points(points)
+    except ValueError as error:
+        raise LandmarkError(f"{source}: {error}; expected {POINTS} pairs of x and y") from error
+    (left, top), (right, bottom) = np.floor(points.min(axis=0)), np.ceil(points.max(axis=0))
+    return Face(True, (int(left), int(top), int(right), int(bottom)), points, source)
+
+
+def _read_pts(text: str) -> dict[str | None, FloatArray]:
+    body = re.search(r"\{([^{}]*)\}", text)
+    if body is None:
+        raise ValueError("no list of points in braces")
+    return {None: _points([line.split() for line in body[1].splitlines() if line.strip()])}
+
+
+def _read_csv(text: str) -> dict[str | None, FloatArray]:
+    rows = [row for row in csv.reader(io.StringIO(text, newline="")) if any(map(str.strip, row))]
+    if not rows:
+        raise ValueError("the file is empty")
+    header = [cell.strip().lower().replace("_", "") for cell in rows[0]]
+    if "x0" in header:
+        return _read_table(header, rows[1:])
+    return {None: _points(rows[1:] if header == ["x", "y"] else rows)}
+
+
+def _read_table(header: list[str], rows: list[list[str]]) -> dict[str | None, FloatArray]:
+    wanted = [f"{axis}{index}" for index in range(POINTS) for axis in "xy"]
+    if missing := [column for column in wanted if column not in header]:
+        raise ValueError(f"the columns {', '.join(missing[:4])} are missing")
+    named = IMAGE_COLUMN in header
+    if not named and len(rows) != 1:
+        raise ValueError(f"{len(rows)} rows but no column {IMAGE_COLUMN}")
+    faces: dict[str | None, FloatArray] = {}
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(header):
+            raise ValueError(f"row {number} has {len(row)} cells, not {len(header)}")
+        cells = dict(zip(header, row, strict=True))
+        image = cells[IMAGE_COLUMN] if named else None
+        if image in faces:
+            raise ValueError(f"image {image} is there twice")
+        faces[image] = _points([(cells[f"x{i}"], cells[f"y{i}"]) for i in range(POINTS)], f"row {number}: ")
+    return faces
+
+
+def _points(rows: Any, where: str = "") -> FloatArray:
+    try:
+        points = np.array(rows, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}not every point is a pair of numbers") from error
+    if points.shape != (POINTS, 2):
+        raise ValueError(f"{where}{len(rows)} points, not {POINTS} pairs")
+    if not np.isfinite(points).all():
+        raise ValueError(f"{where}a coordinate is not finite")
+    return points
