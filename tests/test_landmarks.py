@@ -88,7 +88,7 @@ class TestFindFace:
     def test_small_faces_in_a_large_picture(self, shared_data):
         errors = []
         for pixels, truth in annotated(shared_data, 20):
-            small = cv2.resize(pixels, None, fx=0.35, fy=0.35, interpolation=cv2.INTER_AREA)
+            small = cv2.resize(pixels, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
             canvas = np.full((300, 400, 3), 128, np.uint8)
             canvas[100 : 100 + len(small), 200 : 200 + small.shape[1]] = small
             face = find_face(canvas)
