@@ -1,0 +1,391 @@
+"""Checkpoints in every format, written here; damaged, hostile and wrong ones, each one clear error."""
+
+import io
+import os
+import pickle
+import subprocess
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+
+from xface.errors import CheckpointError
+from xface.models import ARCHITECTURES, load, read_checkpoint
+from xface.models.checkpoint import PREFIXES, WRAPPERS
+from xface.models.recognition import restore
+
+Writer = Callable[[Any, Path], None]
+WRITERS: dict[str, Writer] = {
+    "zip": torch.save,
+    "legacy": lambda content, path: torch.save(content, path, _use_new_zipfile_serialization=False),
+}
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, Tensor]:
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        return dict(ARCHITECTURES["meso4"].build(2).state_dict())
+
+
+@pytest.fixture(params=WRITERS)
+def write(request: pytest.FixtureRequest) -> Writer:
+    return WRITERS[request.param]
+
+
+def assert_restores(path: Path, state: dict[str, Tensor], dtype: torch.dtype = torch.float32) -> None:
+    arch, model = restore(read_checkpoint(path))
+    assert arch.name == "meso4"
+    restored = model.state_dict()
+    assert restored.keys() == state.keys()
+    for name, tensor in state.items():
+        expected = tensor.to(dtype).to(torch.float32) if tensor.is_floating_point() else tensor
+        assert restored[name].dtype == expected.dtype
+        assert torch.equal(restored[name], expected), name
+
+
+def reason(path: Path) -> str:
+    """The one error that restoring ends in."""
+    with pytest.raises(CheckpointError) as caught:
+        load(path)
+    assert path.name in str(caught.value)
+    return str(caught.value)
+
+
+def test_plain(state: dict[str, Tensor], write: Writer, tmp_path: Path) -> None:
+    write(state, tmp_path / "a.pth")
+    assert_restores(tmp_path / "a.pth", state)
+
+
+@pytest.mark.parametrize("key", WRAPPERS)
+def test_wrapped(key: str, state: dict[str, Tensor], write: Writer, tmp_path: Path) -> None:
+    write({"epoch": 3, "best": torch.tensor(0.1), key: state}, tmp_path / "a.pth")
+    assert_restores(tmp_path / "a.pth", state)
+    extras = read_checkpoint(tmp_path / "a.pth").extras
+    assert extras["epoch"] == 3
+    assert key not in extras
+
+
+def test_wrapped_twice(state: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.save({"model": {"state_dict": state, "step": 7}, "epoch": 3}, tmp_path / "a.pth")
+    assert_restores(tmp_path / "a.pth", state)
+    assert read_checkpoint(tmp_path / "a.pth").extras == {"epoch": 3, "step": 7}
+
+
+@pytest.mark.parametrize("prefix", [*PREFIXES, "module._orig_mod.", "model.module.net.", "_orig_mod.module."])
+def test_prefixed(prefix: str, state: dict[str, Tensor], write: Writer, tmp_path: Path) -> None:
+    write({prefix + name: tensor for name, tensor in state.items()}, tmp_path / "a.pth")
+    assert_restores(tmp_path / "a.pth", state)
+
+
+def test_data_parallel_and_compiled_as_torch_writes_them(tmp_path: Path) -> None:
+    model = ARCHITECTURES["meso4"].build(2)
+    for number, wrapped in enumerate([torch.nn.DataParallel(model), torch.compile(model)]):
+        torch.save(wrapped.state_dict(), tmp_path / f"{number}.pth")
+        assert_restores(tmp_path / f"{number}.pth", model.state_dict())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precision(dtype: torch.dtype, state: dict[str, Tensor], tmp_path: Path) -> None:
+    other = {name: t.to(dtype) if t.is_floating_point() else t for name, t in state.items()}
+    torch.save(other, tmp_path / "a.pth")
+    assert_restores(tmp_path / "a.pth", state, dtype)
+
+
+def test_safetensors(state: dict[str, Tensor], tmp_path: Path) -> None:
+    save_file({f"module.{name}": tensor for name, tensor in state.items()}, tmp_path / "a.safetensors")
+    assert_restores(tmp_path / "a.safetensors", state)
+    assert read_checkpoint(tmp_path / "a.safetensors").format == "safetensors"
+
+
+def test_parameters_views_and_other_strides(state: dict[str, Tensor], tmp_path: Path) -> None:
+    """What torch.save keeps as it is: Parameters, transposed tensors, slices of one storage."""
+    odd = dict(state)
+    odd["dense.head.bias"] = torch.nn.Parameter(state["dense.head.bias"])
+    odd["dense.head.weight"] = state["dense.head.weight"].T.contiguous().T
+    odd["block1.conv.weight"] = torch.cat([state["block1.conv.weight"]] * 2)[8:]
+    torch.save(odd, tmp_path / "a.pth")
+    assert_restores(tmp_path / "a.pth", state)
+
+
+def test_counters_that_older_files_lack(state: dict[str, Tensor], tmp_path: Path) -> None:
+    older = {name: tensor for name, tensor in state.items() if not name.endswith("num_batches_tracked")}
+    torch.save(older, tmp_path / "a.pth")
+    assert_restores(tmp_path / "a.pth", state)
+
+
+def seed_content(state: dict[str, Tensor]) -> dict[str, Any]:
+    """The layout that the followed system's checkpoint.py writes."""
+    losses = [np.float64(0.7), np.float64(0.4)]
+    return {
+        "epoch": 2,
+        "train_losses": losses,
+        "train_accuracy": [np.float32(0.5), np.float64(0.8)],
+        "valid_losses": losses,
+        "valid_accuracy": [0.5, 0.75],
+        "lr": [1e-3, 1e-3],
+        "model": state,
+        "configs": {"network": "ResNet"},
+    }
+
+
+def test_followed_system(state: dict[str, Tensor], write: Writer, tmp_path: Path) -> None:
+    write(seed_content(state), tmp_path / "0002.pth")
+    assert_restores(tmp_path / "0002.pth", state)
+    checkpoint = read_checkpoint(tmp_path / "0002.pth")
+    assert checkpoint.format == "seed"
+    assert checkpoint.extras["train_losses"] == [0.7, 0.4]
+
+
+def test_followed_system_with_numpy_1_names(state: dict[str, Tensor], tmp_path: Path) -> None:
+    """NumPy 1 pickles its scalars as numpy.core.multiarray.scalar, NumPy 2 as numpy._core...."""
+    old, new = b"cnumpy.core.multiarray\nscalar\n", b"cnumpy._core.multiarray\nscalar\n"
+    legacy, modern = io.BytesIO(), io.BytesIO()
+    torch.save(seed_content(state), legacy, _use_new_zipfile_serialization=False)
+    torch.save(seed_content(state), modern)
+    for after, before in ((old, new), (new, old)):
+        (tmp_path / "legacy.pth").write_bytes(legacy.getvalue().replace(before, after))
+        with zipfile.ZipFile(modern) as source, zipfile.ZipFile(tmp_path / "zip.pth", "w") as target:
+            for name in source.namelist():
+                target.writestr(name, source.read(name).replace(before, after))
+        for name in ("legacy.pth", "zip.pth"):
+            assert after in (tmp_path / name).read_bytes()
+            assert_restores(tmp_path / name, state)
+            assert read_checkpoint(tmp_path / name).extras["valid_losses"] == [0.7, 0.4]
+
+
+def test_same_layout_without_numpy_is_not_the_followed_systems(
+    state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    torch.save({"model": state, "epoch": 2, "train_losses": [0.7, 0.4]}, tmp_path / "a.pth")
+    assert read_checkpoint(tmp_path / "a.pth").format == "torch"
+
+
+class Call:
+    """Pickles as a call of `function`, which a careless reader makes."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return self.call
+
+
+def hostile(trace: Path) -> dict[str, Any]:
+    """Objects whose unpickling would leave the file `trace` behind."""
+    touch = f"open({str(trace)!r}, 'w').close()"
+    scalar, object_dtype = np.float64(0).__reduce__()[0], np.dtype("O")
+    return {
+        "os.system": Call(os.system, f"touch {trace}"),
+        "exec": Call(exec, touch),
+        "eval": Call(eval, touch),
+        "open": Call(open, str(trace), "w"),
+        "os.open": Call(os.open, str(trace), os.O_CREAT),
+        "subprocess": Call(subprocess.call, ["touch", str(trace)]),
+        "nested in a NumPy scalar": Call(scalar, object_dtype, Call(exec, touch)),
+        "nested in a dtype": Call(np.dtype, Call(eval, touch + " or 'f8'")),
+    }
+
+
+@pytest.mark.parametrize("gadget", hostile(Path("x")))
+@pytest.mark.parametrize("place", ["alone", "in a list", "among the weights", "beside the weights"])
+def test_hostile_pickles_are_refused_and_do_not_run(
+    gadget: str, place: str, state: dict[str, Tensor], write: Writer, tmp_path: Path
+) -> None:
+    trace = tmp_path / "executed"
+    bomb = hostile(trace)[gadget]
+    content = {
+        "alone": bomb,
+        "in a list": {"model": state, "epoch": 1, "losses": [np.float64(1), bomb]},
+        "among the weights": {**state, "extra": bomb},
+        "beside the weights": {"state_dict": state, "hook": bomb},
+    }[place]
+    write(content, tmp_path / "a.pth")
+    message = reason(tmp_path / "a.pth")
+    assert not trace.exists()
+    assert "it asks for" in message
+    assert "save its model.state_dict()" in message
+    assert any(name in message for name in ("system", "exec", "eval", "open", "call", "ObjectDType"))
+    with suppress(TypeError):  # NumPy's own objection comes after the call
+        torch.load(tmp_path / "a.pth", weights_only=False)
+    assert trace.exists(), "the gadget is harmless, so the test proves nothing"
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_bare_hostile_pickle(protocol: int, tmp_path: Path) -> None:
+    trace = tmp_path / "executed"
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(Call(os.system, f"touch {trace}"), protocol))
+    reason(tmp_path / "a.pkl")
+    assert not trace.exists()
+
+
+def test_whole_module_is_refused_with_the_remedy(write: Writer, tmp_path: Path) -> None:
+    write(ARCHITECTURES["meso4"].build(2), tmp_path / "a.pth")
+    message = reason(tmp_path / "a.pth")
+    assert "xface.models.meso.Meso4" in message
+    assert "save its model.state_dict()" in message
+
+
+def test_object_arrays_are_refused(write: Writer, state: dict[str, Tensor], tmp_path: Path) -> None:
+    write({"model": state, "history": np.array([{}, None], dtype=object)}, tmp_path / "a.pth")
+    assert "_reconstruct" in reason(tmp_path / "a.pth")
+
+
+def test_torchscript_is_refused(tmp_path: Path) -> None:
+    torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(str(tmp_path / "a.pt"))
+    assert "TorchScript" in reason(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
+def test_truncated(kind: str, state: dict[str, Tensor], tmp_path: Path) -> None:
+    whole, path = tmp_path / "whole", tmp_path / "cut.pth"
+    save_file(state, whole) if kind == "safetensors" else WRITERS[kind](state, whole)
+    content = whole.read_bytes()
+    for length in [
+        1,
+        9,
+        10,
+        300,
+        len(content) // 3,
+        len(content) // 2,
+        len(content) - 4000,
+        len(content) - 1,
+    ]:
+        path.write_bytes(content[:length])
+        assert "cut short" in reason(path) or "no checkpoint" in reason(path), length
+
+
+@pytest.mark.parametrize("offset", range(0, 3000, 150))
+def test_flipped_bytes_end_in_a_network_or_an_error(
+    offset: int, write: Writer, state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    write(state, tmp_path / "a.pth")
+    content = bytearray((tmp_path / "a.pth").read_bytes())
+    content[offset] ^= 0xFF
+    (tmp_path / "a.pth").write_bytes(content)
+    try:
+        load(tmp_path / "a.pth")
+    except CheckpointError as error:
+        assert "a.pth" in str(error)  # noqa: PT017
+
+
+def test_no_checkpoints(tmp_path: Path) -> None:
+    junk = np.random.default_rng(0).bytes(300)
+    Image.new("RGB", (32, 32)).save(tmp_path / "face.jpg")
+    contents = {
+        "junk.pth": (junk, "no checkpoint"),
+        "empty.pth": (b"", "empty"),
+        "notes.txt": (b"weights are on the other disk", "no checkpoint"),
+        "page.pth": (b"<!DOCTYPE html>", "web page"),
+        "lfs.pth": (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        "keras.h5": (b"\x89HDF\r\n\x1a\n" + junk, "Keras"),
+        "docs.zip": (b"PK\x03\x04" + junk, "damaged"),
+        "proto.pth": (b"\x80\x02" + junk, "damaged"),
+        "header.safetensors": (b"\xff" * 8 + b"{" + junk, "damaged"),
+        "face.jpg": ((tmp_path / "face.jpg").read_bytes(), "JPEG"),
+    }
+    for name, (content, expected) in contents.items():
+        (tmp_path / name).write_bytes(content)
+        assert expected in reason(tmp_path / name), name
+    assert "no such file" in reason(tmp_path / "missing.pth")
+    assert "folder" in reason(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read every file")
+def test_unreadable(tmp_path: Path) -> None:
+    (tmp_path / "a.pth").write_bytes(b"PK\x03\x04")
+    (tmp_path / "a.pth").chmod(0)
+    assert "make it readable" in reason(tmp_path / "a.pth")
+
+
+def test_contents_without_named_weights(write: Writer, tmp_path: Path) -> None:
+    endless: dict[str, Any] = {"epoch": 1}
+    endless["model"] = endless
+    for content in (
+        torch.zeros(3),
+        [torch.zeros(3)],
+        {},
+        {"epoch": 3, "model": {}},
+        {1: torch.zeros(3)},
+        endless,
+    ):
+        write(content, tmp_path / "a.pth")
+        assert "no named weights" in reason(tmp_path / "a.pth")
+
+
+def test_sparse_weights(state: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.save({**state, "dense.head.weight": state["dense.head.weight"].to_sparse()}, tmp_path / "a.pth")
+    assert "no dense tensors: dense.head.weight" in reason(tmp_path / "a.pth")
+
+
+def test_integer_weights(state: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.save({**state, "dense.head.bias": torch.zeros(2, dtype=torch.uint8)}, tmp_path / "a.pth")
+    assert "dense.head.bias holds torch.uint8" in reason(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e300])
+def test_weights_that_are_not_finite(value: float, state: dict[str, Tensor], tmp_path: Path) -> None:
+    broken = state["dense.hidden.weight"].double().clone()
+    broken[3, 500] = value
+    torch.save({**state, "dense.hidden.weight": broken}, tmp_path / "a.pth")
+    assert "dense.hidden.weight holds NaN or infinite weights" in reason(tmp_path / "a.pth")
+
+
+def test_wrong_architecture_is_listed_by_name_and_shape(tmp_path: Path) -> None:
+    torch.save(ARCHITECTURES["resnet18"].build(2).state_dict(), tmp_path / "a.pth")
+    with pytest.raises(CheckpointError) as caught:
+        load(tmp_path / "a.pth", arch="resnet34")
+    message = str(caught.value)
+    assert "does not fit resnet34" in message
+    assert "its keys look like resnet18" in message
+    assert "missing: layer1.2.conv1.weight (64x64x3x3)" in message
+    assert (
+        "and 70 more" in message
+    )  # 8 blocks more, each with 2 kernels and 2 norms of 4 tensors; 10 are listed
+
+
+def test_near_miss_is_named(state: dict[str, Tensor], tmp_path: Path) -> None:
+    changed = {name: tensor for name, tensor in state.items() if name != "block2.conv.bias"}
+    changed["block3.conv.weight"] = torch.zeros(16, 8, 3, 3)
+    changed["extra.weight"] = torch.zeros(4)
+    torch.save(changed, tmp_path / "a.pth")
+    message = reason(tmp_path / "a.pth")
+    assert "look like meso4" in message
+    assert "missing: block2.conv.bias (8)" in message
+    assert "unexpected: extra.weight (4)" in message
+    assert "of another shape: block3.conv.weight (16x8x3x3) instead of 16x8x5x5" in message
+
+
+def test_unknown_keys_are_shown(tmp_path: Path) -> None:
+    torch.save({f"stage{i}.weight": torch.zeros(2) for i in range(14)}, tmp_path / "a.pth")
+    message = reason(tmp_path / "a.pth")
+    assert "fit no architecture" in message
+    assert "stage9.weight and 4 more" in message
+    assert "stage10" not in message
+
+
+def test_weights_are_the_networks_own(state: dict[str, Tensor], tmp_path: Path) -> None:
+    """Overwriting the file of a loaded network neither changes nor crashes it."""
+    path = tmp_path / "a.pth"
+    torch.save(state, path)
+    _, model = restore(read_checkpoint(path))
+    path.write_bytes(b"")
+    assert torch.equal(model.state_dict()["dense.hidden.weight"], state["dense.hidden.weight"])
+
+
+def test_reading_leaves_the_random_state_and_the_allow_list_alone(
+    state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    torch.save({"model": state, "accuracy": np.float64(0.5)}, tmp_path / "a.pth")
+    before, allowed = torch.get_rng_state(), torch.serialization.get_safe_globals()
+    load(tmp_path / "a.pth")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.serialization.get_safe_globals() == allowed

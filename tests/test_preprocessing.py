@@ -1,0 +1,128 @@
+"""Preprocessing against plain arithmetic and torchvision; geometry against planted pixels."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
+
+from xface.errors import ImageError, UsageError
+from xface.images import Picture
+from xface.models import PRESETS, Preprocessing
+
+
+def noise(height: int, width: int, seed: int = 0) -> Picture:
+    return Picture("noise", np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
+
+
+SIZES = [(256, 256), (300, 200), (201, 333), (97, 480), (224, 224), (1000, 777), (30, 17)]
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_resize_and_crop_are_torchvisions(height: int, width: int, interpolation: str) -> None:
+    picture = noise(height, width)
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    mode = InterpolationMode(interpolation)
+    theirs = Compose([Resize(256, mode), CenterCrop(224), ToTensor(), Normalize(mean, std)])
+    ours = Preprocessing((224, 224), 256, interpolation=interpolation, mean=mean, std=std).prepare(picture)
+    torch.testing.assert_close(ours.tensor, theirs(Image.fromarray(picture.pixels)), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_stretch_is_torchvisions(height: int, width: int) -> None:
+    picture = noise(height, width)
+    theirs = Compose([Resize((256, 256)), ToTensor()])(Image.fromarray(picture.pixels))
+    assert torch.equal(PRESETS["meso"].prepare(picture).tensor, theirs)
+
+
+def test_seed_preset_by_plain_arithmetic() -> None:
+    picture = noise(224, 224)
+    tensor = PRESETS["seed"].prepare(picture).tensor
+    for y, x in [(0, 0), (5, 200), (223, 223)]:
+        red, green, blue = (float(v) for v in picture.pixels[y, x])
+        assert tensor[:, y, x].tolist() == pytest.approx([blue / 255, green / 255, red / 255])
+
+
+def test_mean_and_std_stand_in_the_order_of_the_colours() -> None:
+    settings = Preprocessing((16, 16), colours="BGR", scale=1, mean=(10, 20, 30), std=(2, 4, 8))
+    pixels = np.broadcast_to(np.uint8([200, 100, 50]), (16, 16, 3)).copy()
+    tensor = settings.prepare(Picture("flat", pixels)).tensor
+    assert tensor[:, 3, 7].tolist() == [(50 - 10) / 2, (100 - 20) / 4, (200 - 30) / 8]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_view_holds_the_pixels_before_normalisation(preset: str) -> None:
+    settings = PRESETS[preset]
+    prepared = settings.prepare(noise(300, 310))
+    plain = prepared.tensor.permute(1, 2, 0).numpy() * settings.std + settings.mean
+    rgb = plain[..., ::-1] if settings.colours == "BGR" else plain
+    np.testing.assert_array_equal(np.rint(rgb * 255).astype(np.uint8), prepared.view)
+    assert prepared.view.shape == (*settings.size, 3)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(("height", "width"), [(512, 512), (900, 600), (611, 1003)])
+def test_a_dot_is_found_where_geometry_says(preset: str, height: int, width: int) -> None:
+    """The dot's centre of mass in the input is its mapped position, to a twentieth of a pixel."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    x, y = width // 2 + 70, height // 2 - 90
+    pixels[y - 4 : y + 5, x - 4 : x + 5] = 255
+    prepared = PRESETS[preset].prepare(Picture("dot", pixels))
+    mass = prepared.view[..., 0].astype(float)
+    rows, columns = np.indices(mass.shape)
+    centre = [(columns * mass).sum() / mass.sum(), (rows * mass).sum() / mass.sum()]
+    assert prepared.geometry.to_input(np.array([x, y])) == pytest.approx(centre, abs=0.05)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_geometry_there_and_back(preset: str) -> None:
+    geometry = PRESETS[preset].prepare(noise(123, 457)).geometry
+    points = np.random.default_rng(1).uniform(0, 450, (68, 2))
+    np.testing.assert_allclose(geometry.to_original(geometry.to_input(points)), points, atol=1e-9)
+
+
+def test_corners_of_a_stretched_picture_stay_corners() -> None:
+    geometry = PRESETS["meso"].prepare(noise(100, 400)).geometry
+    corners = geometry.to_input(np.array([[-0.5, -0.5], [399.5, 99.5]]))
+    np.testing.assert_allclose(corners, [[-0.5, -0.5], [255.5, 255.5]])
+
+
+def test_a_very_long_picture_is_refused_where_its_centre_would_be_cropped() -> None:
+    """Resized whole, it would have 256 x 1,000,000 pixels."""
+    with pytest.raises(ImageError, match="'noise'.*62500x16.*crop the picture"):
+        PRESETS["imagenet"].prepare(noise(16, 62_500))
+    assert PRESETS["meso"].prepare(noise(16, 62_500)).view.shape == (256, 256, 3)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_json_round_trip(preset: str) -> None:
+    assert Preprocessing.from_json(PRESETS[preset].to_json()) == PRESETS[preset]
+    assert Preprocessing.from_json(preset) == PRESETS[preset]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "imagnet",
+        None,
+        {},
+        {"mean": [0, 0, 0]},
+        {"size": 224},
+        {"size": [224]},
+        {"size": [0, 224]},
+        {"size": [224.0, 224]},
+        {"size": [True, 224]},
+        {"size": [224, 224], "colour": "RGB"},
+        {"size": [224, 224], "colours": "GBR"},
+        {"size": [224, 224], "shorter_side": 200},
+        {"size": [224, 224], "scale": 0},
+        {"size": [224, 224], "std": [1, 0, 1]},
+        {"size": [224, 224], "mean": [float("nan"), 0, 0]},
+        {"size": [224, 224], "mean": ["0", 0, 0]},
+        {"size": [224, 224], "interpolation": "cubic"},
+    ],
+)
+def test_settings_without_sense_are_refused(content: object) -> None:
+    with pytest.raises(UsageError):
+        Preprocessing.from_json(content)

@@ -1,0 +1,132 @@
+"""The card beside a checkpoint: what a detector's weights mean and how they must be fed."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from xface.errors import CheckpointError, OutputError, TargetError, UnknownNameError, XFaceError
+from xface.models.architectures import ARCHITECTURES
+from xface.models.preprocessing import Preprocessing
+
+_JSON_TYPES: Mapping[str, tuple[type, ...]] = {
+    "arch": (str,),
+    "classes": (list,),
+    "positive": (str, type(None)),
+    "preprocessing": (dict, str),
+    "training": (str,),
+    "scores": (dict,),
+    "notes": (str,),
+    "sha256": (str, type(None)),
+}
+_REQUIRED = ("arch", "classes", "preprocessing")
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known about one checkpoint.
+
+    `classes` are in the order of the logits; a one-logit head has two, and its logit speaks for the second.
+    `positive` is the forgery, by default the class that is called fake in any spelling of case. `scores` are
+    measured on held-out data, `training` says on what and how it was trained, `sha256` is that of the weights
+    file, and `source` says where this card comes from. Raises CheckpointError for values without sense.
+
+    Example:
+        >>> card = Card("resnet18", ("Fake", "Real"), Preprocessing((224, 224)))
+        >>> card.positive, card.class_index("REAL")
+        ('Fake', 1)
+    """
+
+    arch: str
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    positive: str | None = None
+    training: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    notes: str = ""
+    sha256: str | None = None
+    source: str = "given in code"
+
+    def __post_init__(self) -> None:
+        folded = [name.casefold() for name in self.classes]
+        if len(folded) < 2 or len(set(folded)) < len(folded) or "" in folded:
+            raise CheckpointError(f"classes {list(self.classes)} must be at least two different names")
+        positive = "fake" if self.positive is None else self.positive.casefold()
+        if self.positive is not None and positive not in folded:
+            raise CheckpointError(f"positive class {self.positive!r} is none of {', '.join(self.classes)}")
+        spelled = self.classes[folded.index(positive)] if positive in folded else None
+        object.__setattr__(self, "positive", spelled)
+        if not all(math.isfinite(score) for score in self.scores.values()):
+            raise CheckpointError(f"scores {dict(self.scores)} must be finite numbers")
+        if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise CheckpointError(f"sha256 {self.sha256!r} is not 64 hexadecimal digits in lower case")
+
+    def class_index(self, name: str) -> int:
+        """The index of a class, in any spelling of case; raises TargetError for a name that is none."""
+        folded = [known.casefold() for known in self.classes]
+        if name.casefold() not in folded:
+            raise TargetError(f"no class {name!r}; this detector has {', '.join(map(repr, self.classes))}")
+        return folded.index(name.casefold())
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything on the card and its source, for outputs."""
+        return {**asdict(self), "classes": list(self.classes), "preprocessing": self.preprocessing.to_json()}
+
+
+def card_path(weights: Path) -> Path:
+    """Where the card of a checkpoint lies: beside it, with the suffix .json."""
+    return weights.with_suffix(".json")
+
+
+def read_card(path: Path, weights_sha256: str | None = None) -> Card:
+    """Read a card, and hold its SHA-256 against the weights'.
+
+    Raises:
+        CheckpointError: it cannot be read, has unknown keys or values of a wrong type, or belongs to other
+            weights; the message names the file to correct.
+    """
+    try:
+        card = replace(_from_json(json.loads(path.read_text(encoding="utf-8"))), source=path.name)
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"cannot read the card {str(path)!r}: {error}; correct that file") from error
+    except XFaceError as error:
+        raise CheckpointError(f"the card {str(path)!r} is wrong: {error}; correct that file") from error
+    if weights_sha256 and card.sha256 and card.sha256 != weights_sha256:
+        raise CheckpointError(
+            f"the card {str(path)!r} belongs to other weights: it says sha256 {card.sha256[:12]}..., "
+            f"the file beside it has {weights_sha256[:12]}...; pair the right two, or correct the card"
+        )
+    return card
+
+
+def write_card(card: Card, path: Path) -> None:
+    """Write a card as JSON, all of its preprocessing spelled out; raises OutputError."""
+    content = {key: value for key, value in card.to_json().items() if key != "source"}
+    try:
+        path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"cannot write the card {str(path)!r}: {error.strerror}") from error
+
+
+def _from_json(content: object) -> Card:
+    if not isinstance(content, dict):
+        raise CheckpointError("it must hold one JSON object")
+    for key, value in content.items():
+        if key not in _JSON_TYPES:
+            raise UnknownNameError("key", key, _JSON_TYPES)
+        if not isinstance(value, _JSON_TYPES[key]):
+            raise CheckpointError(f"{key} cannot be {json.dumps(value)[:40]}")
+    if missing := [key for key in _REQUIRED if key not in content]:
+        raise CheckpointError(f"it lacks {', '.join(missing)}")
+    if not all(isinstance(name, str) for name in content["classes"]):
+        raise CheckpointError("classes must be a list of names")
+    if not all(type(score) in (int, float) for score in content.get("scores", {}).values()):
+        raise CheckpointError("scores must be numbers by name")
+    ARCHITECTURES[content["arch"]]  # raises for an unknown name
+    preprocessing = Preprocessing.from_json(content["preprocessing"])
+    return Card(**{**content, "classes": tuple(content["classes"]), "preprocessing": preprocessing})

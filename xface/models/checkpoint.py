@@ -1,0 +1,205 @@
+"""Checkpoints: read a stranger's weights file without running any of its code."""
+
+from __future__ import annotations
+
+import _codecs
+import hashlib
+import re
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import Tensor
+from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
+
+from xface.errors import CheckpointError
+
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "model_state", "weights", "params")
+PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.", "base_model.")
+MAX_NESTING = 4
+
+_SCALARS = "?bhilqBHILQefd"  # booleans, integers and floats, as NumPy's type characters
+_numpy_scalar = np.float64(0).__reduce__()[0]  # the function that a pickled NumPy scalar calls
+ALLOWED: list[Any] = [
+    (_numpy_scalar, "numpy.core.multiarray.scalar"),
+    (_numpy_scalar, "numpy._core.multiarray.scalar"),
+    np.dtype,
+    *(type(np.dtype(character)) for character in _SCALARS),
+    _codecs.encode,
+]
+
+_Found: TypeAlias = tuple[dict[str, Tensor], dict[str, Any]]
+
+_BEGINNINGS = {
+    b"\xff\xd8\xff": "a JPEG image",
+    b"\x89PNG": "a PNG image",
+    b"\x89HDF": "a Keras (HDF5) file",
+    b"version https://git-lfs": "a Git LFS pointer: fetch the file itself with `git lfs pull`",
+    b"<": "a web page: download the file itself",
+    b"\x1f\x8b": "a gzip archive: unpack it",
+}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a weights file holds.
+
+    `state` has each tensor by name, wrappers and prefixes taken off; `extras` is what else lay beside it
+    (epoch, losses, classes, ...); `sha256` is the file's; `format` is `safetensors`, `torch` or `seed` (the
+    system that xface follows).
+    """
+
+    path: Path
+    state: Mapping[str, Tensor] = field(repr=False)
+    extras: Mapping[str, Any] = field(repr=False)
+    sha256: str
+    format: str
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read safetensors, or what `torch.save` wrote, with `torch.load(weights_only=True)` and NumPy's scalars.
+
+    Raises:
+        CheckpointError: the file is missing, unreadable, damaged, holds no named weights, or asks for code
+            (it then is refused with the names it asked for).
+
+    Example:
+        >>> read_checkpoint("missing.pth")
+        Traceback (most recent call last):
+        xface.errors.CheckpointError: cannot restore 'missing.pth': there is no such file; check the path
+    """
+    path = Path(path)
+    kind, sha256 = _kind_and_hash(path)
+    content = _read_safetensors(path) if kind == "safetensors" else _read_torch(path, mmap=kind == "zip")
+    found = _find_state(content)
+    if found is None:
+        raise refusal(path, f"it holds {_describe(content)}, no named weights; save model.state_dict()")
+    state, extras = found
+    if unusable := [name for name, tensor in state.items() if not _is_plain(tensor)]:
+        raise refusal(path, f"these are no dense tensors: {', '.join(unusable[:10])}; save them as such")
+    layout = "safetensors" if kind == "safetensors" else "seed" if _is_seed(content) else "torch"
+    return Checkpoint(path, _without_prefixes(state), extras, sha256, layout)
+
+
+def refusal(path: Path, reason: str) -> CheckpointError:
+    """The error that says why a weights file cannot be restored."""
+    return CheckpointError(f"cannot restore {str(path)!r}: {reason}")
+
+
+def _kind_and_hash(path: Path) -> tuple[str, str]:
+    try:
+        if not path.exists():
+            raise refusal(path, "there is no such file; check the path")
+        if not path.is_file():
+            raise refusal(path, "it is a folder or a device; give the weights file itself")
+        with open(path, "rb") as file:
+            beginning = file.read(32)
+            file.seek(0)
+            return _kind(path, beginning), _sha256(file)
+    except (OSError, ValueError) as error:
+        raise refusal(path, f"{error}; make it readable") from error
+
+
+def _kind(path: Path, beginning: bytes) -> str:
+    if not beginning:
+        raise refusal(path, "it is empty (0 bytes); copy or download it again")
+    if beginning.startswith(b"PK\x03\x04"):
+        return "zip"
+    if beginning.startswith(b"\x80"):
+        return "pickle"
+    if beginning[8:9] == b"{":
+        return "safetensors"
+    looks = next(
+        (what for magic, what in _BEGINNINGS.items() if beginning.startswith(magic)), "it begins like none"
+    )
+    raise refusal(path, f"it is no checkpoint ({looks}); give a .safetensors file or one of torch.save")
+
+
+def _sha256(file: Any) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _read_safetensors(path: Path) -> Mapping[str, Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except Exception as error:  # SafetensorError, and what a hostile header makes of it
+        reason = f"it is a damaged or cut short safetensors file ({error}); copy or download it again"
+        raise refusal(path, reason) from error
+
+
+def _read_torch(path: Path, mmap: bool) -> object:
+    try:
+        with safe_globals(ALLOWED), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except Exception as error:  # on damaged files, the unpickler raises a dozen kinds
+        cause = error.__context__ or error  # torch wraps it into advice that must not be followed
+        raise refusal(path, _reason(path, str(cause), is_zip=mmap)) from error
+
+
+def _reason(path: Path, message: str, is_zip: bool) -> str:
+    if "TorchScript" in message:
+        return "it is a TorchScript program, not weights; save model.state_dict()"
+    if names := _asked_for(path, message, is_zip):
+        return (
+            f"it asks for {', '.join(names)}, and running a file's own code is never allowed; where it comes "
+            "from, load the model and save its model.state_dict() with torch.save"
+        )
+    first_line = message.partition("\n")[0][:120]
+    return f"it is damaged or cut short ({first_line or 'it ends too early'}); copy or download it again"
+
+
+def _asked_for(path: Path, message: str, is_zip: bool) -> list[str]:
+    """The names of the functions and classes that a refused file wanted to use."""
+    if is_zip:
+        with suppress(Exception), safe_globals(ALLOWED):
+            return sorted(get_unsafe_globals_in_checkpoint(path))
+    return re.findall(r"(?:GLOBAL |<class '|function )([\w.]+)", message)[:1]
+
+
+def _find_state(content: object, nesting: int = MAX_NESTING) -> _Found | None:
+    """The innermost wrapped dict that holds tensors, and what else lay around them."""
+    if not isinstance(content, Mapping) or nesting == 0:
+        return None
+    for key in WRAPPERS:
+        if found := _find_state(content.get(key), nesting - 1):
+            around = {name: value for name, value in content.items() if name != key}
+            return found[0], {**around, **found[1]}
+    named = {key: value for key, value in content.items() if isinstance(key, str)}
+    state = {key: value for key, value in named.items() if isinstance(value, Tensor)}
+    return (state, {key: named[key] for key in named.keys() - state}) if state else None
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided and not tensor.is_quantized and not tensor.is_meta
+
+
+def _is_seed(content: object) -> bool:
+    """Whether this is a checkpoint of the followed system: `model`, `epoch`, lists of NumPy scalars."""
+    if not isinstance(content, Mapping) or not {"model", "epoch"} <= content.keys():
+        return False
+    lists = (value for value in content.values() if isinstance(value, list))
+    return any(isinstance(number, np.generic) for values in lists for number in values)
+
+
+def _without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Take off what wrappers (DataParallel, compile, Lightning, ...) put before every name."""
+    while prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in state)), None):
+        state = {name[len(prefix) :]: tensor for name, tensor in state.items()}
+    return state
+
+
+def _describe(content: object) -> str:
+    if isinstance(content, Mapping):
+        return f"a dict with {', '.join(map(repr, list(content)[:8])) or 'nothing in it'}"
+    return f"one {type(content).__name__}"
