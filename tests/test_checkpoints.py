@@ -372,6 +372,13 @@ def test_unknown_keys_are_shown(tmp_path: Path) -> None:
     assert "stage10" not in message
 
 
+def test_hostile_names_stay_on_one_line(state: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.save({**state, "a\nb\x1b[2J" + "x" * 10_000: torch.zeros(1)}, tmp_path / "a.pth")
+    message = reason(tmp_path / "a.pth")
+    assert message.isprintable()
+    assert len(message) < 4000
+
+
 def test_weights_are_the_networks_own(state: dict[str, Tensor], tmp_path: Path) -> None:
     """Overwriting the file of a loaded network neither changes nor crashes it."""
     path = tmp_path / "a.pth"

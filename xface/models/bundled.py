@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 
@@ -18,8 +17,11 @@ def bundled() -> dict[str, Path]:
 
 
 def _folder() -> Path:
-    """The installed package `xface_weights`, or a checkout's folder `weights` beside the package `xface`."""
-    spec = find_spec("xface_weights")
-    if spec is not None and spec.submodule_search_locations:
-        return Path(next(iter(spec.submodule_search_locations)))
-    return Path(__file__).resolve().parents[2] / "weights"
+    """Beside the package `xface`: a wheel puts `xface_weights` there, a checkout has it as `weights`.
+
+    Looking there, and not for any `xface_weights` on the path, keeps a checkout from taking the weights of
+    another version that is installed.
+    """
+    beside = Path(__file__).resolve().parents[2]
+    installed = beside / "xface_weights"
+    return installed if installed.is_dir() else beside / "weights"

@@ -23,6 +23,7 @@ from xface.errors import CheckpointError
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "model_state", "weights", "params")
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.", "base_model.")
 MAX_NESTING = 4
+LONGEST_REASON = 3000
 
 _SCALARS = "?bhilqBHILQefd"  # booleans, integers and floats, as NumPy's type characters
 _numpy_scalar = np.float64(0).__reduce__()[0]  # the function that a pickled NumPy scalar calls
@@ -88,8 +89,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def refusal(path: Path, reason: str) -> CheckpointError:
-    """The error that says why a weights file cannot be restored."""
-    return CheckpointError(f"cannot restore {str(path)!r}: {reason}")
+    """The error that says why a weights file cannot be restored, however odd the names in it are."""
+    printable = "".join(letter if letter.isprintable() else "?" for letter in reason[:LONGEST_REASON])
+    return CheckpointError(f"cannot restore {str(path)!r}: {printable}")
 
 
 def _kind_and_hash(path: Path) -> tuple[str, str]:

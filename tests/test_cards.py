@@ -1,0 +1,111 @@
+"""Cards: a round trip, and one clear error that names the file for each thing that can be wrong on one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xface.errors import CheckpointError, OutputError, TargetError
+from xface.models import PRESETS, Card
+from xface.models.card import read_card, write_card
+
+SHA = "0123456789abcdef" * 4
+FULL = Card(
+    "resnet18",
+    ("Fake", "Real"),
+    PRESETS["seed"],
+    training="4,000 faces",
+    scores={"auc": 0.9, "images": 200},
+    notes="Ünïcode",
+    sha256=SHA,
+)
+LEAST: dict[str, Any] = {"arch": "meso4", "classes": ["fake", "real"], "preprocessing": "meso"}
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    write_card(FULL, tmp_path / "a.json")
+    read = read_card(tmp_path / "a.json", SHA)
+    assert read.source == "a.json"
+    assert {**read.to_json(), "source": ""} == {**FULL.to_json(), "source": ""}
+    assert read.preprocessing == PRESETS["seed"]
+
+
+def test_preprocessing_is_written_out(tmp_path: Path) -> None:
+    write_card(FULL, tmp_path / "a.json")
+    content = json.loads((tmp_path / "a.json").read_text())
+    assert content["preprocessing"]["colours"] == "BGR"
+    assert content["preprocessing"]["size"] == [224, 224]
+    assert "source" not in content
+
+
+def test_least_card(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(LEAST))
+    card = read_card(tmp_path / "a.json", SHA)
+    assert (card.positive, card.preprocessing, card.sha256) == ("fake", PRESETS["meso"], None)
+
+
+def test_class_names_in_any_case() -> None:
+    assert (FULL.positive, FULL.class_index("fake"), FULL.class_index("REAL")) == ("Fake", 0, 1)
+    swapped = Card("resnet18", ("REAL", "DeepFake"), PRESETS["seed"], positive="deepfake")
+    assert (swapped.positive, swapped.class_index("deepfake")) == ("DeepFake", 1)
+    with pytest.raises(TargetError, match=r"no class 'forged'.*'Fake', 'Real'"):
+        FULL.class_index("forged")
+
+
+def test_without_fake_no_class_is_positive() -> None:
+    assert Card("resnet18", ("cat", "dog"), PRESETS["seed"]).positive is None
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"clases": []}, "unknown key 'clases'; did you mean 'classes'"),
+        ({"arch": "resnet81"}, "unknown architecture 'resnet81'; did you mean 'resnet18'"),
+        ({"arch": 18}, "arch cannot be 18"),
+        ({"classes": "fake"}, 'classes cannot be "fake"'),
+        ({"classes": ["fake"]}, "at least two"),
+        ({"classes": ["fake", "FAKE"]}, "different names"),
+        ({"classes": ["fake", 1]}, "list of names"),
+        ({"positive": "forged"}, "positive class 'forged' is none of fake, real"),
+        ({"preprocessing": "meson"}, "did you mean 'meso'"),
+        ({"preprocessing": {"size": [256, 256], "color": "BGR"}}, "unknown preprocessing setting 'color'"),
+        ({"preprocessing": {"size": 256}}, "preprocessing size cannot be 256"),
+        ({"scores": {"auc": "0.9"}}, "scores must be numbers"),
+        ({"scores": {"auc": float("nan")}}, "finite"),
+        ({"sha256": "abc"}, "64 hexadecimal digits"),
+        ({"training": None}, "training cannot be null"),
+    ],
+)
+def test_wrong_cards(change: dict[str, Any], expected: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({**LEAST, **change}))
+    with pytest.raises(CheckpointError) as caught:
+        read_card(tmp_path / "a.json")
+    assert expected in str(caught.value)
+    assert str(tmp_path / "a.json") in str(caught.value)
+    assert "correct that file" in str(caught.value)
+
+
+@pytest.mark.parametrize("key", LEAST)
+def test_lacking_cards(key: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({k: v for k, v in LEAST.items() if k != key}))
+    with pytest.raises(CheckpointError, match=f"lacks {key}"):
+        read_card(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000])
+def test_no_json_objects(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"a\.json"):
+        read_card(tmp_path / "a.json")
+
+
+def test_card_of_other_weights(tmp_path: Path) -> None:
+    write_card(FULL, tmp_path / "a.json")
+    with pytest.raises(CheckpointError, match=r"a\.json' belongs to other weights: it says sha256 0123"):
+        read_card(tmp_path / "a.json", "f" * 64)
+
+
+def test_unwritable_card(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"cannot write the card .*a\.json"):
+        write_card(FULL, tmp_path / "missing" / "a.json")
