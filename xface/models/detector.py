@@ -200,17 +200,18 @@ def _card_beside(path: Path, sha256: str, origin: str | None) -> Card | None:
 
 def _assumed_card(arch: Architecture, checkpoint: Checkpoint, class_count: int) -> Card:
     """What is likely where there is no card; its source says so."""
-    named = checkpoint.extras.get("classes")
+    listed = checkpoint.extras.get("classes")
+    names = tuple(map(str, listed)) if isinstance(listed, (list, tuple)) else ()
     is_seed = checkpoint.format == "seed"
     preset = "seed" if is_seed else arch.preprocessing
     classes, whence = ("Fake", "Real") if is_seed else ("fake", "real"), "assumed"
-    if isinstance(named, (list, tuple)) and named and all(isinstance(name, str) for name in named):
-        classes, whence = tuple(named), "of the checkpoint"
-    elif class_count != 2:
+    if names and len({name.casefold() for name in names}) == len(names) == class_count:
+        classes, whence = names, "of the checkpoint"
+    elif names or class_count != 2:
         raise refusal(
             checkpoint.path,
-            f"its head has {class_count} classes and nothing names them; write a card "
-            f"{card_path(checkpoint.path).name} beside it, with `classes`, or give a detector of two",
+            f"its head has {class_count} classes and nothing names {'so many' if names else 'them'}; "
+            f"write a card {card_path(checkpoint.path).name} beside it, with `classes`",
         )
     source = f"assumed: {preset} preset; classes {', '.join(classes)} {whence}"
     return Card(arch.name, classes, PRESETS[preset], sha256=checkpoint.sha256, source=source)
