@@ -204,7 +204,8 @@ def _assumed_card(arch: Architecture, checkpoint: Checkpoint, class_count: int) 
     names = tuple(map(str, listed)) if isinstance(listed, (list, tuple)) else ()
     is_seed = checkpoint.format == "seed"
     preset = "seed" if is_seed else arch.preprocessing
-    classes, whence = ("Fake", "Real") if is_seed else ("fake", "real"), "assumed"
+    classes: tuple[str, ...] = ("Fake", "Real") if is_seed else ("fake", "real")
+    whence = "assumed"
     if names and len({name.casefold() for name in names}) == len(names) == class_count:
         classes, whence = names, "of the checkpoint"
     elif names or class_count != 2:
