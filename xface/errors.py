@@ -40,7 +40,8 @@ class UnknownNameError(UsageError):
         known = list(known)
         near = get_close_matches(name, known, n=4, cutoff=0.5)
         listed = ", ".join(repr(k) for k in near or known[:12])
-        hint = f"did you mean {listed}?" if near else f"known are {listed}{', ...' if len(known) > 12 else ''}"
+        more = ", ..." if len(known) > 12 else ""
+        hint = f"did you mean {listed}?" if near else f"known are {listed}{more}"
         super().__init__(f"unknown {kind} {name!r}; {hint}{' ' + remedy if remedy else ''}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,11 @@ class Prediction:
     probability: float
     probabilities: dict[str, float]
 
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; a probability that is not finite is None."""
+        each = {name: p if isfinite(p) else None for name, p in self.probabilities.items()}
+        return {"label": self.label, "probability": each[self.label], "probabilities": each}
+
 
 @dataclass(frozen=True)
 class Face:
@@ -35,6 +41,11 @@ class Face:
     source: str = ""
     notes: tuple[str, ...] = ()
 
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, coordinates to a hundredth of a pixel."""
+        points = None if self.landmarks is None else self.landmarks.round(2).tolist()
+        return {"found": self.found, "box": list(self.box) if self.box else None, "landmarks": points}
+
 
 @dataclass(frozen=True)
 class AttributionMap:
@@ -48,6 +59,31 @@ class AttributionMap:
     status: str
     rule: str
     values: FloatArray = field(repr=False)
+
+    def amount(self, size: tuple[int, int]) -> FloatArray:
+        """Return |A| at the size of the network's input, (H, W): what is measured and shown.
+
+        Signed (C, H, W) maps give the maximum over the channels; a map of another size is upsampled
+        bilinearly, pixel centres aligned (`align_corners=False` in PyTorch's words).
+
+        Example:
+            >>> row = np.array([[0.0, 4.0]], np.float32)
+            >>> AttributionMap("gradcam", "layer4", "ok", "published", row).amount((1, 4))
+            array([[0., 1., 3., 4.]], dtype=float32)
+        """
+        amount = np.abs(self.values).max(axis=0) if self.values.ndim == 3 else np.abs(self.values)
+        if amount.shape == size:
+            return amount
+        # float64, then rounded: in float32 the pixels of a constant map would differ, and no longer tie
+        tall = _stretch(amount.astype(np.float64), size[0])
+        return _stretch(tall.T, size[1]).T.astype(np.float32)
+
+
+def _stretch(values: FloatArray, rows: int) -> FloatArray:
+    position = np.clip((np.arange(rows) + 0.5) * len(values) / rows - 0.5, 0, len(values) - 1)
+    above = position.astype(int)
+    below, part = np.minimum(above + 1, len(values) - 1), (position - above)[:, None]
+    return np.asarray(values[above] * (1 - part) + values[below] * part)
 
 
 @dataclass(frozen=True)
@@ -69,3 +105,32 @@ class RegionMeasure:
     coarse: bool
     face_share: float | None
     face_lift: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """All that was found about one image, as plain data: what reports are drawn from.
+
+    `view` is the picture as the network saw it, (H, W, 3) uint8; `landmarks` (68, 2) and `outlines`
+    (name, polygon (k, 2)) are in its pixels, unlike `face`, which is in the original's. `target` is what was
+    asked for, `label` the class that it came to. `detector` is the detector as an output names it.
+    """
+
+    image: str
+    view: ByteArray
+    detector: dict[str, Any]
+    trained: bool
+    prediction: Prediction
+    target: str
+    label: str
+    face: Face
+    landmarks: FloatArray | None
+    outlines: tuple[tuple[str, FloatArray], ...]
+    maps: tuple[AttributionMap, ...]
+    regions: tuple[RegionMeasure, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def arch(self) -> str:
+        """The architecture's name."""
+        return str(self.detector["arch"])

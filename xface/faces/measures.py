@@ -50,7 +50,7 @@ def measure(amap: AttributionMap, labels: ByteArray) -> list[RegionMeasure]:
     area, coarse = counts / labels.size, counts < COARSE_CELLS * labels.size / (height * width)
     columns = dict.fromkeys(MEASURES, np.full(len(REGIONS), np.nan))
     if amap.status == "ok":
-        columns |= _columns(_amount(amap.values, labels.shape), labels, counts)
+        columns |= _columns(amap.amount((labels.shape[0], labels.shape[1])), labels, counts)
     return [
         RegionMeasure(
             method=amap.method,
@@ -66,22 +66,6 @@ def measure(amap: AttributionMap, labels: ByteArray) -> list[RegionMeasure]:
 
 def _defined(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
-
-
-def _amount(values: FloatArray, size: tuple[int, ...]) -> FloatArray:
-    amount = np.abs(values).max(axis=0) if values.ndim == 3 else np.abs(values)
-    if amount.shape == size:
-        return amount
-    # float64, then rounded: in float32 the pixels of a constant map would differ, and no longer tie
-    tall = _stretch(amount.astype(np.float64), size[0])
-    return _stretch(tall.T, size[1]).T.astype(np.float32)
-
-
-def _stretch(values: FloatArray, rows: int) -> FloatArray:
-    position = np.clip((np.arange(rows) + 0.5) * len(values) / rows - 0.5, 0, len(values) - 1)
-    above = position.astype(int)
-    below, part = np.minimum(above + 1, len(values) - 1), (position - above)[:, None]
-    return np.asarray(values[above] * (1 - part) + values[below] * part)
 
 
 def _columns(amount: FloatArray, labels: ByteArray, counts: NDArray[np.intp]) -> dict[str, FloatArray]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from xface.models.checkpoint import read_checkpoint as read_checkpoint
     from xface.models.detector import Detector as Detector
     from xface.models.detector import load as load
+    from xface.models.layers import feature_maps as feature_maps
     from xface.models.preprocessing import PRESETS as PRESETS
     from xface.models.preprocessing import Prepared as Prepared
     from xface.models.preprocessing import Preprocessing as Preprocessing
@@ -29,6 +30,7 @@ _HOMES = {
     "PRESETS": "preprocessing",
     "Prepared": "preprocessing",
     "Preprocessing": "preprocessing",
+    "feature_maps": "layers",
     "load": "detector",
     "read_checkpoint": "checkpoint",
 }

@@ -89,8 +89,12 @@ class Detector:
         while part := list(islice(many, BATCH)):
             pictures = (image if isinstance(image, Picture) else read_picture(image) for image in part)
             batch = torch.stack([self.prepare(picture).tensor for picture in pictures])
-            verdicts += map(self._verdict, self.probabilities(self.logits(batch)).tolist())
+            verdicts += self.verdicts(self.logits(batch))
         return verdicts
+
+    def verdicts(self, logits: Tensor) -> list[Prediction]:
+        """One verdict per row of raw outputs, (N, classes) or (N, 1)."""
+        return [self._verdict(row) for row in self.probabilities(logits).tolist()]
 
     def _verdict(self, probabilities: list[float]) -> Prediction:
         by_name = dict(zip(self.classes, probabilities, strict=True))

@@ -1,0 +1,39 @@
+"""Runs a job on image after image; one that fails costs only itself."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from xface.errors import ImageError, LandmarkError
+
+
+def each_image(paths: Sequence[Path], job: Callable[[int, Path], None], as_json: bool) -> None:
+    """Call job(index, path) for each image; report those that fail on stderr, and exit 1 if any did.
+
+    With `as_json` a failed image also has its line on stdout: `image` and `error`.
+    """
+    failed = 0
+    hidden = not as_json or len(paths) < 2 or not sys.stderr.isatty()
+    with click.progressbar(enumerate(paths), length=len(paths), file=sys.stderr, hidden=hidden) as numbered:
+        for index, path in numbered:
+            try:
+                job(index, path)
+            except (ImageError, LandmarkError) as error:
+                failed += 1
+                click.echo(f"xface: {error}", err=True)
+                if as_json:
+                    print_json({"image": str(path), "error": str(error)})
+    if failed:
+        click.echo(f"xface: {failed} of {len(paths)} images failed, the others are done", err=True)
+        sys.exit(1)
+
+
+def print_json(content: dict[str, Any]) -> None:
+    """Print one object on one line of stdout."""
+    click.echo(json.dumps(content, allow_nan=False))

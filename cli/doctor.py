@@ -1,0 +1,78 @@
+"""`xface doctor`."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+
+import click
+
+PACKAGES = (
+    "torch", "torchvision", "captum", "grad-cam", "dlib-bin", "face_recognition_models",
+    "opencv-python-headless", "matplotlib", "pandas", "safetensors", "torchinfo",
+)  # fmt: skip
+
+Check = tuple[bool, str, str]
+"""(whether it is well, what was found, what to do)"""
+
+
+@click.command(epilog="Exit status: 0 if all is well, 1 if something is missing or wrong.")
+def doctor() -> None:
+    """Check what is installed, which device there is, and where the landmark file was found."""
+    checks = [*_packages(), *_devices(), *_landmark_files(), *_weights()]
+    click.echo(f"Python {platform.python_version()}, {platform.platform()}")
+    for well, found, remedy in checks:
+        click.echo(f"[{'ok' if well else '!!'}] {found}{'' if well else f': {remedy}'}")
+    if not all(well for well, _, _ in checks):
+        sys.exit(1)
+
+
+def _packages() -> Iterator[Check]:
+    for name in PACKAGES:
+        try:
+            yield True, f"{name} {version(name)}", ""
+        except PackageNotFoundError:
+            yield False, f"{name} is missing", f"pip install {name}"
+
+
+def _devices() -> Iterator[Check]:
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        yield False, f"torch cannot be imported ({error})", "pip install --force-reinstall torch torchvision"
+        return
+    yield True, f"CPU with {torch.get_num_threads()} threads", ""
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    yield True, f"CUDA: {', '.join(names)}" if names else "no CUDA device; `--device auto` takes the CPU", ""
+
+
+def _landmark_files() -> Iterator[Check]:
+    from xface.faces import MODEL_FILES
+
+    for model in MODEL_FILES:
+        path = model.locate()
+        if path is None:
+            yield (
+                False,
+                f"{model.name} is missing (looked in {', '.join(map(str, model.places()))})",
+                model.remedy,
+            )
+        else:
+            well = model.is_intact()
+            yield well, f"{path}, SHA-256 {'right' if well else 'wrong'}", model.remedy
+
+
+def _weights() -> Iterator[Check]:
+    from xface.errors import XFaceError
+    from xface.models import load
+    from xface.models.bundled import bundled
+
+    if not bundled():
+        yield False, "no bundled detector", "reinstall xface"
+    for name in bundled():
+        try:
+            yield True, f"bundled detector {load(name, device='cpu')}", ""
+        except XFaceError as error:
+            yield False, str(error), "reinstall xface"

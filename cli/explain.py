@@ -1,0 +1,134 @@
+"""`xface explain`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .batch import each_image, print_json
+from .options import IMAGES, JSON, detector_options
+
+if TYPE_CHECKING:
+    from xface.explanation import Explanation
+    from xface.images import Picture
+    from xface.report import SavedFiles
+    from xface.results import Face
+
+EPILOG = """\b
+Examples:
+  xface explain samples/fake.jpg
+  xface explain --method gradcam --method guided --layer all --out run1 faces/
+  xface explain --weights mine.pth --target fake --json 'faces/*.png' > faces.jsonl
+"""
+
+
+@click.command(epilog=EPILOG)
+@detector_options
+@click.option(
+    "--layer", "layers", multiple=True, metavar="NAME", help="A layer (again for more), or `all` stages."
+)
+@click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    metavar="NAME",
+    help="A method (again for more); see `xface methods`.",
+)
+@click.option(
+    "--target",
+    default="predicted",
+    show_default=True,
+    metavar="predicted|fake|real|margin",
+    help="The score to explain.",
+)
+@click.option("--landmarks", metavar="FILE", help="A .pts or CSV file with the 68 points, instead of dlib.")
+@click.option(
+    "--face-detector",
+    default="hog",
+    show_default=True,
+    metavar="hog|cnn",
+    help="dlib's detector; cnn also tries its CNN.",
+)
+@click.option(
+    "--out", default="results", show_default=True, metavar="DIR", help="The folder for pictures and maps."
+)
+@click.option("--maps", is_flag=True, help="Also write the raw float32 maps, an npz file per image.")
+@JSON
+@IMAGES
+def explain(
+    images: tuple[str, ...],
+    arch: str | None,
+    weights: str | None,
+    device: str,
+    layers: tuple[str, ...],
+    methods: tuple[str, ...],
+    target: str,
+    landmarks: str | None,
+    face_detector: str,
+    out: str,
+    maps: bool,
+    as_json: bool,
+) -> None:
+    """Show which parts of a face a detector looks at: maps, pictures, and a table of facial regions.
+
+    IMAGES are files, folders or globs. Without --method the five core methods are computed, without --layer
+    the architecture's recommended layer is taken.
+    """
+    import xface
+    from xface.attribution import CORE_METHODS
+    from xface.images import find_pictures, read_picture
+    from xface.report import ensure_folder
+
+    paths = find_pictures(images)
+    face_of = _face_finder(landmarks, face_detector, len(paths))
+    ensure_folder(out)
+    detector = xface.load(weights, arch, device)
+
+    def job(index: int, path: Path) -> None:
+        picture = read_picture(path)
+        found = xface.explain(
+            detector, picture, methods or CORE_METHODS, layers or None, target, face_of(picture)
+        )
+        files = found.save(out, index, maps)
+        print_json(found.to_json(files)) if as_json else _print(found, files)
+
+    _warn_untrained(detector.trained)
+    each_image(paths, job, as_json)
+
+
+def _face_finder(landmarks: str | None, detector: str, count: int) -> Callable[[Picture], Face]:
+    """Return what finds a picture's face: the landmark file, or dlib."""
+    from xface.errors import UsageError
+    from xface.faces import face_from_landmarks, find_face, read_landmarks
+
+    if landmarks is None:
+        return lambda picture: find_face(picture.pixels, detector)
+    file = read_landmarks(landmarks)
+    if count > 1 and not file.names_images:
+        raise UsageError(
+            f"{landmarks} holds one unnamed face, for {count} images; give one image, or a CSV with a column "
+            "`image`"
+        )
+    return lambda picture: face_from_landmarks(file.of(picture.name), landmarks)
+
+
+def _warn_untrained(trained: bool) -> None:
+    from xface.report.wording import UNTRAINED
+
+    if not trained:
+        click.secho(f"xface: {UNTRAINED}", err=True, bold=True)
+
+
+def _print(found: Explanation, files: SavedFiles) -> None:
+    from xface.report import region_table
+    from xface.report.wording import origin, subject, verdict
+
+    lines = [f"{found.image}: {verdict(found.prediction)}", f"explained: {subject(found)}; {origin(found)}"]
+    lines += [f"note: {note}" for note in found.notes]
+    lines += ["", region_table(found), "", f"panel: {files.panel}"]
+    if files.replaced:
+        lines.append(f"replaced {files.replaced} earlier files of the same names")
+    click.echo("\n".join([*lines, ""]))

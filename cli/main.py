@@ -1,0 +1,59 @@
+"""`xface`: the group of commands; each is imported only when it runs."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from xface import __version__
+from xface.errors import UsageError, XFaceError
+
+COMMANDS = {
+    "explain": "Show which parts of a face a detector looks at.",
+    "predict": "Call images real or fake.",
+    "layers": "List the layers of a network.",
+    "methods": "List the attribution methods.",
+    "summary": "Print a network's layers, shapes and parameters.",
+    "doctor": "Check what is installed, and say what to do about what is missing.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and one-line helps without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order of COMMANDS."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """The command of this name, imported now."""
+        if name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f".{name}", __package__), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands' one-line helps from COMMANDS."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: xface explain --out results samples/fake.jpg",
+)
+@click.version_option(__version__, prog_name="xface")
+def xface() -> None:
+    """Which parts of a face does a CNN look at when it calls it real or fake?"""
+
+
+def main() -> None:
+    """Run the command line; an error on purpose is one message, exit 2 for wrong usage, else 1."""
+    try:
+        xface()
+    except XFaceError as error:
+        click.echo(f"xface: {error}", err=True)
+        sys.exit(2 if isinstance(error, UsageError) else 1)

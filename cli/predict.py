@@ -1,0 +1,42 @@
+"""`xface predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .batch import each_image, print_json
+from .options import IMAGES, JSON, detector_options
+
+
+@click.command(epilog="Example: xface predict --json faces/ 'more/*.png'")
+@detector_options
+@JSON
+@IMAGES
+def predict(
+    images: tuple[str, ...], arch: str | None, weights: str | None, device: str, as_json: bool
+) -> None:
+    """Call images real or fake: files, folders, globs."""
+    from xface.images import find_pictures, read_picture
+    from xface.models import load
+    from xface.report.wording import UNTRAINED, verdict
+
+    paths = find_pictures(images)
+    detector = load(weights, arch, device)
+    if not detector.trained:
+        click.echo(f"xface: {UNTRAINED}", err=True)
+
+    def job(index: int, path: Path) -> None:
+        picture = read_picture(path)
+        [prediction] = detector.predict(picture)
+        if as_json:
+            named = {"image": picture.name, "detector": detector.to_json()}
+            print_json({**named, "prediction": prediction.to_json(), "notes": list(picture.notes)})
+        else:
+            notes = "".join(f" ({note})" for note in picture.notes)
+            click.echo(f"{picture.name}: {verdict(prediction)}{notes}")
+
+    each_image(paths, job, as_json)
+    if not as_json:
+        click.echo(f"detector: {detector.arch.name}, card {detector.card.source}", err=True)

@@ -1,0 +1,138 @@
+"""Small networks that hold one difficulty each, and the registered architectures with lively weights."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from xface.models import ARCHITECTURES, PRESETS
+
+
+def lively(model: nn.Module, seed: int = 0) -> nn.Module:
+    """Double precision, random batch-norm statistics and affine parts: no term of the gradient is trivial."""
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor, low, high in (
+                (module.running_mean, -0.2, 0.2),
+                (module.running_var, 0.5, 1.5),
+                (module.weight.data, 0.7, 1.3),
+                (module.bias.data, -0.2, 0.2),
+            ):
+                tensor.copy_(torch.rand(tensor.shape, generator=generator) * (high - low) + low)
+    return model.double().eval()
+
+
+def built(name: str, classes: int = 2) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return lively(ARCHITECTURES[name].build(classes))
+
+
+def images_for(name: str, count: int = 2) -> torch.Tensor:
+    """A batch as small as the architecture takes: 64 px, or its preset's size.
+
+    32 px where it has grouped convolutions: torch computes those slowly in double precision.
+    """
+    generator = torch.Generator().manual_seed(5)
+    entry = ARCHITECTURES[name]
+    with torch.device("meta"):
+        network = entry.build(2).eval()
+    side = 32 if any(getattr(module, "groups", 1) > 1 for module in network.modules()) else 64
+    try:
+        network(torch.empty(1, 3, side, side, device="meta"))
+    except RuntimeError:
+        side = PRESETS[entry.preprocessing].size[0]
+    return torch.rand(count, 3, side, side, generator=generator, dtype=torch.float64) - 0.3
+
+
+class Small(nn.Module):
+    """Two convolutions and a head; `activation` is called functionally between them."""
+
+    def __init__(self, activation=F.relu, classes: int = 2) -> None:
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 8, 3, padding=1, stride=2)
+        self.pool, self.head = nn.AdaptiveAvgPool2d(2), nn.Linear(32, classes)
+        self.activation = activation
+
+    def forward(self, x):
+        x = self.activation(self.one(x))
+        x = self.activation(self.two(x))
+        return self.head(torch.flatten(self.pool(x), 1))
+
+
+class SkipFromRectified(Small):
+    """One rectified tensor feeds both a further ReLU and a skip path around it."""
+
+    def forward(self, x):
+        x = F.relu(self.one(x))
+        y = F.relu(x - 0.1) + 0.5 * x
+        y = F.relu(self.two(y))
+        return self.head(torch.flatten(self.pool(y), 1))
+
+
+class PreActivation(Small):
+    """The tensor that goes into a ReLU also goes around it, unrectified."""
+
+    def forward(self, x):
+        z = self.one(x)
+        y = F.relu(z) - 0.7 * z
+        y = F.relu(self.two(y))
+        return self.head(torch.flatten(self.pool(y), 1))
+
+
+class OneModule(Small):
+    """One ReLU module, used four times."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.relu, self.three = nn.ReLU(inplace=inplace), nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x):
+        x = self.relu(self.one(x) + 0.05)
+        x = self.relu(self.two(x) + 0.05)
+        x = self.relu(self.three(x) + x)
+        return self.head(self.relu(torch.flatten(self.pool(x), 1) - 0.01))
+
+
+class InPlace(Small):
+    """In-place calls of every spelling; each writes into a tensor that is used again, or into a view."""
+
+    def forward(self, x):
+        z = self.one(x)
+        torch.relu_(z)
+        z = z * 1.1
+        half = z[:, :3]
+        half.sub_(0.05).relu_()
+        z = self.two(z)
+        z += 0.1 * z.mean(dim=(1, 2, 3), keepdim=True)
+        F.relu(z, inplace=True)
+        return self.head(torch.flatten(self.pool(z), 1))
+
+
+class OutOfPlace(InPlace):
+    """What InPlace computes, with no call in place."""
+
+    def forward(self, x):
+        z = F.relu(self.one(x)) * 1.1
+        z = torch.cat([F.relu(z[:, :3] - 0.05), z[:, 3:]], dim=1)
+        z = self.two(z)
+        z = F.relu(z + 0.1 * z.mean(dim=(1, 2, 3), keepdim=True))
+        return self.head(torch.flatten(self.pool(z), 1))
+
+
+HARD = {
+    "skip from a rectified tensor": SkipFromRectified,
+    "skip around a rectifier": PreActivation,
+    "one module, many times": OneModule,
+    "one module, in place": lambda: OneModule(inplace=True),
+    "one-logit head": lambda: Small(classes=1),
+    "Tensor.relu": lambda: Small(lambda x: x.relu()),
+    "torch.relu": lambda: Small(torch.relu),
+    "silu": lambda: Small(F.silu),
+    "leaky_relu": lambda: Small(lambda x: F.leaky_relu(x, 0.1)),
+    "gelu": lambda: Small(F.gelu),
+    "hardswish": lambda: Small(F.hardswish),
+    "elu": lambda: Small(F.elu),
+}

@@ -1,0 +1,282 @@
+"""The engine against captum where captum is right, and against the slow reference everywhere."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import pytest
+import reference
+import torch
+import torch.nn.functional as F
+from networks import HARD, InPlace, OneModule, OutOfPlace, Small, built, images_for, lively
+from torch import nn
+
+from xface.attribution import METHODS, Maps, attribute
+from xface.errors import AttributionError, TargetError, UnknownNameError, UsageError
+from xface.models import ARCHITECTURES
+
+EXACT = 1e-6  # relative to the largest value; maps are float32 roundings of a float64 run
+RULES = {"vanilla": "plain", "guided": "guided", "deconvnet": "deconvnet"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """An architecture's core maps at all its stages for two images, and the references for them."""
+
+    stages: tuple[str, ...]
+    maps: Maps
+    backprop: dict[str, torch.Tensor]
+    cams: dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module", params=list(ARCHITECTURES))
+def case(request):
+    stages, classes = ARCHITECTURES[request.param].stages, [0, 1]
+    model, images = built(request.param), images_for(request.param)
+    maps = attribute(model, images, targets=classes, layers=stages)
+    truth = (
+        reference.input_gradients(model, images, classes),
+        reference.gradcams(model, images, classes, stages),
+    )
+    return Case(stages, maps, *truth)
+
+
+@pytest.mark.parametrize("method", RULES)
+def test_backprop_matches_the_reference(case, method):
+    assert reference.relative_error(case.maps[method, None], case.backprop[RULES[method]]) < EXACT
+    assert case.maps.status[method, None] == ["ok", "ok"]
+
+
+def test_gradcam_matches_the_reference_at_every_stage(case):
+    for layer in case.stages:
+        assert_same(case.maps["gradcam", layer], case.cams[layer])
+
+
+def test_guided_gradcam_is_the_product(case):
+    guided = case.backprop["guided"]
+    for layer in case.stages:
+        truth = guided * reference.upsample(case.cams[layer], *guided.shape[2:])[:, None]
+        assert_same(case.maps["guided_gradcam", layer], truth)
+
+
+def assert_same(found, truth):
+    """Equal image by image, each to its own scale: a map that is all zero must be found all zero."""
+    for mine, theirs in zip(found, truth, strict=True):
+        if theirs.abs().max() == 0:
+            assert mine.abs().max() == 0
+        else:
+            assert reference.relative_error(mine, theirs) < EXACT
+
+
+def test_the_rules_differ(case):
+    """Published images show guided = deconvnet = vanilla where there is no nn.ReLU to hook."""
+    pairs = (("guided", "vanilla"), ("deconvnet", "vanilla"), ("guided", "deconvnet"))
+    for one, other in pairs:
+        assert reference.relative_error(case.maps[one, None], case.maps[other, None]) > 0.01
+    assert case.maps.rule["vanilla", None] == "published"
+
+
+def test_rule_tells_relu_from_other_rectifiers():
+    relu, silu = Small().double(), Small(F.silu).double()
+    images = torch.rand(1, 3, 8, 8)
+    for method in ("guided", "deconvnet"):
+        assert attribute(relu, images, methods=[method]).rule[method, None] == "published"
+        assert attribute(silu, images, methods=[method]).rule[method, None] == "extended"
+    maps = attribute(silu, images, layers=["two"])
+    assert maps.rule["guided_gradcam", "two"] == "extended"
+    assert maps.rule["gradcam", "two"] == maps.rule["vanilla", None] == "published"
+
+
+@pytest.mark.parametrize("name", [n for n in ARCHITECTURES if n.startswith(("resnet", "vgg"))])
+def test_captum_agrees_on_resnet_and_vgg(name):
+    from captum.attr import Deconvolution, GuidedBackprop, GuidedGradCam, LayerGradCam, Saliency
+
+    model, images, layer = built(name), images_for(name), ARCHITECTURES[name].layer
+    maps = attribute(model, images, targets=[1, 0], layers=[layer])
+    theirs = copy.deepcopy(model)
+    for module in theirs.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False
+    target, tapped = torch.tensor([1, 0]), theirs.get_submodule(layer)
+    truth = {
+        ("vanilla", None): Saliency(theirs).attribute(images, target, abs=False),
+        ("guided", None): GuidedBackprop(theirs).attribute(images, target),
+        ("deconvnet", None): Deconvolution(theirs).attribute(images, target),
+        ("gradcam", layer): LayerGradCam(theirs, tapped).attribute(images, target, relu_attributions=True)[
+            :, 0
+        ],
+        ("guided_gradcam", layer): GuidedGradCam(theirs, tapped).attribute(
+            images, target, interpolate_mode="bilinear"
+        ),
+    }
+    assert set(truth) == set(maps)
+    for key, expected in truth.items():
+        assert expected.abs().max() > 0
+        assert reference.relative_error(maps[key], expected) < 1e-5, key
+
+
+@pytest.mark.parametrize("case", HARD)
+@pytest.mark.parametrize("method", RULES)
+def test_hard_cases_match_the_reference(case, method):
+    torch.manual_seed(1)
+    model, images = lively(HARD[case]()), torch.randn(3, 3, 12, 12, dtype=torch.float64)
+    found = attribute(model, images, targets=[0, 1, 1], methods=[method])[method, None]
+    truth = reference.input_gradients(model, images, [0, 1, 1])[RULES[method]]
+    assert reference.relative_error(found, truth) < EXACT
+
+
+@pytest.mark.parametrize("layer", ["one", "two"])
+def test_in_place_calls_change_neither_maps_nor_taps(layer):
+    torch.manual_seed(2)
+    model = lively(InPlace())
+    plain = OutOfPlace().double()
+    plain.load_state_dict(model.state_dict())
+    images = torch.randn(2, 3, 12, 12, dtype=torch.float64)
+    assert torch.equal(model(images.clone()), plain(images.clone()))
+    found, truth = attribute(model, images, layers=[layer]), attribute(plain, images, layers=[layer])
+    for key in truth:
+        assert reference.relative_error(found[key], truth[key]) < EXACT, key
+    classes = truth.targets.tolist()
+    backprop = reference.input_gradients(plain, images, classes)
+    for method, rule in RULES.items():
+        assert reference.relative_error(found[method, None], backprop[rule]) < EXACT
+    assert_same(found["gradcam", layer], reference.gradcams(plain, images, classes, [layer])[layer])
+
+
+def test_one_logit_head_has_two_classes():
+    torch.manual_seed(0)
+    model, images = Small(classes=1).double(), torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    maps = {c: attribute(model, images, targets=c, methods=["vanilla"])["vanilla", None] for c in (0, 1)}
+    assert torch.equal(maps[0], -maps[1])
+    leaf = images.clone().requires_grad_()
+    truth = torch.autograd.grad(model(leaf).sum(), leaf)[0]
+    assert reference.relative_error(maps[1], truth) < EXACT
+    predicted = attribute(model, images, methods=["vanilla"]).targets
+    assert torch.equal(predicted, (model(images)[:, 0] > 0).long())
+
+
+def test_margin_is_the_logit_less_the_best_other():
+    torch.manual_seed(0)
+    model, images = Small(classes=4).double(), torch.randn(5, 3, 8, 8, dtype=torch.float64)
+    found = attribute(model, images, targets="margin", methods=["vanilla"])["vanilla", None]
+    for image, map_ in zip(images, found, strict=True):
+        leaf = image[None].clone().requires_grad_()
+        first, second = model(leaf)[0].topk(2).values
+        assert reference.relative_error(map_, torch.autograd.grad(first - second, leaf)[0][0]) < EXACT
+
+
+def test_targets_none_takes_each_images_prediction():
+    torch.manual_seed(0)
+    model, images = Small(classes=5), torch.randn(6, 3, 8, 8)
+    maps = attribute(model, images, methods=["vanilla"])
+    assert torch.equal(maps.targets, model(images).argmax(1))
+    again = attribute(model, images, targets=maps.targets, methods=["vanilla"])
+    assert torch.equal(maps["vanilla", None], again["vanilla", None])
+
+
+@pytest.mark.parametrize(
+    "targets", [[0], [0, 1, 0], 2, -1, [0, 2], [0.5, 1], "fake", torch.zeros(2, 2).long()]
+)
+def test_wrong_targets_are_errors(targets):
+    with pytest.raises(TargetError):
+        attribute(Small(), torch.rand(2, 3, 8, 8), targets=targets, methods=["vanilla"])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_batch_equals_the_loop_over_its_images(method):
+    torch.manual_seed(4)
+    model, images = lively(OneModule()), torch.randn(3, 3, 12, 12, dtype=torch.float64)
+    layer = "three" if METHODS[method].layered else None
+    layers = ["three"]
+    batch = attribute(model, images, methods=[method], layers=layers)[method, layer]
+    single = [
+        attribute(model, image[None], methods=[method], layers=layers)[method, layer] for image in images
+    ]
+    assert reference.relative_error(batch, torch.cat(single)) < EXACT
+
+
+def test_one_layer_of_many_runs_is_refused():
+    with pytest.raises(AttributionError, match="more than once"):
+        attribute(OneModule(), torch.rand(1, 3, 8, 8), methods=["gradcam"], layers=["relu"])
+
+
+def test_a_network_without_rectifier_is_refused_never_copied():
+    model = Small(torch.tanh)
+    for method in ("guided", "deconvnet", "guided_gradcam"):
+        with pytest.raises(AttributionError, match="no rectifier"):
+            attribute(model, torch.rand(1, 3, 8, 8), methods=[method], layers=["two"])
+    assert attribute(model, torch.rand(1, 3, 8, 8), methods=["vanilla"]).status["vanilla", None] == ["ok"]
+
+
+def test_gates_are_no_rectifiers():
+    class Gated(Small):
+        def forward(self, x):
+            x = F.relu(self.one(x))
+            x = x * torch.sigmoid(x.mean(dim=(2, 3), keepdim=True)) * F.hardsigmoid(x)
+            return self.head(torch.flatten(self.pool(F.relu(self.two(x))), 1))
+
+    torch.manual_seed(0)
+    model, images = Gated().double(), torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    maps = attribute(model, images, targets=[0, 1], methods=["guided"])
+    truth = reference.input_gradients(model, images, [0, 1])["guided"]
+    assert maps.rule["guided", None] == "published"
+    assert reference.relative_error(maps["guided", None], truth) < EXACT
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"methods": ["gradcm"]}, UnknownNameError, "gradcam"),
+        ({"layers": ["tow"]}, UnknownNameError, "two"),
+        ({"layers": []}, UsageError, "layers"),
+        ({"layers": ["head"]}, AttributionError, "feature map"),
+        ({"images": torch.rand(3, 8, 8)}, UsageError, "N, C, H, W"),
+        ({"images": torch.zeros(1, 3, 8, 8, dtype=torch.uint8)}, UsageError, "float"),
+        ({"images": torch.zeros(0, 3, 8, 8)}, UsageError, "N > 0"),
+    ],
+)
+def test_bad_arguments_say_what_is_wrong(arguments, error, words):
+    call = {"images": torch.rand(1, 3, 8, 8), "methods": ["gradcam"], "layers": ["two"], **arguments}
+    with pytest.raises(error, match=words):
+        attribute(Small(), **call)
+
+
+def test_status_tells_zero_and_non_finite_maps():
+    model = Small()
+    nn.init.zeros_(model.head.weight)
+    maps = attribute(model, torch.rand(2, 3, 8, 8), layers=["two"])
+    assert all(status == ["zero", "zero"] for status in maps.status.values())
+    images = torch.rand(2, 3, 8, 8)
+    images[1, 0, 0, 0] = float("nan")
+    maps = attribute(
+        Small(), images, layers=["two"], methods=["gradcam", "gradcam++", "layercam", "eigencam"]
+    )
+    for method, layer in maps:
+        assert maps.status[method, layer][1] == "non_finite", method
+        assert maps.status[method, layer][0] != "non_finite", method
+
+
+def test_compiled_and_wrapped_networks_are_seen_through():
+    torch.manual_seed(0)
+    model, images = Small(), torch.rand(2, 3, 8, 8)
+    truth = attribute(model, images, layers=["two"])
+    found = attribute(torch.compile(model), images, layers=["two"])
+    assert all(torch.equal(truth[key], found[key]) for key in truth)
+    with pytest.raises(AttributionError, match="scripted"):
+        attribute(torch.jit.trace(model, images), images, methods=["guided"])
+
+
+def test_half_precision_and_grey_images():
+    torch.manual_seed(0)
+    model = Small()
+    images = torch.rand(2, 3, 8, 8)
+    exact = attribute(model, images, methods=["vanilla"])["vanilla", None]
+    rough = attribute(copy.deepcopy(model).bfloat16(), images, methods=["vanilla"], targets=0)[
+        "vanilla", None
+    ]
+    assert rough.dtype == torch.float32
+    assert reference.relative_error(rough, attribute(model, images, 0, ["vanilla"])["vanilla", None]) < 0.05
+    assert exact.shape == rough.shape
+    grey = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
+    assert attribute(grey, torch.rand(2, 1, 8, 8), methods=["guided"])["guided", None].shape == (2, 1, 8, 8)

@@ -1,0 +1,156 @@
+"""`explain`: one image, one detector, all requested maps, and what they hold per region."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from xface.attribution import CORE_METHODS, Maps, attribute
+from xface.faces import find_face, measure, region_labels, region_outlines
+from xface.images import Picture, read_picture
+from xface.models.detector import Detector, ImageLike
+from xface.models.preprocessing import Prepared
+from xface.report import SavedFiles, as_html, save
+from xface.results import AttributionMap, Face, Findings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ALL_STAGES = "all"
+
+
+class Explanation(Findings):
+    """What `explain` found: `prediction`, `face`, `maps`, `regions`; shows itself in a notebook."""
+
+    def save(self, folder: str | os.PathLike[str], index: int = 0, maps: bool = False) -> SavedFiles:
+        """Write the pictures, the panel and, with `maps`, the raw arrays; see `xface.report.save`."""
+        return save(self, folder, index, maps)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return a row per map and region, with the image's name first."""
+        import pandas as pd
+
+        frame = pd.DataFrame([asdict(row) for row in self.regions])
+        frame.insert(0, "image", self.image)
+        return frame
+
+    def to_json(self, files: SavedFiles | None = None) -> dict[str, Any]:
+        """Return plain values, ready for `json.dumps`; undefined numbers are None."""
+        pictures = files.pictures if files else {}
+        return {
+            "image": self.image,
+            "detector": self.detector,
+            "prediction": self.prediction.to_json(),
+            "target": self.target,
+            "face": self.face.to_json(),
+            "maps": [
+                {"method": m.method, "layer": m.layer, "status": m.status, "rule": m.rule}
+                | {"file": str(pictures[m.method, m.layer]) if pictures else None}
+                for m in self.maps
+            ],
+            "regions": [asdict(row) for row in self.regions],
+            "notes": list(self.notes),
+        }
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
+    def __repr__(self) -> str:
+        found = f"{self.prediction.label} {self.prediction.probability:.3f}"
+        return f"Explanation({self.image!r}: {found}, {len(self.maps)} maps)"
+
+
+def explain(
+    detector: Detector,
+    image: ImageLike,
+    methods: Sequence[str] = CORE_METHODS,
+    layers: Sequence[str] | str | None = None,
+    target: str = "predicted",
+    face: Face | None = None,
+) -> Explanation:
+    """Explain a detector's verdict on one image, and measure the maps in each region of the face.
+
+    Args:
+        detector: from `xface.load`.
+        image: a path, a PIL image, a uint8 RGB array, or a Picture.
+        methods: names from `xface methods`.
+        layers: module names, `all` for the architecture's stages, None for its recommended layer.
+        target: `predicted`, `margin` (its logit less the best other), or a class name.
+        face: the face to measure in, in pixels of the upright original; None finds it with dlib's HOG.
+
+    Returns:
+        The explanation; without a face it has maps, but no regions.
+
+    Raises:
+        ImageError, UnknownNameError, TargetError, AttributionError: as each message says.
+
+    Example:
+        >>> import numpy as np, xface
+        >>> grey = np.full((64, 64, 3), 128, np.uint8)
+        >>> found = explain(xface.load("none", arch="resnet18"), grey, methods=["gradcam"])
+        >>> found.face.found, [(m.method, m.layer) for m in found.maps]
+        (False, [('gradcam', 'layer4')])
+    """
+    picture = image if isinstance(image, Picture) else read_picture(image)
+    prepared = detector.prepare(picture)
+    found = attribute(
+        detector.model,
+        prepared.tensor.unsqueeze(0),
+        _engine_target(detector, target),
+        methods,
+        _layers(detector, layers),
+    )
+    maps = _maps(found)
+    face = face or find_face(picture.pixels)
+    return Explanation(
+        image=picture.name,
+        view=prepared.view,
+        detector=detector.to_json(),
+        trained=detector.trained,
+        prediction=detector.verdicts(found.output)[0],
+        target=target,
+        label=detector.classes[int(found.targets[0])],
+        maps=maps,
+        notes=(*picture.notes, *face.notes),
+        **_measured(prepared, face, maps),
+    )
+
+
+def _engine_target(detector: Detector, target: str) -> int | str | None:
+    """The classes' names come first: a class may be called `margin`."""
+    if target in detector.classes or target not in ("predicted", "margin"):
+        return detector.class_index(target)
+    return None if target == "predicted" else target
+
+
+def _layers(detector: Detector, layers: Sequence[str] | str | None) -> Sequence[str]:
+    if layers is None:
+        return [detector.arch.layer]
+    names = [layers] if isinstance(layers, str) else list(layers)
+    return detector.arch.stages if names == [ALL_STAGES] else names
+
+
+def _maps(found: Maps) -> tuple[AttributionMap, ...]:
+    return tuple(
+        AttributionMap(
+            method, layer, found.status[method, layer][0], found.rule[method, layer], tensor[0].cpu().numpy()
+        )
+        for (method, layer), tensor in found.items()
+    )
+
+
+def _measured(prepared: Prepared, face: Face, maps: tuple[AttributionMap, ...]) -> dict[str, Any]:
+    """What depends on the face: it, its landmarks and regions in the network's input, the maps' measures."""
+    if face.landmarks is None:
+        return {"face": face, "landmarks": None, "outlines": (), "regions": ()}
+    size = (prepared.view.shape[0], prepared.view.shape[1])
+    landmarks = prepared.geometry.to_input(face.landmarks)
+    labels = region_labels(landmarks, size)
+    return {
+        "face": face,
+        "landmarks": landmarks,
+        "outlines": tuple(region_outlines(landmarks, size)),
+        "regions": tuple(row for amap in maps for row in measure(amap, labels)),
+    }

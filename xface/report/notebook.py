@@ -1,0 +1,27 @@
+"""Findings as a piece of HTML for a notebook; everything that came from outside is escaped."""
+
+from __future__ import annotations
+
+import base64
+import io
+from html import escape
+
+from xface.report.panel import draw_panel
+from xface.report.table import region_table
+from xface.report.wording import UNTRAINED, map_name, origin, subject, verdict
+from xface.results import Findings
+
+
+def as_html(findings: Findings) -> str:
+    """Return the verdict, the panel as an embedded picture, and the table of regions."""
+    buffer = io.BytesIO()
+    draw_panel(findings).savefig(buffer, dpi=80, format="png")
+    picture = base64.b64encode(buffer.getvalue()).decode()
+    names = escape(", ".join(map_name(amap) for amap in findings.maps), quote=True)
+    warning = "" if findings.trained else f"<p><strong>{escape(UNTRAINED)}</strong></p>"
+    return (
+        f"<p><strong>{escape(findings.image)}</strong>: {escape(verdict(findings.prediction))}<br>"
+        f"explained: {escape(subject(findings))}; {escape(origin(findings))}</p>{warning}"
+        f'<img alt="Maps of this face: {names}" src="data:image/png;base64,{picture}">'
+        f"<pre>{escape(region_table(findings))}</pre>"
+    )

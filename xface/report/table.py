@@ -1,0 +1,84 @@
+"""The table of regions for a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import re
+
+from xface.results import AttributionMap, Findings, RegionMeasure
+
+MAPS_ABREAST = 5
+REGION, AREA, CELL = 14, 6, 12
+
+Key = tuple[str, str | None]
+
+
+def region_table(findings: Findings) -> str:
+    """Return each region's area, and per map its share and lift, in blocks of five maps, 80 columns wide."""
+    if not findings.face.found:
+        return "regions: no face"
+    blocks = [findings.maps[i : i + MAPS_ABREAST] for i in range(0, len(findings.maps), MAPS_ABREAST)]
+    return "\n\n".join(_block(findings.regions, block) for block in blocks) + "\n" + _legend(findings)
+
+
+def _block(rows: tuple[RegionMeasure, ...], maps: tuple[AttributionMap, ...]) -> str:
+    keys = [(amap.method, amap.layer) for amap in maps]
+    by_place = {(row.region, (row.method, row.layer)): row for row in rows}
+    regions = list(dict.fromkeys(row.region for row in rows))
+    lines = _heading(keys)
+    for region in regions:
+        found = [by_place[region, key] for key in keys]
+        cells = "".join(_cell(row).rjust(CELL) for row in found)
+        lines.append(f"{region:<{REGION}}{_percent(found[0].area):>{AREA}}{cells}")
+    return "\n".join(lines)
+
+
+def _heading(keys: list[Key]) -> list[str]:
+    titles = [_wrap(method) + _wrap(layer or "") for method, layer in keys]
+    depth = max(map(len, titles))
+    columns = [["region"], ["area"], *titles]
+    widths = [REGION, AREA, *[CELL] * len(keys)]
+    padded = [[""] * (depth - len(title)) + title for title in columns]
+    lines = ["".join(_align(padded[c][r], widths[c], c) for c in range(len(columns))) for r in range(depth)]
+    return [*[line.rstrip() for line in lines], "-" * sum(widths)]
+
+
+def _align(text: str, width: int, column: int) -> str:
+    return text.ljust(width) if column == 0 else text.rjust(width)
+
+
+def _wrap(name: str) -> list[str]:
+    """Break a name after dots and underscores into lines that fit a cell.
+
+    Example:
+        >>> _wrap("integrated_gradients"), _wrap("features.denseblock3")
+        (['integrated_', 'gradients'], ['features.', 'denseblock3'])
+    """
+    lines = [""]
+    for part in re.findall(r"[^._]*[._]|[^._]+", name):
+        piece = part[: CELL - 1]
+        if len(lines[-1]) + len(piece) > CELL - 1:
+            lines.append("")
+        lines[-1] += piece
+    return lines if lines != [""] else []
+
+
+def _cell(row: RegionMeasure) -> str:
+    if row.share is None:
+        return "-  "
+    lift = "-" if row.lift is None else f"{row.lift:.1f}x"
+    return f"{_percent(row.share)} {lift}{'~' if row.coarse else ' '}"
+
+
+def _percent(part: float) -> str:
+    return f"{100 * part:.1f}%"
+
+
+def _legend(findings: Findings) -> str:
+    lines = ["", "share of the map in the region, and lift = share / area: 1.0x is chance"]
+    if any(row.coarse for row in findings.regions):
+        lines.append("~ coarse: the region is smaller than 4 cells of this map")
+    if any(row.share is None for row in findings.regions):
+        lines.append("- undefined: the map is zero or not finite")
+    if any(amap.rule == "extended" for amap in findings.maps):
+        lines.append("guided and deconvnet rules are extended here: not every rectifier is a ReLU")
+    return "\n".join(lines)

@@ -1,0 +1,39 @@
+"""The sentences that every picture, page and table shares."""
+
+from __future__ import annotations
+
+from xface.results import AttributionMap, Findings, Prediction
+
+UNTRAINED = "UNTRAINED NETWORK (random weights): these maps say nothing about the face"
+
+STATUS = {
+    "zero": "zero map: nothing to show",
+    "non_finite": "not finite: no map",
+}
+
+
+def verdict(prediction: Prediction) -> str:
+    """The predicted class and its probability.
+
+    Example:
+        >>> verdict(Prediction("fake", 0.912, {"fake": 0.912, "real": 0.088}))
+        'fake, probability 0.912'
+    """
+    return f"{prediction.label}, probability {prediction.probability:.3f}"
+
+
+def subject(findings: Findings) -> str:
+    """What is explained: the class, and how it was chosen."""
+    how = {"predicted": "the predicted class", "margin": "against the best other class"}
+    return f"{findings.label} ({how.get(findings.target, 'as asked')})"
+
+
+def origin(findings: Findings) -> str:
+    """The network and the card that was used."""
+    return f"{findings.arch}, card {findings.detector['card']['source']}"
+
+
+def map_name(amap: AttributionMap) -> str:
+    """A map's method and layer, and its rule where that is not the published one."""
+    rule = " (extended rule)" if amap.rule == "extended" else ""
+    return f"{amap.method}{f' at {amap.layer}' if amap.layer else ''}{rule}"
