@@ -1,0 +1,267 @@
+"""Loading by file, by name and untrained; classes and cards; prediction."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from xface.errors import CheckpointError, DeviceError, ImageError, TargetError, UnknownNameError, UsageError
+from xface.images import read_picture
+from xface.models import ARCHITECTURES, PRESETS, Card, Detector, load
+from xface.models.bundled import bundled
+from xface.models.card import write_card
+
+
+def detector_of(logits: list[float], classes: tuple[str, ...] = ("fake", "real")) -> Detector:
+    """A detector that says the same of every picture."""
+    head = nn.Linear(3 * 256 * 256, len(logits))
+    nn.init.zeros_(head.weight)
+    head.bias.data = torch.tensor(logits)
+    model = nn.Sequential(nn.Flatten(), head).eval()
+    card = Card("meso4", classes, PRESETS["meso"])
+    return Detector(ARCHITECTURES["meso4"], model, card, torch.device("cpu"))
+
+
+def save(path: Path, arch: str = "meso4", num_classes: int = 2, **card: Any) -> Path:
+    """A checkpoint, with a card beside it if anything is said about it."""
+    torch.save(ARCHITECTURES[arch].build(num_classes).state_dict(), path)
+    if card:
+        path.with_suffix(".json").write_text(json.dumps({"arch": arch, **card}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def faces() -> list[np.ndarray]:
+    generator = np.random.default_rng(0)
+    return [generator.integers(0, 256, (40 + 9 * i, 300 - 11 * i, 3), np.uint8) for i in range(19)]
+
+
+def test_probabilities_of_two_logits() -> None:
+    [prediction] = detector_of([1.0, 3.0]).predict(np.zeros((20, 20, 3), np.uint8))
+    assert prediction.label == "real"
+    assert prediction.probability == pytest.approx(1 / (1 + np.exp(-2)))
+    assert prediction.probabilities["fake"] == pytest.approx(1 - prediction.probability)
+
+
+@pytest.mark.parametrize("logit", [-2.0, 0.5, 200.0])
+def test_one_logit_speaks_for_the_second_class(logit: float) -> None:
+    [prediction] = detector_of([logit], ("Fake", "Real")).predict(np.zeros((20, 20, 3), np.uint8))
+    assert prediction.probabilities["Real"] == pytest.approx(1 / (1 + np.exp(-logit)))
+    assert sum(prediction.probabilities.values()) == pytest.approx(1)
+    assert prediction.label == ("Real" if logit > 0 else "Fake")
+
+
+def test_a_batch_is_the_loop_over_its_images(faces: list[np.ndarray]) -> None:
+    """More pictures than one internal batch holds, in order."""
+    detector = load("none", arch="meso4")
+    together = detector.predict(face for face in faces)
+    for face, prediction in zip(faces, together, strict=True):
+        [alone] = detector.predict(face)
+        assert alone.label == prediction.label
+        assert alone.probability == pytest.approx(prediction.probability, rel=1e-5)
+
+
+def test_every_kind_of_image_is_the_same(faces: list[np.ndarray], tmp_path: Path) -> None:
+    face = faces[3]
+    Image.fromarray(face).save(tmp_path / "face.png")
+    detector = load("none")
+    path = tmp_path / "face.png"
+    kinds = [face, Image.fromarray(face), str(path), path, read_picture(path)]
+    assert len({detector.predict(kind)[0].probability for kind in kinds}) == 1
+    assert len({prediction.probability for prediction in detector.predict(kinds)}) == 1
+
+
+def test_prediction_follows_the_card(faces: list[np.ndarray], tmp_path: Path) -> None:
+    """The same weights under two cards: exactly what plain arithmetic on each card's pixels gives."""
+    path = save(tmp_path / "a.pth", "resnet18", classes=["Fake", "Real"], preprocessing="seed")
+    detector = load(path)
+    face = np.random.default_rng(2).integers(0, 256, (224, 224, 3), np.uint8)
+    bgr = torch.from_numpy(face[..., ::-1].astype(np.float32) / 255).permute(2, 0, 1)[None]
+    model = ARCHITECTURES["resnet18"].build(2).eval()
+    model.load_state_dict(torch.load(path))
+    expected = model(bgr).softmax(1)[0].tolist()
+    [prediction] = detector.predict(face)
+    assert list(prediction.probabilities.values()) == pytest.approx(expected, abs=1e-6)
+    assert list(prediction.probabilities) == ["Fake", "Real"]
+
+
+def test_no_images() -> None:
+    assert load("none").predict([]) == []
+
+
+def test_bad_image(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="missing"):
+        load("none").predict([tmp_path / "missing.jpg"])
+
+
+def test_class_index() -> None:
+    detector = load("none")
+    assert (detector.class_index("Fake"), detector.class_index("real")) == (0, 1)
+    with pytest.raises(TargetError):
+        detector.class_index("forged")
+
+
+def test_untrained_is_reproducible_and_leaves_the_random_state_alone() -> None:
+    before = torch.get_rng_state()
+    first = load("none", arch="resnet18")
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(7)
+    second = load("none", arch="resnet18")
+    for mine, other in zip(first.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(mine, other)
+    assert not first.trained
+    assert first.weights_sha256 is None
+    assert first.card.source == "none: untrained, seed 0"
+    assert first.to_json()["card"]["source"] == first.card.source
+
+
+def test_network_is_ready_for_inference() -> None:
+    for detector in (load("none", arch="resnet18"), load()):
+        assert not detector.model.training
+        assert not any(parameter.requires_grad for parameter in detector.model.parameters())
+
+
+def test_card_beside_the_weights(tmp_path: Path) -> None:
+    path = save(
+        tmp_path / "my.detector.pth", classes=["real", "forged"], preprocessing="meso", positive="forged"
+    )
+    detector = load(path)
+    assert detector.classes == ("real", "forged")
+    assert detector.card.source == "my.detector.json"
+    assert "my.detector.json" in repr(detector)
+    assert detector.to_json()["card"]["positive"] == "forged"
+
+
+def test_assumed_cards_say_so(tmp_path: Path) -> None:
+    detector = load(save(tmp_path / "a.pth", "resnet18"))
+    assert detector.card.source == "assumed: imagenet preset; classes fake, real assumed"
+    assert detector.card.preprocessing == PRESETS["imagenet"]
+    assert detector.weights_sha256 == detector.card.sha256
+
+
+def test_followed_system_is_known_by_its_layout(tmp_path: Path) -> None:
+    state = ARCHITECTURES["resnet18"].build(2).state_dict()
+    torch.save({"model": state, "epoch": 1, "train_losses": [np.float64(0.5)]}, tmp_path / "0001.pth")
+    detector = load(tmp_path / "0001.pth")
+    assert detector.classes == ("Fake", "Real")
+    assert detector.card.preprocessing == PRESETS["seed"]
+    assert detector.card.source == "assumed: seed preset; classes Fake, Real assumed"
+
+
+def test_classes_in_the_checkpoint(tmp_path: Path) -> None:
+    state = ARCHITECTURES["meso4"].build(3).state_dict()
+    torch.save({"state_dict": state, "classes": ["swap", "gan", "real"]}, tmp_path / "a.pth")
+    detector = load(tmp_path / "a.pth")
+    assert detector.classes == ("swap", "gan", "real")
+    assert detector.card.source == "assumed: meso preset; classes swap, gan, real of the checkpoint"
+
+
+@pytest.mark.parametrize("classes", [["a", "b"], ["a", "b", "B"], ["a", "b", "c", "d"]])
+def test_classes_in_the_checkpoint_that_do_not_fit_its_head(classes: list[str], tmp_path: Path) -> None:
+    state = ARCHITECTURES["meso4"].build(3).state_dict()
+    torch.save({"state_dict": state, "classes": classes}, tmp_path / "a.pth")
+    with pytest.raises(
+        CheckpointError, match=r"a\.pth.*3 classes and nothing names so many; write a card a\.json"
+    ):
+        load(tmp_path / "a.pth")
+
+
+def test_wrong_class_counts(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.pth", num_classes=1000, classes=["fake", "real"], preprocessing="meso")
+    with pytest.raises(CheckpointError, match=r"a\.pth.*1000 classes.*card \(a\.json\) names 2: fake, real"):
+        load(path)
+    with pytest.raises(CheckpointError, match=r"b\.pth.*1000 classes and nothing names them.*b\.json"):
+        load(save(tmp_path / "b.pth", num_classes=1000))
+
+
+def test_three_classes_for_one_logit(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.pth", num_classes=1, classes=["a", "b", "c"], preprocessing="meso")
+    with pytest.raises(CheckpointError, match="2 classes, but its card"):
+        load(path)
+
+
+def test_card_of_another_architecture(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.pth", "resnet18", classes=["fake", "real"], preprocessing="seed")
+    write_card(Card("resnet34", ("fake", "real"), PRESETS["seed"]), tmp_path / "a.json")
+    with pytest.raises(
+        CheckpointError, match=r"does not fit resnet34, as the card a\.json says.*like resnet18"
+    ):
+        load(path)
+    assert load(path, arch="resnet18").arch.name == "resnet18"
+
+
+def test_card_with_an_impossible_size(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.pth", classes=["fake", "real"], preprocessing={"size": [224, 224]})
+    with pytest.raises(CheckpointError, match=r"a\.json.*224x224, which meso4 cannot take"):
+        load(path)
+    path = save(tmp_path / "b.pth", "resnet18", classes=["fake", "real"], preprocessing={"size": [160, 128]})
+    assert load(path).predict(np.zeros((90, 90, 3), np.uint8))
+
+
+def test_unknown_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        UnknownNameError, match=r"unknown bundled detector 'meso5'; did you mean 'meso4'.*path"
+    ):
+        load("meso5")
+    with pytest.raises(UnknownNameError, match="unknown architecture 'resnet19'"):
+        load(arch="resnet19")
+    with pytest.raises(UsageError, match=r"no bundled weights for vgg16 \(only: meso4\).*'none'"):
+        load(arch="vgg16")
+    with pytest.raises(CheckpointError, match="no such file"):
+        load("meso5.pth")
+
+
+def test_a_file_without_suffix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "weights")
+    assert load("weights").card.source.startswith("assumed")
+
+
+def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load("none", device="cpu").device == torch.device("cpu")
+    for name in ("gpu", "cuda:", "cuda:x", "mps", ""):
+        with pytest.raises(DeviceError, match="give auto, cpu, cuda or cuda:N"):
+            load("none", device=name)
+    if torch.cuda.is_available():
+        assert load("none").device.type == "cuda"
+        with pytest.raises(DeviceError, match="counted from cuda:0"):
+            load("none", device="cuda:99")
+    else:
+        assert load("none").device == torch.device("cpu")
+        with pytest.raises(DeviceError, match="no CUDA on this machine; use cpu or auto"):
+            load("none", device="cuda:0")
+
+
+def test_bundled_detector_scores_what_its_card_says(shared_data: Path) -> None:
+    """The test split again, from the files, by the public interface and another AUC formula."""
+    from sklearn.metrics import roc_auc_score
+
+    folder = shared_data / "stylegan_ffhq"
+    with open(folder / "manifest.csv", newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if row["split"] == "test"]
+    detector = load()
+    predictions = detector.predict(folder / row["path"] for row in rows)
+    is_fake = [row["label"] == "fake" for row in rows]
+    p_fake = [prediction.probabilities["fake"] for prediction in predictions]
+    right = [prediction.label == row["label"] for prediction, row in zip(predictions, rows, strict=True)]
+    scores = detector.card.scores
+    assert scores["test_images"] == len(rows)
+    assert scores["test_auc"] == pytest.approx(roc_auc_score(is_fake, p_fake), abs=1e-9)
+    assert scores["test_accuracy"] == pytest.approx(np.mean(right), abs=1e-9)
+
+
+def test_bundled_detectors_are_whole() -> None:
+    for name, path in bundled().items():
+        detector = load(name)
+        assert detector.card.source == f"bundled:{name}"
+        assert detector.card.sha256 == detector.weights_sha256
+        assert detector.trained
+        assert path.stat().st_size < 1_000_000
+    assert load().card.source == load(arch="meso4").card.source == "bundled:meso4"
