@@ -7,7 +7,6 @@ import sys
 import zipfile
 from pathlib import Path
 
-
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("cli", "weights", "xface", "setup.py", "pyproject.toml", "README.md", "LICENSE")
 QUESTION = """

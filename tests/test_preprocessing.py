@@ -90,7 +90,7 @@ def test_corners_of_a_stretched_picture_stay_corners() -> None:
 
 def test_a_very_long_picture_is_refused_where_its_centre_would_be_cropped() -> None:
     """Resized whole, it would have 256 x 1,000,000 pixels."""
-    with pytest.raises(ImageError, match="'noise'.*62500x16.*crop the picture"):
+    with pytest.raises(ImageError, match=r"'noise'.*62500x16.*crop the picture"):
         PRESETS["imagenet"].prepare(noise(16, 62_500))
     assert PRESETS["meso"].prepare(noise(16, 62_500)).view.shape == (256, 256, 3)
 
