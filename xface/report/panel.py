@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from xface.report.heat import COLOURS, Heat, blend, heat_of
 from xface.report.wording import STATUS, UNTRAINED, map_name, origin, subject, verdict
@@ -24,8 +25,10 @@ def draw_panel(findings: Findings) -> Figure:
     count = len(findings.maps) + 1
     columns = min(count, 3 if count <= 6 else 5)
     rows = math.ceil(count / columns)
-    figure = Figure(figsize=(CELL * columns, (CELL - 0.1) * rows + 0.7), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
+    figure = Figure(
+        figsize=(CELL * columns, (CELL - 0.1) * rows + 0.7),
+        layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06),
+    )
     FigureCanvasAgg(figure)
     cells = figure.subplots(rows, columns, squeeze=False).ravel()
     _title(figure, findings)

@@ -1,0 +1,334 @@
+"""Every registered method: its formula written out slowly, and what it must leave alone."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import random
+import resource
+
+import numpy as np
+import pytest
+import reference
+import torch
+import torch.nn.functional as F
+from networks import OneModule, Small, lively
+from torch import nn
+
+from xface.attribution import METHODS, attribute
+from xface.errors import AttributionError
+
+EXACT = 1e-6
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A lively network in double precision, three images, a class for each, and its tapped layer's pass."""
+    torch.manual_seed(7)
+    model, images, classes = lively(OneModule()), torch.randn(3, 3, 12, 12, dtype=torch.float64), [0, 1, 0]
+    passes = [
+        reference.layer_passes(model, image[None], c, ["three"])["three"]
+        for image, c in zip(images, classes, strict=True)
+    ]
+    return model, images, classes, [(a[0], g[0]) for a, g in passes]
+
+
+def positive(number):
+    return number if number > 0 else 0.0 * number
+
+
+def slow_gradcam_plus_plus(a, g):
+    cam = torch.zeros_like(a[0])
+    for k in range(len(a)):
+        weight = 0.0
+        for i, j in np.ndindex(*a[k].shape):
+            denominator = 2 * g[k, i, j] ** 2 + g[k, i, j] ** 3 * a[k].sum()
+            alpha = g[k, i, j] ** 2 / denominator if denominator != 0 else 0.0
+            weight = weight + alpha * positive(g[k, i, j])
+        cam += weight * a[k]
+    return cam.clamp(min=0)
+
+
+def slow_elementwise(a, g, gate):
+    cam = torch.zeros_like(a[0])
+    for i, j in np.ndindex(*cam.shape):
+        cam[i, j] = positive(sum(gate(g[k, i, j]) * a[k, i, j] for k in range(len(a))))
+    return cam
+
+
+def slow_eigencam(a, g):
+    points = a.reshape(len(a), -1).T.numpy()
+    u, s, _ = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)
+    component = (u[:, 0] * s[0]).reshape(a.shape[1:])
+    component *= np.sign(component.flat[np.abs(component).argmax()])
+    return torch.from_numpy(component).clamp(min=0)
+
+
+SLOW_CAMS = {
+    "gradcam": lambda a, g: slow_elementwise(a, g.mean(dim=(1, 2), keepdim=True).expand_as(g), lambda x: x),
+    "gradcam++": slow_gradcam_plus_plus,
+    "layercam": lambda a, g: slow_elementwise(a, g, positive),
+    "hirescam": lambda a, g: slow_elementwise(a, g, lambda x: x),
+    "eigencam": slow_eigencam,
+}
+
+
+@pytest.mark.parametrize("method", SLOW_CAMS)
+def test_cams_match_their_formulas(small, method):
+    model, images, classes, passes = small
+    found = attribute(model, images, classes, [method], ["three"])[method, "three"]
+    truth = torch.stack([SLOW_CAMS[method](a, g) for a, g in passes])
+    assert truth.max() > 0
+    assert reference.relative_error(found, truth) < EXACT
+
+
+def test_scorecam_matches_its_formula(small):
+    model, images, classes, passes = small
+    found = attribute(model, images, classes, ["scorecam"], ["three"])["scorecam", "three"]
+    for cam, image, cls, (a, _) in zip(found, images, classes, passes, strict=True):
+        scores = []
+        for k in range(len(a)):
+            mask = reference.upsample(a[k : k + 1], *image.shape[1:])[0]
+            mask = (mask - mask.min()) / (mask.max() - mask.min()) if mask.max() > mask.min() else 0 * mask
+            scores.append(model((image * mask)[None])[0, cls])
+        weights = torch.softmax(torch.stack(scores), 0)
+        truth = (weights[:, None, None] * a).sum(0).clamp(min=0).detach()
+        # grad-cam upsamples with align_corners=True and adds 1e-8; on these maps that stays within 5 %.
+        assert reference.relative_error(cam, truth) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("method", "library"), [("layercam", "LayerCAM"), ("hirescam", "HiResCAM"), ("eigencam", "EigenCAM")]
+)
+def test_cams_agree_with_grad_cam_where_it_is_right(small, method, library):
+    """EigenCAM up to its arbitrary sign, which grad-cam leaves to the linear algebra."""
+    import pytorch_grad_cam
+
+    model, images, classes, passes = small
+    found = attribute(model, images, classes, [method], ["three"])[method, "three"]
+    theirs = getattr(pytorch_grad_cam, library)(copy.deepcopy(model), [])
+    for cam, (a, g) in zip(found, passes, strict=True):
+        raw = theirs.get_cam_image(None, None, None, a[None].numpy(), g[None].numpy(), eigen_smooth=False)[0]
+        sign = np.sign(raw.flat[np.abs(raw).argmax()]) if method == "eigencam" else 1
+        assert reference.relative_error(cam, torch.from_numpy(sign * raw).clamp(min=0)) < EXACT
+
+
+def test_gradcam_plus_plus_holds_for_small_gradients(small):
+    """A faint score scaled once more only scales its map; grad-cam's epsilon of 1e-6 breaks this."""
+    model, images, classes, _ = small
+    faint = copy.deepcopy(model)
+    faint.head.weight.data *= 1e-6
+    fainter = copy.deepcopy(model)
+    fainter.head.weight.data *= 1e-9
+    one = attribute(faint, images, classes, ["gradcam++"], ["three"])["gradcam++", "three"] * 1e3
+    other = attribute(fainter, images, classes, ["gradcam++"], ["three"])["gradcam++", "three"] * 1e6
+    assert reference.relative_error(one, other) < 1e-4
+
+
+def gradient(model, images, classes):
+    leaf = images.clone().requires_grad_()
+    score = model(leaf)[torch.arange(len(classes)), classes].sum()
+    return torch.autograd.grad(score, leaf)[0]
+
+
+def test_input_x_gradient_is_the_product(small):
+    model, images, classes, _ = small
+    found = attribute(model, images, classes, ["input_x_gradient"])["input_x_gradient", None]
+    assert reference.relative_error(found, images * gradient(model, images, classes)) < EXACT
+
+
+def test_integrated_gradients_are_complete():
+    """On a smooth network they sum to score(x) - score(0) and equal a fine Riemann sum along the path."""
+    torch.manual_seed(3)
+    model, images, classes = lively(Small(F.gelu)), torch.randn(3, 3, 12, 12, dtype=torch.float64), [0, 1, 0]
+    found = attribute(model, images, classes, ["integrated_gradients"])["integrated_gradients", None]
+    rows = torch.arange(3)
+    gain = model(images)[rows, classes] - model(torch.zeros_like(images))[rows, classes]
+    assert torch.allclose(found.double().sum(dim=(1, 2, 3)), gain, rtol=1e-4)
+    steps = (torch.arange(1000) + 0.5) / 1000
+    mean = sum(gradient(model, images * step, classes) for step in steps.tolist()) / 1000
+    assert reference.relative_error(found, images * mean) < 1e-4
+
+
+def test_smoothgrad_averages_noisy_gradients(small):
+    """Exact on a network without rectifier, where noise averages out of the gradient's linear part alone."""
+    torch.manual_seed(0)
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2)).double()
+    images = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    found = attribute(linear, images, [0, 1], ["smoothgrad"])["smoothgrad", None]
+    assert reference.relative_error(found, gradient(linear, images, [0, 1])) < EXACT
+    model, images, classes, _ = small
+    found = attribute(model, images, classes, ["smoothgrad"])["smoothgrad", None]
+    for index, image in enumerate(images):
+        torch.manual_seed(100 + index)
+        deviation = 0.15 * (image.max() - image.min())
+        noisy = image + deviation * torch.randn(4000, *image.shape, dtype=torch.float64)
+        each = gradient(model, noisy, [classes[index]] * 4000)
+        error = (found[index] - each.mean(dim=0)).abs() / (each.std(dim=0) / 25**0.5 + 1e-12)
+        assert error.mean() < 1.5  # a mean of 25 lies one standard error off, 0.8 in absolute mean
+        assert error.max() < 6
+
+
+def test_occlusion_finds_the_fall_of_the_score():
+    """A score that reads one pixel falls by its value exactly where a square covers it."""
+
+    class OnePixel(nn.Module):
+        def forward(self, x):
+            return torch.stack([x[:, 0, 9, 20], -x[:, 0, 9, 20]], dim=1)
+
+    images = torch.full((1, 3, 28, 28), 2.0)
+    found = attribute(OnePixel(), images, 0, ["occlusion"])["occlusion", None][0, 0]
+    assert found.argmax() // 28 in range(8, 12)
+    assert found[9, 20] == 2.0
+    assert (found[:4] == 0).all()
+    assert (found[:, :16] == 0).all()
+
+
+class Fails(Small):
+    """A network that raises in its last forward pass, or in its backward pass."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self.where = where
+
+    def forward(self, x):
+        x = F.relu(self.one(x))
+        if self.where == "forward":
+            raise RuntimeError("planted")
+        x = F.relu(self.two(x))
+        x = _FailsBackward.apply(x) if self.where == "backward" else x
+        return self.head(torch.flatten(self.pool(x), 1))
+
+
+class _FailsBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, g):
+        raise RuntimeError("planted")
+
+
+def state(model, images):
+    """All that a caller could find changed."""
+    modules = dict(model.named_modules())
+    return {
+        "weights": {k: v.clone() for k, v in model.state_dict().items()},
+        "modes": {k: m.training for k, m in modules.items()},
+        "hooks": {
+            k: [list(getattr(m, h)) for h in vars(m) if h.endswith("_hooks")] for k, m in modules.items()
+        },
+        "forwards": {k: m.forward for k, m in modules.items()},
+        "free": {k: p.requires_grad for k, p in model.named_parameters()},
+        "gradients": {k: None if p.grad is None else p.grad.clone() for k, p in model.named_parameters()},
+        "images": images.detach().clone(),
+        "image": (images.requires_grad, images.grad, images._version, images.is_leaf),
+        "random": (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()),
+        "grad mode": torch.is_grad_enabled(),
+        "modes active": len(torch.overrides._get_current_function_mode_stack()),
+    }
+
+
+def same(a, b):
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, (tuple, list)):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    return bool(np.array_equal(a, b)) if isinstance(a, np.ndarray) else a == b
+
+
+def unusual(model):
+    """A caller's network in the middle of training: mixed modes, a frozen weight, gradients, a hook."""
+    model.train()
+    model.two.eval()
+    model.one.bias.requires_grad_(False)
+    model.head.weight.grad = torch.ones_like(model.head.weight)
+    model.head.register_forward_hook(lambda module, inputs, output: None)
+    return model
+
+
+@pytest.mark.parametrize("where", ["nowhere", "forward", "backward"])
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_of_the_callers_is_touched(method, where):
+    torch.manual_seed(0)
+    model, images = unusual(Fails(where)), torch.rand(2, 3, 8, 8, requires_grad=True)
+    before = state(model, images)
+    if where == "nowhere":
+        attribute(model, images, methods=[method], layers=["two"])
+    elif where == "forward" or METHODS[method].rules or METHODS[method].layer_gradients:
+        with pytest.raises(RuntimeError, match="planted"):
+            attribute(model, images, methods=[method], layers=["two"])
+    assert same(state(model, images), before)
+
+
+@pytest.mark.parametrize(
+    "call", [{"layers": ["no"]}, {"layers": ["head"]}, {"targets": 9, "layers": ["two"]}]
+)
+def test_nothing_is_touched_when_the_call_is_refused(call):
+    model, images = unusual(Small()), torch.rand(2, 3, 8, 8)
+    before = state(model, images)
+    with pytest.raises(Exception):  # noqa: B017, PT011
+        attribute(model, images, **call)
+    assert same(state(model, images), before)
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_a_callers_context_does_no_harm(context):
+    torch.manual_seed(0)
+    model, images = Small(), torch.rand(2, 3, 8, 8)
+    truth = attribute(model, images, layers=["two"])
+    with context():
+        inside = torch.rand(2, 3, 8, 8).copy_(images)
+        found = attribute(model, inside, layers=["two"])
+    assert all(torch.equal(truth[key], found[key]) for key in truth)
+
+
+def test_a_network_that_writes_into_its_input_does_not_reach_the_callers():
+    class Greedy(Small):
+        def forward(self, x):
+            return super().forward(x.mul_(2))
+
+    images = torch.rand(1, 3, 8, 8)
+    kept = images.clone()
+    attribute(Greedy(), images, layers=["two"])
+    assert torch.equal(images, kept)
+
+
+def test_the_random_state_does_not_decide_the_maps():
+    torch.manual_seed(1)
+    model, images = Small(), torch.rand(1, 3, 8, 8)
+    one = attribute(model, images, methods=["smoothgrad"])["smoothgrad", None]
+    torch.manual_seed(2)
+    assert torch.equal(one, attribute(model, images, methods=["smoothgrad"])["smoothgrad", None])
+
+
+def test_memory_stays_flat_over_200_batches():
+    torch.manual_seed(0)
+    model, images = OneModule(inplace=True), torch.rand(8, 3, 64, 64)
+
+    def tensors():
+        gc.collect()
+        return sum(isinstance(o, torch.Tensor) for o in gc.get_objects())
+
+    for _ in range(20):
+        attribute(model, images, layers=["two"])
+    count, peak = tensors(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    gc.disable()  # nothing may wait for the collector: a cycle would hold the whole graph
+    try:
+        for _ in range(200):
+            attribute(model, images, layers=["two"])
+    finally:
+        gc.enable()
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak
+    assert tensors() == count
+    assert grown < 4 * 1024  # kilobytes; one batch's graph alone is over 20 MB
+
+
+def test_an_undefined_method_leaves_the_others_usable():
+    model = Small(torch.sigmoid)
+    with pytest.raises(AttributionError):
+        attribute(model, torch.rand(1, 3, 8, 8), layers=["two"])
+    assert attribute(model, torch.rand(1, 3, 8, 8), methods=["gradcam"], layers=["two"]).rule
