@@ -30,7 +30,8 @@ def each_image(paths: Sequence[Path], job: Callable[[int, Path], None], as_json:
                 if as_json:
                     print_json({"image": str(path), "error": str(error)})
     if failed:
-        click.echo(f"xface: {failed} of {len(paths)} images failed, the others are done", err=True)
+        others = ", the others are done" if failed < len(paths) else ""
+        click.echo(f"xface: {failed} of {len(paths)} images failed{others}", err=True)
         sys.exit(1)
 
 

@@ -66,13 +66,14 @@ def _landmark_files() -> Iterator[Check]:
 
 def _weights() -> Iterator[Check]:
     from xface.errors import XFaceError
-    from xface.models import load
     from xface.models.bundled import bundled
 
     if not bundled():
         yield False, "no bundled detector", "reinstall xface"
     for name in bundled():
         try:
+            from xface.models import load
+
             yield True, f"bundled detector {load(name, device='cpu')}", ""
-        except XFaceError as error:
-            yield False, str(error), "reinstall xface"
+        except (XFaceError, ImportError, OSError) as error:
+            yield False, f"bundled detector {name} cannot be restored ({error})", "reinstall xface"

@@ -94,6 +94,8 @@ def explain(
         )
         files = found.save(out, index, maps)
         print_json(found.to_json(files)) if as_json else _print(found, files)
+        if files.replaced:
+            click.echo(f"xface: {found.image!r}: replaced {files.replaced} earlier files", err=True)
 
     _warn_untrained(detector.trained)
     each_image(paths, job, as_json)
@@ -124,11 +126,10 @@ def _warn_untrained(trained: bool) -> None:
 
 def _print(found: Explanation, files: SavedFiles) -> None:
     from xface.report import region_table
-    from xface.report.wording import origin, subject, verdict
+    from xface.report.wording import origin, printable, subject, verdict
 
-    lines = [f"{found.image}: {verdict(found.prediction)}", f"explained: {subject(found)}; {origin(found)}"]
-    lines += [f"note: {note}" for note in found.notes]
-    lines += ["", region_table(found), "", f"panel: {files.panel}"]
-    if files.replaced:
-        lines.append(f"replaced {files.replaced} earlier files of the same names")
-    click.echo("\n".join([*lines, ""]))
+    click.echo(f"{printable(found.image)}: {verdict(found.prediction)}")
+    click.echo(f"explained: {subject(found)}; {origin(found)}")
+    for note in found.notes:
+        click.echo(f"note: {note}")
+    click.echo(f"\n{region_table(found)}\n\npanel: {printable(str(files.panel))}\n")

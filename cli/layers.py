@@ -20,10 +20,14 @@ def layers(arch: str | None, weights: str | None) -> None:
     detector = load(weights or ("none" if arch else None), arch, "cpu")
     size = detector.card.preprocessing.size
     click.echo(f"{detector.arch.name}, input {size[0]}x{size[1]}")
-    click.echo(f"{'':3}{'layer':<32}{'kind':<22}{'output':>14}  {'stride':>6}")
-    for layer in feature_maps(detector.model, size):
+    found = feature_maps(detector.model, size)
+    name_width = max(len(layer.name) for layer in found) + 2
+    kind_width = max(len(layer.kind) for layer in found) + 1
+    click.echo(f"{'':3}{'layer':<{name_width}}{'kind':<{kind_width}}{'output':>11}{'stride':>8}")
+    for layer in found:
         mark = (
             "**" if layer.name == detector.arch.layer else "*" if layer.name in detector.arch.stages else ""
         )
         shape = "x".join(map(str, layer.shape))
-        click.echo(f"{mark:<3}{layer.name:<32}{layer.kind:<22}{shape:>14}  {layer.stride(size):>6g}")
+        names = f"{mark:<3}{layer.name:<{name_width}}{layer.kind:<{kind_width}}"
+        click.echo(f"{names}{shape:>11}{layer.stride(size):>8g}")

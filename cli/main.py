@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 
 import click
 
@@ -52,6 +53,8 @@ def xface() -> None:
 
 def main() -> None:
     """Run the command line; an error on purpose is one message, exit 2 for wrong usage, else 1."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for names that the terminal's encoding lacks
     try:
         xface()
     except XFaceError as error:

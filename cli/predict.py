@@ -20,12 +20,12 @@ def predict(
     """Call images real or fake: files, folders, globs."""
     from xface.images import find_pictures, read_picture
     from xface.models import load
-    from xface.report.wording import UNTRAINED, verdict
+    from xface.report.wording import UNTRAINED, printable, verdict
 
     paths = find_pictures(images)
     detector = load(weights, arch, device)
     if not detector.trained:
-        click.echo(f"xface: {UNTRAINED}", err=True)
+        click.secho(f"xface: {UNTRAINED}", err=True, bold=True)
 
     def job(index: int, path: Path) -> None:
         picture = read_picture(path)
@@ -35,7 +35,7 @@ def predict(
             print_json({**named, "prediction": prediction.to_json(), "notes": list(picture.notes)})
         else:
             notes = "".join(f" ({note})" for note in picture.notes)
-            click.echo(f"{picture.name}: {verdict(prediction)}{notes}")
+            click.echo(f"{printable(picture.name)}: {verdict(prediction)}{notes}")
 
     each_image(paths, job, as_json)
     if not as_json:

@@ -18,6 +18,9 @@ def summary(arch: str | None, weights: str | None, depth: int) -> None:
     from xface.models import load
 
     detector = load(weights or ("none" if arch else None), arch, "cpu")
+    detector.model.requires_grad_(
+        True
+    )  # a detector's weights are frozen, the table would call none trainable
     shape = (1, 3, *detector.card.preprocessing.size)
     table = torchinfo.summary(
         detector.model, shape, depth=depth, row_settings=("var_names",), verbose=0, device="cpu"

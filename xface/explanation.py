@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from xface.attribution import CORE_METHODS, Maps, attribute
+from xface.errors import UnknownNameError
 from xface.faces import find_face, measure, region_labels, region_outlines
 from xface.images import Picture, read_picture
 from xface.models.detector import Detector, ImageLike
 from xface.models.preprocessing import Prepared
 from xface.report import SavedFiles, as_html, save
-from xface.results import AttributionMap, Face, Findings
+from xface.results import AttributionMap, Face, Findings, RegionMeasure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +33,8 @@ class Explanation(Findings):
         """Return a row per map and region, with the image's name first."""
         import pandas as pd
 
-        frame = pd.DataFrame([asdict(row) for row in self.regions])
+        columns = [field.name for field in fields(RegionMeasure)]
+        frame = pd.DataFrame([asdict(row) for row in self.regions], columns=columns)
         frame.insert(0, "image", self.image)
         return frame
 
@@ -128,8 +130,14 @@ def _engine_target(detector: Detector, target: str) -> int | str | None:
 def _layers(detector: Detector, layers: Sequence[str] | str | None) -> Sequence[str]:
     if layers is None:
         return [detector.arch.layer]
-    names = [layers] if isinstance(layers, str) else list(layers)
-    return detector.arch.stages if names == [ALL_STAGES] else names
+    names = [layers] if isinstance(layers, str) else layers
+    chosen = [part for name in names for part in (detector.arch.stages if name == ALL_STAGES else [name])]
+    known = dict(detector.model.named_modules(remove_duplicate=False))
+    # The engine would notice too, but only where a chosen method works at a layer.
+    for name in chosen:
+        if name not in known:
+            raise UnknownNameError("layer", name, filter(None, known), "See `xface layers`.")
+    return chosen
 
 
 def _maps(found: Maps) -> tuple[AttributionMap, ...]:

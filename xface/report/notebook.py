@@ -8,7 +8,7 @@ from html import escape
 
 from xface.report.panel import draw_panel
 from xface.report.table import region_table
-from xface.report.wording import UNTRAINED, map_name, origin, subject, verdict
+from xface.report.wording import UNTRAINED, map_name, origin, printable, subject, verdict
 from xface.results import Findings
 
 
@@ -20,7 +20,7 @@ def as_html(findings: Findings) -> str:
     names = escape(", ".join(map_name(amap) for amap in findings.maps), quote=True)
     warning = "" if findings.trained else f"<p><strong>{escape(UNTRAINED)}</strong></p>"
     return (
-        f"<p><strong>{escape(findings.image)}</strong>: {escape(verdict(findings.prediction))}<br>"
+        f"<p><strong>{escape(printable(findings.image))}</strong>: {escape(verdict(findings.prediction))}<br>"
         f"explained: {escape(subject(findings))}; {escape(origin(findings))}</p>{warning}"
         f'<img alt="Maps of this face: {names}" src="data:image/png;base64,{picture}">'
         f"<pre>{escape(region_table(findings))}</pre>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -12,10 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from xface.report.heat import COLOURS, Heat, blend, heat_of
-from xface.report.wording import STATUS, UNTRAINED, map_name, origin, subject, verdict
+from xface.report.wording import STATUS, UNTRAINED, map_name, origin, printable, subject, verdict
 from xface.results import AttributionMap, Findings
 
 CELL = 3.3  # inches
+TITLE, WARNING = 12.5, 9.0  # letters per inch of the figure's width
+WIDEST, WIDEST_SMALL = 36, 46  # letters over and under a cell
+FONT_ENDS = 0x530  # matplotlib's own font has Latin, Greek and Cyrillic
 INK, LANDMARK = "#ffffff", "#56b4e9"
 STRONGEST = 3
 
@@ -41,15 +45,21 @@ def draw_panel(findings: Findings) -> Figure:
 
 
 def _title(figure: Figure, findings: Findings) -> None:
-    # A file's name may hold $ or newlines, which matplotlib would take for mathematics and lines.
-    name = findings.image.rsplit("/", 1)[-1].encode("unicode_escape").decode("ascii", "replace")
     lines = [
-        f"{name if len(name) < 60 else name[:57] + '...'}: {verdict(findings.prediction)}",
+        f"{_file_name(findings.image)}: {verdict(findings.prediction)}",
         f"explained: {subject(findings)}; {origin(findings)}",
     ]
-    figure.suptitle("\n".join(lines), fontsize=11, parse_math=False)
+    inches = figure.get_figwidth()
+    title = "\n".join(textwrap.fill(line, int(TITLE * inches)) for line in lines)
+    figure.suptitle(title, fontsize=11, parse_math=False)
     if not findings.trained:
-        figure.supxlabel(UNTRAINED, fontsize=12, weight="bold", color="black", backgroundcolor="#ffd60a")
+        warning = textwrap.fill(UNTRAINED, int(WARNING * inches))
+        figure.supxlabel(warning, fontsize=12, weight="bold", color="black", backgroundcolor="#ffd60a")
+
+
+def _file_name(path: str) -> str:
+    name = printable(path.rsplit("/", 1)[-1], FONT_ENDS)
+    return name if len(name) < 60 else f"{name[:57]}..."
 
 
 def _draw_face(cell: Any, findings: Findings) -> None:
@@ -58,33 +68,33 @@ def _draw_face(cell: Any, findings: Findings) -> None:
     if findings.landmarks is not None:
         cell.scatter(*findings.landmarks.T, s=5, color=LANDMARK, edgecolors="black", linewidths=0.3)
     _label(cell, findings.view.shape, "input, regions, landmarks" if findings.face.found else "input")
-    cell.set_xlabel(_face_line(findings), fontsize=8)
+    cell.set_xlabel(_face_lines(findings), fontsize=7.5, parse_math=False)
 
 
-def _face_line(findings: Findings) -> str:
-    return f"face by {findings.face.source}" if findings.face.found else "no face found: no regions"
+def _face_lines(findings: Findings) -> str:
+    if not findings.face.found:
+        return "no face found: no regions"
+    return f"face by {_file_name(findings.face.source)}\nbelow each map: highest lifts, 1x is chance"
 
 
 def _draw_map(figure: Figure, cell: Any, findings: Findings, amap: AttributionMap) -> None:
     heat = heat_of(amap, (findings.view.shape[0], findings.view.shape[1]))
     cell.imshow(findings.view // 3 if heat is None else blend(heat, findings.view))
     _draw_outlines(cell, findings, width=0.5)
-    _label(cell, findings.view.shape, map_name(amap))
+    _label(cell, findings.view.shape, textwrap.fill(map_name(amap), WIDEST))
     if heat is None:
         where = {"ha": "center", "va": "center", "transform": cell.transAxes}
         cell.text(0.5, 0.5, STATUS[amap.status], color=INK, fontsize=11, **where)
         return
-    cell.set_xlabel(_strongest(findings, amap), fontsize=7.5)
+    cell.set_xlabel(textwrap.fill(_strongest(findings, amap), WIDEST_SMALL), fontsize=7.5)
     _draw_scale(figure, cell, heat)
 
 
 def _draw_scale(figure: Figure, cell: Any, heat: Heat) -> None:
     scale = ScalarMappable(Normalize(0, heat.top), COLOURS)
     extend = "max" if heat.clipped else "neither"
-    bar = figure.colorbar(
-        scale, ax=cell, fraction=0.046, pad=0.02, extend=extend, ticks=[0, heat.top / 2, heat.top]
-    )
-    bar.ax.set_yticklabels(["0", f"{heat.top / 2:.1g}", f"{heat.top:.2g}"], fontsize=7)
+    bar = figure.colorbar(scale, ax=cell, fraction=0.046, pad=0.02, extend=extend, ticks=[0, heat.top])
+    bar.ax.set_yticklabels(["0", f"{heat.top:.2g}"], fontsize=7)
 
 
 def _strongest(findings: Findings, amap: AttributionMap) -> str:
@@ -93,7 +103,9 @@ def _strongest(findings: Findings, amap: AttributionMap) -> str:
         for row in findings.regions
         if (row.method, row.layer) == (amap.method, amap.layer) and row.lift is not None
     ]
-    return ", ".join(f"{region} {lift:.1f}x" for lift, region in sorted(lifts, reverse=True)[:STRONGEST])
+    # The space within a pair is one that no line breaks at.
+    pairs = [f"{region}\xa0{lift:.1f}x" for lift, region in sorted(lifts, reverse=True)[:STRONGEST]]
+    return ", ".join(pairs)
 
 
 def _draw_outlines(cell: Any, findings: Findings, width: float) -> None:

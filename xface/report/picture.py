@@ -12,14 +12,15 @@ from xface.report.wording import STATUS, UNTRAINED, map_name, verdict
 from xface.results import AttributionMap, ByteArray, Findings
 
 SIDE = 512
-LINE, FONT_SIZE, WIDEST = 20, 15, 66
+LINE, FONT_SIZE, WIDEST = 20, 15, 58
 WARNING = ((0, 0, 0), (255, 214, 10))
 
 
 def draw_picture(findings: Findings, amap: AttributionMap) -> ByteArray:
     """Return one map of the findings as an RGB picture, 512 px wide, its name and verdict written below."""
     face = _face(findings, amap)
-    strips = [] if findings.trained else [_strip(UNTRAINED, face.shape[1], *WARNING)]
+    warning = [] if findings.trained else textwrap.wrap(UNTRAINED, WIDEST)
+    strips = [_strip(line, face.shape[1], *WARNING) for line in warning]
     label = f"{map_name(amap)}; explains {findings.label}; predicted {verdict(findings.prediction)}"
     strips += [_strip(line, face.shape[1]) for line in textwrap.wrap(label, WIDEST)]
     return np.concatenate([face, *strips])

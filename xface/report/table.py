@@ -28,7 +28,7 @@ def _block(rows: tuple[RegionMeasure, ...], maps: tuple[AttributionMap, ...]) ->
     for region in regions:
         found = [by_place[region, key] for key in keys]
         cells = "".join(_cell(row).rjust(CELL) for row in found)
-        lines.append(f"{region:<{REGION}}{_percent(found[0].area):>{AREA}}{cells}")
+        lines.append(f"{region:<{REGION}}{_percent(found[0].area):>{AREA}}{cells}".rstrip())
     return "\n".join(lines)
 
 
@@ -65,20 +65,33 @@ def _wrap(name: str) -> list[str]:
 def _cell(row: RegionMeasure) -> str:
     if row.share is None:
         return "-  "
-    lift = "-" if row.lift is None else f"{row.lift:.1f}x"
-    return f"{_percent(row.share)} {lift}{'~' if row.coarse else ' '}"
+    return f"{_percent(row.share)} {_times(row.lift)}{'~' if row.coarse else ' '}"
 
 
 def _percent(part: float) -> str:
-    return f"{100 * part:.1f}%"
+    return "100%" if part >= 0.9995 else f"{100 * part:.1f}%"
+
+
+def _times(lift: float | None) -> str:
+    """A lift in at most four letters.
+
+    Example:
+        >>> [_times(lift) for lift in (None, 0.04, 9.94, 123.4, 2345.6)]
+        ['-', '0.0x', '9.9x', '123x', '2e3x']
+    """
+    if lift is None:
+        return "-"
+    if lift >= 999.5:
+        return f"{lift:.0e}x".replace("e+0", "e")
+    return f"{lift:.1f}x" if lift < 9.95 else f"{lift:.0f}x"
 
 
 def _legend(findings: Findings) -> str:
     lines = ["", "share of the map in the region, and lift = share / area: 1.0x is chance"]
     if any(row.coarse for row in findings.regions):
         lines.append("~ coarse: the region is smaller than 4 cells of this map")
-    if any(row.share is None for row in findings.regions):
-        lines.append("- undefined: the map is zero or not finite")
+    if any(row.lift is None for row in findings.regions):
+        lines.append("- undefined: the map is zero or not finite, or the region outside the picture")
     if any(amap.rule == "extended" for amap in findings.maps):
         lines.append("guided and deconvnet rules are extended here: not every rectifier is a ReLU")
     return "\n".join(lines)

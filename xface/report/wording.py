@@ -12,6 +12,17 @@ STATUS = {
 }
 
 
+def printable(text: str, limit: int = 0x110000) -> str:
+    r"""A name from outside on one line: what is invisible, breaks lines or is `limit` or above is escaped.
+
+    Example:
+        >>> printable("Zoë\n\x1b[31m.jpg"), printable("Zoë 顔.jpg", limit=0x530)
+        ('Zoë\\n\\x1b[31m.jpg', 'Zoë \\u9854.jpg')
+    """
+    kept = (c if c.isprintable() and ord(c) < limit else c.encode("unicode_escape").decode() for c in text)
+    return "".join(kept)
+
+
 def verdict(prediction: Prediction) -> str:
     """The predicted class and its probability.
 
