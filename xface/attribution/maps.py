@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import isfinite
 
 from torch import Tensor
 
@@ -53,7 +54,8 @@ def status_of(tensor: Tensor) -> list[str]:
         >>> status_of(torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, float("nan")]]))
         ['zero', 'ok', 'non_finite']
     """
-    flat = tensor.flatten(1)
-    finite = flat.isfinite().all(dim=1).tolist()
-    zero = (flat == 0).all(dim=1).tolist()
-    return ["zero" if z else "ok" if f else "non_finite" for f, z in zip(finite, zero, strict=True)]
+    low, high = tensor.flatten(1).aminmax(dim=1)  # one pass; both are NaN where any value is
+    return [
+        "zero" if a == b == 0 else "ok" if isfinite(a) and isfinite(b) else "non_finite"
+        for a, b in zip(low.tolist(), high.tolist(), strict=True)
+    ]

@@ -2,7 +2,7 @@
 
 Hooks on `nn.ReLU` miss functional calls, reused modules and every other rectifier. A `TorchFunctionMode`
 sees each call of the torch API instead; nothing in the network is replaced, and the rule is read from the
-run's own `RectifierRouter` when the backward pass arrives.
+run's own `Router` when the backward pass arrives.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from xface.attribution.rules import Rule, plain
+from xface.attribution.shortcuts import SHORTCUTS
 
 RECTIFIER_NAMES = (
     "relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu",
@@ -47,10 +48,11 @@ def _rectifies(name: str, rest: tuple[Any, ...], kwargs: dict[str, Any]) -> bool
     return True
 
 
-class RectifierRouter(TorchFunctionMode):
+class Router(TorchFunctionMode):
     """While active, sends each rectifier call on a differentiable tensor through `_Rectify`.
 
-    `rule` is the backward rule in force; `seen` holds the names of the rectifiers that were met.
+    Convolutions and batch norms get their cheaper gradients on the way; see `shortcuts`. `rule` is the
+    backward rule in force; `seen` holds the names of the rectifiers that were met.
     """
 
     def __init__(self) -> None:
@@ -66,6 +68,8 @@ class RectifierRouter(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
+        if func in SHORTCUTS:
+            return SHORTCUTS[func](func, args, kwargs)
         name = RECTIFIERS.get(func)
         if name is None:
             return func(*args, **kwargs)
@@ -113,7 +117,7 @@ class _Rectify(torch.autograd.Function):
     """sigma(z) forward, the router's rule backward; an in-place call stays in place, views included."""
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, router: RectifierRouter, call: _Call, is_relu: bool) -> Tensor:
+    def forward(ctx: Any, z: Tensor, router: Router, call: _Call, is_relu: bool) -> Tensor:
         ctx.router, ctx.call, ctx.is_relu = router, call, is_relu
         version = z._version
         before = z.clone() if call.may_write and not is_relu else z

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xface.attribution.rectifiers import RectifierRouter
+from xface.attribution.rectifiers import Router
 from xface.attribution.rules import RULES
 from xface.attribution.targets import Target, Targets, resolve
 from xface.errors import AttributionError, UnknownNameError
@@ -96,8 +96,8 @@ def trace(model: nn.Module, images: Tensor, targets: Targets, needs: Needs) -> T
     rectifier), a layer has no feature map or isn't reached; UnknownNameError for a layer that isn't there.
     """
     leaf = images.detach().requires_grad_(bool(needs.rules))
-    taps, router = _Taps(), RectifierRouter()
-    with taps.on(model, needs.layers), router if needs.rules - {"plain"} else nullcontext():
+    taps, router = _Taps(), Router()
+    with taps.on(model, needs.layers), router if needs.rules else nullcontext():
         # A copy: a network whose first call works in place must not write into the caller's images.
         output = model(leaf.clone())
     _check_reached(needs.layers, taps.outputs)
@@ -131,7 +131,7 @@ def _check_rectified(rules: frozenset[str], rectifiers: set[str]) -> None:
 
 
 def _backward(
-    score: Tensor, leaf: Tensor, tapped: dict[str, Tensor], router: RectifierRouter, needs: Needs
+    score: Tensor, leaf: Tensor, tapped: dict[str, Tensor], router: Router, needs: Needs
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return the input's gradient by rule, and the layers' true gradients: one pass a rule."""
     by_layer = tapped if needs.layer_gradients else {}
