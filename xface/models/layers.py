@@ -25,7 +25,8 @@ class Layer:
 def feature_maps(model: nn.Module, size: tuple[int, int]) -> list[Layer]:
     """Return the layers of `model` that maps can be made at, in the order of the forward pass.
 
-    A layer counts if one forward pass runs it once and its output is (N, K, h, w).
+    A layer counts if one forward pass runs it once and its output is (N, K, h, w). The network is run in eval
+    mode and left as it was.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.Flatten())
@@ -36,13 +37,16 @@ def feature_maps(model: nn.Module, size: tuple[int, int]) -> list[Layer]:
     handles = [
         module.register_forward_hook(_recorder(name, found)) for name, module in model.named_modules() if name
     ]
-    weight = next(model.parameters())
+    weight, modes = next(model.parameters()), [(module, module.training) for module in model.modules()]
     try:
+        model.eval()
         with torch.inference_mode():
             model(torch.zeros(1, 3, *size, device=weight.device, dtype=weight.dtype))
     finally:
         for handle in handles:
             handle.remove()
+        for module, mode in modes:
+            module.training = mode
     names = [layer.name for layer in found]
     return [layer for layer in found if names.count(layer.name) == 1 and len(layer.shape) == 3]
 
