@@ -1,6 +1,12 @@
-from pathlib import Path
+import os
 
-import pytest
+# Small tensors, and often two test processes at once: threads that wait for each other cost more than they
+# bring. It must be set before torch is loaded, and commands that the tests start inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from pathlib import Path  # noqa: E402
+
+import pytest  # noqa: E402
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
