@@ -166,6 +166,14 @@ def test_margin_is_the_logit_less_the_best_other():
         assert reference.relative_error(map_, torch.autograd.grad(first - second, leaf)[0][0]) < EXACT
 
 
+def test_the_defaults_are_the_core_methods_at_a_resnets_last_stage():
+    maps = attribute(built("resnet18"), images_for("resnet18", 1))
+    assert set(maps) == {
+        *(((m, None)) for m in ("vanilla", "deconvnet", "guided")),
+        *((m, "layer4") for m in ("gradcam", "guided_gradcam")),
+    }
+
+
 def test_targets_none_takes_each_images_prediction():
     torch.manual_seed(0)
     model, images = Small(classes=5), torch.randn(6, 3, 8, 8)

@@ -22,7 +22,7 @@ def attribute(
     images: Tensor,
     targets: Targets = None,
     methods: Sequence[str] = CORE_METHODS,
-    layers: Sequence[str] = (),
+    layers: Sequence[str] = ("layer4",),
 ) -> Maps:
     """Explain a network's scores for a batch by any registered methods, at any layers.
 
@@ -36,7 +36,7 @@ def attribute(
         targets: None (each image's predicted class), `margin` (the predicted logit less the best other),
             a class index, or one index per image.
         methods: names from `xface methods`.
-        layers: dotted module names, for the methods that work at a layer.
+        layers: dotted module names, for the methods that work at a layer; `layer4` is a ResNet's last stage.
 
     Returns:
         Maps, with layer None for the methods that work at the input.
