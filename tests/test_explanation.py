@@ -1,0 +1,315 @@
+"""`xface.explain` end to end, on networks whose gradient is known beforehand."""
+
+import json
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_regions import FACE
+from torch import nn
+
+import xface
+from xface.attribution import CORE_METHODS, METHODS
+from xface.errors import ImageError, TargetError, UnknownNameError
+from xface.faces import REGIONS, region_labels
+from xface.images import Picture
+from xface.models import Architecture, Card, Detector, Preprocessing
+from xface.results import Face, RegionMeasure
+
+NAMES = list(REGIONS)
+HEIGHT, WIDTH = 240, 200
+SIZE = (120, 100)  # half of the picture
+PLAIN = Preprocessing(SIZE)
+LABELS = region_labels((FACE + 0.5) / 2 - 0.5, SIZE)
+RIGHT = FACE + np.array([120, 0])
+ON_FACE = Face(True, (30, 20, 170, 200), FACE, "hand")
+
+
+def picture(name: str = "a face.png", height: int = HEIGHT, width: int = WIDTH) -> Picture:
+    return Picture(name, np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8))
+
+
+def planted(weights: np.ndarray, preprocessing: Preprocessing = PLAIN, classes=("fake", "real")) -> Detector:
+    """A detector whose score for its first class is the sum of pixels x weights: its gradient is `weights`.
+
+    The second class scores minus that, others nothing.
+    """
+    linear = nn.Linear(3 * weights.size, len(classes), bias=False)
+    rows = torch.zeros(len(classes), *linear.weight.shape[1:])
+    rows[0] = torch.from_numpy(np.broadcast_to(weights, (3, *weights.shape)).copy()).flatten()
+    rows[1] = -rows[0]
+    linear.weight.data = rows
+    network = nn.Sequential(nn.Identity(), nn.Flatten(), linear).eval()
+    arch = Architecture("planted", lambda count: network, "0", ("0",), "2")
+    return Detector(arch, network, Card("planted", classes, preprocessing), torch.device("cpu"), "0" * 64)
+
+
+def mask(region: str) -> np.ndarray:
+    return (NAMES.index(region) == LABELS).astype(np.float32)
+
+
+def corner() -> np.ndarray:
+    weights = np.zeros(SIZE, np.float32)
+    weights[:9, :7] = 0.25
+    return weights
+
+
+def table(found: xface.Explanation, method: str = "vanilla") -> dict[str, RegionMeasure]:
+    return {row.region: row for row in found.regions if row.method == method}
+
+
+class TestPlantedTruth:
+    @pytest.mark.parametrize("region", REGIONS)
+    def test_a_detector_that_looks_at_one_region_is_found_out(self, region):
+        found = xface.explain(planted(mask(region)), picture(), ["vanilla"], face=ON_FACE)
+        rows = table(found)
+        area = mask(region).mean()
+        assert {name: row.share for name, row in rows.items()} == {
+            name: float(name == region) for name in NAMES
+        }
+        assert rows[region].lift == pytest.approx(1 / area)
+        assert (rows[region].rank, rows[region].peak) == (1, 1)
+        assert rows[region].area == pytest.approx(area)
+
+    def test_a_detector_that_looks_into_a_corner_sees_background(self):
+        found = xface.explain(planted(corner()), picture(), ["vanilla"], face=ON_FACE)
+        assert {name: row.share for name, row in table(found).items() if row.share} == {"background": 1.0}
+        assert table(found)["mouth"].lift == 0
+
+    def test_the_raw_map_is_the_planted_gradient(self):
+        weights = np.random.default_rng(3).normal(size=SIZE).astype(np.float32)
+        [amap] = xface.explain(planted(weights), picture(), ["vanilla"], target="fake").maps
+        assert np.array_equal(amap.values, np.broadcast_to(weights, (3, *SIZE)))
+        assert (amap.method, amap.layer, amap.status, amap.rule) == ("vanilla", None, "ok", "published")
+
+    def test_regions_follow_the_crop(self):
+        """The face sits left in a wide picture: resizing and cropping must move its mouth along."""
+        wide = Preprocessing((96, 96), shorter_side=120)
+        scale, left, top = 120 / 240, (round(400 * 120 / 240) - 96) / 2, (120 - 96) / 2
+        moved = (RIGHT + 0.5) * scale - 0.5 - [left, top]
+        weights = (region_labels(moved, (96, 96)) == NAMES.index("mouth")).astype(np.float32)
+        assert weights.sum() > 100
+        face = Face(True, (0, 0, 1, 1), RIGHT, "hand")
+        found = xface.explain(planted(weights, wide), picture(height=240, width=400), ["vanilla"], face=face)
+        assert table(found)["mouth"].share == 1
+        assert np.allclose(found.landmarks, moved)
+        assert np.array_equal(found.face.landmarks, RIGHT)
+
+    def test_the_blank_map_of_a_blind_detector_has_a_status_and_no_measures(self):
+        found = xface.explain(planted(np.zeros(SIZE, np.float32)), picture(), ["vanilla"], face=ON_FACE)
+        [amap] = found.maps
+        assert amap.status == "zero"
+        assert {(row.share, row.lift, row.rank, row.peak) for row in found.regions} == {(None,) * 4}
+        assert sum(row.area for row in found.regions) == pytest.approx(1)
+
+    def test_an_overflowing_detector_gives_no_map_and_no_nan_in_json(self):
+        found = xface.explain(
+            planted(np.full(SIZE, 3e38, np.float32), Preprocessing(SIZE, scale=1.0)),
+            picture(),
+            ["input_x_gradient"],
+            face=ON_FACE,
+        )
+        assert [amap.status for amap in found.maps] == ["non_finite"]
+        text = json.dumps(found.to_json(), allow_nan=False)
+        assert json.loads(text)["prediction"]["probability"] is None
+        assert {row["share"] for row in json.loads(text)["regions"]} == {None}
+
+
+class TestAgainstTheEngine:
+    @pytest.fixture(scope="class")
+    def detector(self):
+        return xface.load()
+
+    def test_its_maps_are_the_engines_bit_by_bit(self, detector):
+        image = picture()
+        found = xface.explain(detector, image)
+        tensor = detector.prepare(image).tensor.unsqueeze(0)
+        maps = xface.attribute(detector.model, tensor, None, CORE_METHODS, [detector.arch.layer])
+        assert [(amap.method, amap.layer) for amap in found.maps] == list(maps)
+        for amap in found.maps:
+            key = amap.method, amap.layer
+            assert amap.values.dtype == np.float32
+            assert np.array_equal(amap.values, maps[key][0].numpy())
+            assert (amap.status, amap.rule) == (maps.status[key][0], maps.rule[key])
+
+    def test_its_verdict_is_predicts(self, detector):
+        image = picture()
+        [alone] = detector.predict(image)
+        found = xface.explain(detector, image, ["vanilla"]).prediction
+        assert found.label == alone.label
+        assert found.probabilities == pytest.approx(alone.probabilities, abs=1e-6)
+
+    @pytest.mark.parametrize(
+        ("layers", "expected"),
+        [
+            (None, ["block4.norm"]),
+            ("block2.norm", ["block2.norm"]),
+            ("all", ["block1.norm", "block2.norm", "block3.norm", "block4.norm"]),
+            (["all"], ["block1.norm", "block2.norm", "block3.norm", "block4.norm"]),
+            (["block1.conv", "block3.norm"], ["block1.conv", "block3.norm"]),
+            (["block3.norm", "all"], ["block3.norm", "block1.norm", "block2.norm", "block4.norm"]),
+            (["block2.norm", "block2.norm"], ["block2.norm"]),
+        ],
+    )
+    def test_layers(self, detector, layers, expected):
+        found = xface.explain(detector, picture(), ["gradcam", "guided"], layers, face=ON_FACE)
+        assert [amap.layer for amap in found.maps if amap.method == "gradcam"] == expected
+        assert [amap.layer for amap in found.maps if amap.method == "guided"] == [None]
+
+    @pytest.mark.parametrize("methods", [["gradcam"], ["vanilla"]])
+    def test_an_unknown_layer_is_refused_whatever_the_methods(self, detector, methods):
+        with pytest.raises(UnknownNameError, match=r"block4\.nrm.*did you mean 'block4\.norm'"):
+            xface.explain(detector, picture(), methods, ["block4.nrm"])
+
+    def test_an_unknown_method_is_refused_with_near_ones(self, detector):
+        with pytest.raises(UnknownNameError, match="did you mean 'gradcam'"):
+            xface.explain(detector, picture(), ["gradcm"])
+
+    def test_every_registered_method_comes_through(self):
+        """On a planted network of 12 x 10 pixels; its input is its only layer."""
+        small = planted(np.ones((12, 10), np.float32), Preprocessing((12, 10)))
+        methods = [name for name, entry in METHODS.items() if not entry.rules - {"plain"}]
+        found = xface.explain(small, picture(), methods, target="fake", face=ON_FACE)
+        assert [amap.method for amap in found.maps] == methods
+        for amap in found.maps:
+            rows = [row for row in found.regions if row.method == amap.method]
+            assert [row.region for row in rows] == NAMES
+            if amap.status == "ok":
+                assert sum(row.share for row in rows) == pytest.approx(1, abs=1e-6)
+
+
+class TestTargets:
+    WEIGHTS = np.random.default_rng(5).normal(size=SIZE).astype(np.float32)
+
+    def vanilla(self, target, classes=("fake", "real"), weights=WEIGHTS):
+        found = xface.explain(
+            planted(weights, classes=classes), picture(), ["vanilla"], None, target, ON_FACE
+        )
+        return found.label, found.maps[0].values[0]
+
+    def test_each_target_explains_its_own_score(self):
+        """Scores (s, -s, 0): the margin of a class is its score less the best other."""
+        classes = ("fake", "real", "unsure")
+        for sign in (1, -1):
+            weights = sign * np.abs(self.WEIGHTS)
+            winner = "fake" if sign == 1 else "real"
+            expected = {
+                "fake": ("fake", weights),
+                "REAL": ("real", -weights),
+                "unsure": ("unsure", 0 * weights),
+                "predicted": (winner, sign * weights),
+                "margin": (winner, sign * weights),
+            }
+            for target, (label, gradient) in expected.items():
+                found_label, found = self.vanilla(target, classes, weights)
+                assert found_label == label
+                assert np.array_equal(found, gradient)
+
+    def test_of_two_classes_the_margin_counts_twice(self):
+        label, margin = self.vanilla("margin")
+        assert np.array_equal(margin, 2 * self.vanilla(label)[1])
+
+    def test_a_class_may_be_called_margin(self):
+        assert self.vanilla("margin", ("real", "margin"))[0] == "margin"
+
+    def test_an_unknown_class_is_refused_with_those_there_are(self):
+        with pytest.raises(TargetError, match=r"'fale'.*'fake', 'real'"):
+            self.vanilla("fale")
+
+
+class TestFaces:
+    def test_without_a_face_there_are_maps_and_no_regions(self):
+        flat = Picture("flat.png", np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
+        found = xface.explain(planted(mask("mouth")), flat, ["vanilla"])
+        assert not found.face.found
+        assert [amap.status for amap in found.maps] == ["ok"]
+        assert (found.landmarks, found.outlines, found.regions) == (None, (), ())
+        assert found.to_json()["face"] == {"found": False, "box": None, "landmarks": None}
+
+    def test_a_given_face_is_taken_as_it_is(self):
+        face = Face(True, (1, 2, 3, 4), FACE, "hand", ("said by hand",))
+        found = xface.explain(
+            planted(mask("mouth")),
+            Picture("x", picture().pixels, ("read so",)),
+            face=face,
+            methods=["vanilla"],
+        )
+        assert found.face is face
+        assert found.notes == ("read so", "said by hand")
+        assert found.to_json()["face"]["box"] == [1, 2, 3, 4]
+
+    def test_a_picture_may_be_a_path_an_image_or_an_array(self, tmp_path):
+        pixels = picture().pixels
+        Image.fromarray(pixels).save(tmp_path / "p.png")
+        detector = planted(TestTargets.WEIGHTS)
+        sources = [tmp_path / "p.png", str(tmp_path / "p.png"), Image.fromarray(pixels), pixels, picture()]
+        found = [xface.explain(detector, source, ["input_x_gradient"], face=ON_FACE) for source in sources]
+        assert len({each.maps[0].values.tobytes() for each in found}) == 1
+        assert found[0].image == str(tmp_path / "p.png")
+
+    def test_what_cannot_be_read_is_an_image_error(self, tmp_path):
+        (tmp_path / "no.jpg").write_bytes(b"no image")
+        with pytest.raises(ImageError, match=r"no\.jpg"):
+            xface.explain(planted(corner()), tmp_path / "no.jpg")
+
+
+class TestExplanation:
+    @pytest.fixture(scope="class")
+    def found(self):
+        hostile = "<img src=x onerror=alert(1)>.jpg"
+        return xface.explain(planted(mask("mouth")), picture(hostile), ["vanilla", "gradcam"], face=ON_FACE)
+
+    def test_a_data_frame_has_a_row_per_map_and_region(self, found):
+        frame = found.to_dataframe()
+        assert list(frame.columns) == ["image", *(field.name for field in fields(RegionMeasure))]
+        assert len(frame) == 2 * len(NAMES)
+        assert set(frame.image) == {found.image}
+        mouth = frame[(frame.method == "vanilla") & (frame.region == "mouth")]
+        assert mouth.share.tolist() == [1.0]
+        assert frame[frame.layer == "0"].method.unique().tolist() == ["gradcam"]
+
+    def test_without_regions_the_frame_has_the_same_columns(self, found):
+        flat = Picture("flat.png", np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
+        empty = xface.explain(planted(corner()), flat, ["vanilla"]).to_dataframe()
+        assert len(empty) == 0
+        assert list(empty.columns) == list(found.to_dataframe().columns)
+
+    def test_in_a_notebook_it_shows_itself_and_runs_nothing(self, found):
+        page = found._repr_html_()
+        assert "<img src=x" not in page
+        assert "&lt;img src=x onerror=alert(1)&gt;.jpg" in page
+        assert "data:image/png;base64," in page
+        assert "mouth" in page
+
+    def test_its_repr_is_short(self, found):
+        label, probability = found.prediction.label, found.prediction.probability
+        assert repr(found) == f"Explanation({found.image!r}: {label} {probability:.3f}, 2 maps)"
+
+    def test_saving_writes_what_json_names(self, found, tmp_path):
+        files = found.save(tmp_path, index=3, maps=True)
+        content = found.to_json(files)
+        for entry, amap in zip(content["maps"], found.maps, strict=True):
+            assert Image.open(entry["file"]).size[0] == 512
+            assert (entry["method"], entry["layer"]) == (amap.method, amap.layer)
+        with np.load(files.arrays) as arrays:
+            assert np.array_equal(arrays["vanilla"], found.maps[0].values)
+        assert {entry["file"] for entry in found.to_json()["maps"]} == {None}
+
+    def test_the_pictures_brightest_place_is_the_planted_one(self, found, tmp_path):
+        spot = np.zeros(SIZE, np.float32)
+        spot[20:24, 70:74] = 1
+        files = xface.explain(planted(spot), picture(), ["vanilla"], face=ON_FACE).save(tmp_path)
+        [path] = files.pictures.values()
+        face = np.asarray(Image.open(path).convert("L"))[: round(512 * SIZE[0] / SIZE[1])]
+        y, x = np.unravel_index(face.argmax(), face.shape)
+        assert 20 <= y / 512 * SIZE[1] < 24
+        assert 70 <= x / 512 * SIZE[1] < 74
+
+    def test_json_speaks_of_the_original_picture(self, found):
+        content = found.to_json()
+        assert content["face"]["landmarks"] == FACE.round(2).tolist()
+        assert content["detector"]["card"]["preprocessing"] == PLAIN.to_json()
+        assert content["detector"]["weights_sha256"] == "0" * 64
+        assert content["target"] == "predicted"
