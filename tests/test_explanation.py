@@ -120,7 +120,7 @@ class TestPlantedTruth:
 class TestAgainstTheEngine:
     @pytest.fixture(scope="class")
     def detector(self):
-        return xface.load()
+        return xface.load(device="cpu")
 
     def test_its_maps_are_the_engines_bit_by_bit(self, detector):
         image = picture()

@@ -20,6 +20,7 @@ from xface.results import ByteArray, Findings
 
 Key = tuple[str, str | None]
 DPI = 110
+LEVEL = {"compress_level": 4}  # takes half the time of Pillow's 6, for 2 % more bytes
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,9 @@ def save(
         (amap.method, amap.layer): writer.picture(amap.method, amap.layer, draw_picture(findings, amap))
         for amap in findings.maps
     }
+    figure = draw_panel(findings)
     panel = writer.write(
-        "panel", "png", lambda file: draw_panel(findings).savefig(file, dpi=DPI, format="png")
+        "panel", "png", lambda file: figure.savefig(file, dpi=DPI, format="png", pil_kwargs=LEVEL)
     )
     arrays = None
     if maps:
@@ -82,7 +84,7 @@ class _Writer:
 
     def picture(self, method: str, layer: str | None, pixels: ByteArray) -> Path:
         what = f"{method}-{safe_name(layer)}" if layer else method
-        return self.write(what, "png", lambda file: Image.fromarray(pixels).save(file, "PNG"))
+        return self.write(what, "png", lambda file: Image.fromarray(pixels).save(file, "PNG", **LEVEL))
 
     def write(self, what: str, ending: str, fill: Callable[[BinaryIO], object]) -> Path:
         path = self.folder / f"{self.start}-{what}-{self.end}.{ending}"
