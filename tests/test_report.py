@@ -96,13 +96,17 @@ class TestHeat:
         assert heat_of(a_map("vanilla", values=signed), (4, 4)).amount[1, 1] == 3
         assert heat_of(a_map("vanilla", values=signed), (4, 4)).amount[2, 2] == 2.5
 
-    def test_a_gradients_last_half_percent_shares_a_colour_and_says_so(self):
-        values = np.zeros((3, 100, 100))
-        values[0] = np.random.default_rng(0).permutation(10_000).reshape(100, 100)
-        heat = heat_of(a_map("vanilla", values=values), (100, 100))
+    @pytest.mark.parametrize("shape", [(3, 100, 100), (100, 100)])
+    def test_the_last_half_percent_of_a_fine_map_shares_a_colour_and_says_so(self, shape):
+        values = np.zeros(shape)
+        values[..., :, :] = np.random.default_rng(0).permutation(10_000).reshape(100, 100)
+        heat = heat_of(a_map(values=values), (100, 100))
         assert heat.clipped
         assert (heat.amount >= heat.top).mean() == pytest.approx(0.005, abs=2e-4)
-        assert not heat_of(a_map(values=values[0]), (100, 100)).clipped
+
+    def test_a_coarse_map_is_shown_up_to_its_maximum(self):
+        heat = heat_of(a_map(values=np.arange(49).reshape(7, 7)), (224, 224))
+        assert (heat.top, heat.clipped) == (48, False)
 
     def test_a_single_hot_pixel_still_has_a_scale(self):
         values = np.zeros((3, 100, 100))

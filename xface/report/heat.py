@@ -12,7 +12,8 @@ from xface.results import AttributionMap, ByteArray, FloatArray
 COLOURS = "inferno"
 """Brightness rises all along it, so it reads without colour vision and in grey print."""
 
-GRADIENT_PERCENTILE = 99.5
+FINE_CELLS = 2000
+FINE_PERCENTILE = 99.5
 GREY = np.array([0.299, 0.587, 0.114])
 
 
@@ -20,8 +21,8 @@ GREY = np.array([0.299, 0.587, 0.114])
 class Heat:
     """A map's amount (H, W) with the values that its darkest and brightest colour stand for.
 
-    The pixels of a gradient map spread over orders of magnitude: the brightest 0.5 % share the last colour,
-    and `clipped` says so.
+    The cells of a fine map (gradients, and CAMs of early layers) spread over orders of magnitude: the highest
+    0.5 % share the last colour, and `clipped` says so.
     """
 
     amount: FloatArray
@@ -34,8 +35,8 @@ def heat_of(amap: AttributionMap, size: tuple[int, int]) -> Heat | None:
     if amap.status != "ok":
         return None
     amount = amap.amount(size)
-    clipped = amap.values.ndim == 3
-    top = float(np.percentile(amount, GRADIENT_PERCENTILE)) if clipped else float(amount.max())
+    clipped = amap.values.shape[-2] * amap.values.shape[-1] >= FINE_CELLS
+    top = float(np.percentile(amount, FINE_PERCENTILE)) if clipped else float(amount.max())
     return Heat(amount, top or float(amount.max()), clipped)
 
 

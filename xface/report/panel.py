@@ -80,12 +80,12 @@ def _face_lines(findings: Findings) -> str:
 def _draw_map(figure: Figure, cell: Any, findings: Findings, amap: AttributionMap) -> None:
     heat = heat_of(amap, (findings.view.shape[0], findings.view.shape[1]))
     cell.imshow(findings.view // 3 if heat is None else blend(heat, findings.view))
-    _draw_outlines(cell, findings, width=0.5)
     _label(cell, findings.view.shape, textwrap.fill(map_name(amap), WIDEST))
     if heat is None:
         where = {"ha": "center", "va": "center", "transform": cell.transAxes}
         cell.text(0.5, 0.5, STATUS[amap.status], color=INK, fontsize=11, **where)
         return
+    _draw_outlines(cell, findings, width=0.5)
     cell.set_xlabel(textwrap.fill(_strongest(findings, amap), WIDEST_SMALL), fontsize=7.5)
     _draw_scale(figure, cell, heat)
 
