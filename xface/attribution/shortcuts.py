@@ -60,11 +60,10 @@ class _Convolution:
 def _by_phases(g: Tensor, weight: Tensor, stride: int, padding: int, size: torch.Size) -> Tensor:
     height, width = size[2:]
     taps = -(-weight.shape[2] // stride)
-    # Row a of the phases holds the input's rows s a - p to s a - p + s - 1.
-    rows, columns = -(-(height + padding) // stride), -(-(width + padding) // stride)
-    spread = F.pad(g, (taps - 1, columns - g.shape[3], taps - 1, rows - g.shape[2]))
-    phases = F.pixel_shuffle(F.conv2d(spread, _phase_weights(weight, stride, taps)), stride)
-    return phases[:, :, padding : padding + height, padding : padding + width]
+    phases = F.conv2d(g, _phase_weights(weight, stride, taps), padding=taps - 1)
+    picture = F.pixel_shuffle(phases, stride)[:, :, padding : padding + height, padding : padding + width]
+    # Rows and columns that no kernel reached have no gradient.
+    return F.pad(picture, (0, width - picture.shape[3], 0, height - picture.shape[2]))
 
 
 def _phase_weights(weight: Tensor, stride: int, taps: int) -> Tensor:
