@@ -54,7 +54,8 @@ def status_of(tensor: Tensor) -> list[str]:
         >>> status_of(torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, float("nan")]]))
         ['zero', 'ok', 'non_finite']
     """
-    low, high = tensor.flatten(1).aminmax(dim=1)  # one pass; both are NaN where any value is
+    rest = tuple(range(1, tensor.ndim))
+    low, high = tensor.amin(dim=rest), tensor.amax(dim=rest)  # both are NaN where any value is
     return [
         "zero" if a == b == 0 else "ok" if isfinite(a) and isfinite(b) else "non_finite"
         for a, b in zip(low.tolist(), high.tolist(), strict=True)
