@@ -34,7 +34,7 @@ def plain(g: Tensor, z: Tensor, chain: Chain | None) -> Tensor:
 
 def guided(g: Tensor, z: Tensor, chain: Chain | None) -> Tensor:
     """Return max(g, 0) [z > 0] sigma'(z)."""
-    positive = _where_positive(g.relu(), z)
+    positive = _where_positive(g, z).relu_()
     return chain(positive) if chain else positive
 
 
