@@ -1,0 +1,171 @@
+"""Draws the pictures of README.md and docs/, and fills the marked places of README.md.
+
+    python docs/make_figures.py
+
+Panels and the printed table are what the command line gives for the faces in samples/; the table of speeds is
+read from benchmarks/results/attribution-cpu.json.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from PIL import Image
+
+from xface.faces import REGIONS, find_face, region_labels, region_outlines
+from xface.faces.sketch import BoolArray
+from xface.images import read_picture
+from xface.results import ByteArray, FloatArray
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS, SAMPLES = ROOT / "docs", ROOT / "samples"
+SPEEDS = ROOT / "benchmarks" / "results" / "attribution-cpu.json"
+SHOWN = "captum", "a wrapper per method", "xface", "xface, channels last", "floor"
+
+# Okabe and Ito's palette, told apart with every kind of colour vision; left and right share a colour.
+COLOURS = {
+    "eye": "#56b4e9",
+    "eyebrow": "#e69f00",
+    "mouth": "#d55e00",
+    "nose": "#f0e442",
+    "forehead": "#009e73",
+    "jaw": "#cc79a7",
+    "cheek": "#0072b2",
+}
+HALO = [withStroke(linewidth=3, foreground="white")]
+LABELS_AT = {  # (side of the picture, height from 0 at the top to 1)
+    "right_eyebrow": (0, 0.22),
+    "right_eye": (0, 0.35),
+    "right_cheek": (0, 0.48),
+    "nose": (0, 0.61),
+    "mouth": (0, 0.74),
+    "forehead": (1, 0.14),
+    "left_eyebrow": (1, 0.25),
+    "left_eye": (1, 0.36),
+    "left_cheek": (1, 0.48),
+    "jaw": (1, 0.74),
+    "background": (1, 0.90),
+}
+
+
+def main() -> None:
+    """Write every picture, and README.md where it holds results."""
+    printed = draw_panel("panel.jpg", "samples/fake.jpg")
+    draw_panel("untrained.jpg", "--weights", "none", "--arch", "resnet18", "samples/fake.jpg")
+    draw_regions(DOCS / "regions.png")
+    readme = ROOT / "README.md"
+    text = filled(readme.read_text(encoding="utf-8"), "output", f"```text\n{printed}\n```")
+    if SPEEDS.exists():
+        text = filled(text, "benchmark", speeds(json.loads(SPEEDS.read_text(encoding="utf-8"))))
+    readme.write_text(text, encoding="utf-8")
+
+
+def draw_panel(name: str, *arguments: str) -> str:
+    """Run `xface explain`, keep its panel as docs/NAME, and return what it printed."""
+    xface = Path(sys.executable).with_name("xface")
+    with tempfile.TemporaryDirectory() as folder:
+        command = [str(xface), "explain", "--device", "cpu", "--out", folder, *arguments]
+        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        [panel] = Path(folder).glob("*-panel-*.png")
+        Image.open(panel).convert("RGB").save(DOCS / name, quality=90)  # a quarter of the PNG's bytes
+        return run.stdout.replace(folder, "results").strip()
+
+
+def draw_regions(path: Path) -> None:
+    """Draw the regions over samples/real.jpg, with their names beside it."""
+    pixels = read_picture(SAMPLES / "real.jpg").pixels
+    landmarks = find_face(pixels).landmarks
+    assert landmarks is not None, "samples/real.jpg is a face that dlib finds"
+    labels = region_labels(landmarks, pixels.shape[:2])
+    figure = Figure(figsize=(7, 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.imshow(tinted(pixels, labels))
+    for _, outline in region_outlines(landmarks, pixels.shape[:2]):
+        axes.plot(*outline[[*range(len(outline)), 0]].T, color="white", linewidth=1)
+    axes.scatter(*landmarks.T, s=6, color="white", edgecolors="black", linewidths=0.5)
+    for index, name in enumerate(REGIONS):
+        add_label(axes, name, inside(labels == index), pixels.shape[0])
+    axes.set_axis_off()
+    figure.savefig(path, dpi=110)
+
+
+def tinted(pixels: ByteArray, labels: ByteArray) -> ByteArray:
+    """The face in grey, each region in its colour."""
+    grey = pixels.mean(axis=2, keepdims=True).repeat(3, axis=2)
+    for index, name in enumerate(REGIONS):
+        if colour := COLOURS.get(name.removeprefix("right_").removeprefix("left_")):
+            here = labels == index
+            grey[here] = 0.55 * grey[here] + 0.45 * 255 * np.array(to_rgb(colour))
+    return grey.round().astype(np.uint8)
+
+
+def inside(mask: BoolArray) -> FloatArray:
+    """The point (x, y) of a region that is farthest from its edge."""
+    depth = cv2.distanceTransform(np.pad(mask.astype(np.uint8), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
+    row, column = np.unravel_index(depth.argmax(), depth.shape)
+    return np.array([column, row])
+
+
+def add_label(axes: Axes, name: str, point: FloatArray, side: int) -> None:
+    """Write a region's name beside the picture, with a line to the region."""
+    right, height = LABELS_AT[name]
+    axes.annotate(
+        name,
+        xy=(float(point[0]), float(point[1])),
+        xytext=(side * (1.06 if right else -0.06), height * side),
+        ha="left" if right else "right",
+        va="center",
+        fontsize=10,
+        annotation_clip=False,
+        arrowprops={"arrowstyle": "-", "linewidth": 1, "shrinkB": 0, "path_effects": HALO},
+    )
+
+
+def speeds(found: dict[str, Any]) -> str:
+    """The table of seconds per call, from what benchmarks/attribution.py wrote."""
+    rows = found["results"]
+    names = [name for name in SHOWN if name in rows[0]["seconds"]]
+    lines = [
+        f"| network, batch | {' | '.join(names)} | xface to captum |",
+        f"|---|{'---:|' * (len(names) + 1)}",
+    ]
+    for row in rows:
+        cells = [f"{statistics.median(row['seconds'][name]):.3f}" for name in names]
+        lines.append(f"| {row['arch']}, {row['batch']} | {' | '.join(cells)} | {gain(row['seconds']):.1f}x |")
+    machine = ", ".join(f"{key} {value}" for key, value in found["machine"].items())
+    return "\n".join(
+        [*lines, "", f"Seconds per call, median of {len(rows[0]['seconds']['xface'])} rounds. {machine}."]
+    )
+
+
+def gain(seconds: dict[str, list[float]]) -> float:
+    """How many times as fast as captum xface is, as a detector's network is placed: channels last."""
+    ours = seconds.get("xface, channels last", seconds["xface"])
+    return statistics.median(theirs / mine for theirs, mine in zip(seconds["captum"], ours, strict=True))
+
+
+def filled(text: str, mark: str, content: str) -> str:
+    """Replace what stands between `<!-- mark -->` and `<!-- /mark -->`."""
+    pattern = rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)"
+    text, count = re.subn(pattern, lambda m: f"{m[1]}{content}\n{m[2]}", text, flags=re.DOTALL)
+    assert count == 1, f"README.md must hold the marks of {mark!r} once"
+    return text
+
+
+if __name__ == "__main__":
+    main()

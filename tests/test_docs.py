@@ -1,0 +1,187 @@
+"""The documentation names everything that is registered, and says of it what the code says."""
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+from xface_cli.main import COMMANDS, main
+
+import xface
+from xface import errors
+from xface.attribution import METHODS
+from xface.attribution.rectifiers import RECTIFIER_NAMES
+from xface.faces import REGIONS, UNIONS
+from xface.images import FORMATS
+from xface.models import ARCHITECTURES, PRESETS, Card, Preprocessing, load
+from xface.models.card import read_card
+from xface.models.checkpoint import PREFIXES, WRAPPERS
+from xface.report.wording import STATUS
+from xface.results import RegionMeasure
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "samples" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+def page(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def row(name: str, text: str) -> list[str]:
+    """The cells of the one table row whose first cell is this name in code quotes, or has it among others."""
+    rows = [re.split(r"\s*(?<!\\)\|\s*", line)[1:-1] for line in text.splitlines() if line.startswith("|")]
+    [found] = [cells for cells in rows if f"`{name}`" in cells[0].split(", ")]
+    return found
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors that a page's headings have on GitHub."""
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_has_a_row_with_its_shape_and_paper(name):
+    _, _, shape, source = row(name, page("docs/methods.md"))
+    assert METHODS[name].paper in source
+    is_cam = METHODS[name].layered and not METHODS[name].rules
+    assert shape == ("(h, w)" if is_cam else "(3, H, W), signed")
+
+
+@pytest.mark.parametrize("name", [name for name in RECTIFIER_NAMES if not name.startswith("_")])
+def test_every_rectifier_is_named(name):
+    assert f"`{name}`" in page("docs/methods.md").partition("## Rules")[2].partition("- **Gates")[0]
+
+
+@pytest.mark.parametrize("name", [*STATUS, "ok"])
+def test_every_status_is_explained(name):
+    assert row(name, page("docs/methods.md"))
+
+
+@pytest.mark.parametrize("name", REGIONS)
+def test_every_region_has_a_row(name):
+    assert row(name, page("docs/regions.md"))
+
+
+@pytest.mark.parametrize("name", UNIONS)
+def test_every_union_is_named(name):
+    assert f"`{name}`" in page("docs/regions.md")
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture_has_its_layers_and_preset(name):
+    entry = ARCHITECTURES[name]
+    _, layer, stages, preset = row(name, page("docs/checkpoints.md"))
+    assert layer == f"`{entry.layer}`"
+    assert stages == ", ".join(f"`{stage}`" for stage in entry.stages)
+    assert preset == f"`{entry.preprocessing}`"
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_spelled_out(name):
+    assert row(name, page("docs/checkpoints.md"))[1] == str(PRESETS[name])
+
+
+@pytest.mark.parametrize("name", [*WRAPPERS, *PREFIXES])
+def test_every_wrapper_and_prefix_is_named(name):
+    assert f"`{name}`" in page("docs/checkpoints.md").partition("## The card")[0]
+
+
+@pytest.mark.parametrize("kind", [Card, Preprocessing])
+def test_every_entry_of_a_card_is_explained(kind):
+    text = page("docs/checkpoints.md").partition("## The card")[2]
+    for field in fields(kind):
+        assert field.name == "source" or row(field.name, text)
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/checkpoints.md"])
+def test_cards_shown_are_valid(name, tmp_path):
+    shown = re.findall(r'(?s)(\{\s*"arch".*?\n?\})(?=\n```|`|\n)', page(name))
+    assert shown
+    for index, text in enumerate(shown):
+        path = tmp_path / f"{index}.json"
+        path.write_text(text)
+        assert read_card(path).arch in ARCHITECTURES
+
+
+def test_every_error_is_listed_under_its_parent():
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    assert len(kinds) > 5
+    for kind in kinds:
+        parent = "" if kind is errors.XFaceError else f"`{kind.__base__.__name__}`"
+        assert row(kind.__name__, page("docs/output.md"))[1] == parent
+
+
+def test_every_key_of_the_json_is_described():
+    text = page("docs/output.md")
+    grey = np.full((64, 64, 3), 128, np.uint8)
+    found = xface.explain(load("none", "meso4", "cpu"), grey, ["vanilla"]).to_json()
+    for key in found:
+        assert row(key, text)
+    for key in (*found["maps"][0], *(field.name for field in fields(RegionMeasure))):
+        assert f"`{key}`" in text
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_is_named(name):
+    assert name in page("docs/output.md").upper()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_in_the_readme(name):
+    assert f"xface {name}" in page("README.md")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path):
+    for link in LINK.findall(path.read_text(encoding="utf-8")):
+        if link.startswith("https://"):
+            continue
+        file, _, anchor = link.partition("#")
+        target = path.parent / file if file else path
+        assert target.is_file(), link
+        assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), link
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_readme_shows_what_make_runs():
+    commands = ["make", "-n", "VENV=.venv", "--always-make", "demo", "test"]
+    run = subprocess.run(commands, cwd=ROOT, capture_output=True, text=True, check=True)
+    shown = (
+        page("README.md").partition("They stand for\n")[2].partition("\n`make demo` prints")[0].split("\n")
+    )
+    lines = [line.strip() for line in shown if line]
+    assert len(lines) == 5
+    assert set(lines) <= set(run.stdout.splitlines())
+
+
+def test_readme_names_targets_that_exist():
+    targets = re.findall(r"^([a-z]+):", page("Makefile"), flags=re.MULTILINE)
+    assert set(re.findall(r"(?:`|    )make ([a-z]+)", page("README.md"))) <= set(targets)
+
+
+def test_readme_tells_the_scores_of_the_card():
+    scores = json.loads(page("weights/meso4.json"))["scores"]
+    text = page("README.md").partition("## The bundled detector")[2].partition("\n## ")[0]
+    for figure in (f"{scores['test_auc']:.3f}", f"{scores['test_accuracy']:.3f}", str(scores["test_images"])):
+        assert figure in text
+
+
+def test_readme_shows_what_make_demo_prints(monkeypatch, capsys, tmp_path):
+    """Numbers may differ in the last digit on another machine; `make docs` writes the output anew."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(
+        "sys.argv", ["xface", "explain", "--device", "cpu", "--out", str(tmp_path), "samples/fake.jpg"]
+    )
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    printed = capsys.readouterr().out.replace(str(tmp_path), "results").strip()
+    shown = re.search(r"<!-- output -->\n```text\n(.*?)\n```", page("README.md"), flags=re.DOTALL)[1]
+    assert NUMBER.sub("#", " ".join(printed.split())) == NUMBER.sub("#", " ".join(shown.split()))
+    assert np.allclose(*[np.array(NUMBER.findall(text), float) for text in (printed, shown)], atol=0.11)
