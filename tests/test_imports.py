@@ -1,4 +1,4 @@
-"""Who imports whom, read from the sources: DESIGN.md's layout, held."""
+"""Who imports whom, read from the sources: imports go down the floors, never up or sideways."""
 
 import ast
 import os
