@@ -288,3 +288,168 @@ def test_half_precision_and_grey_images():
     assert exact.shape == rough.shape
     grey = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
     assert attribute(grey, torch.rand(2, 1, 8, 8), methods=["guided"])["guided", None].shape == (2, 1, 8, 8)
+
+
+class Clamped(Small):
+    """ReLUs by hand: `clamp(min=0)` in its spellings, and `maximum`."""
+
+    def forward(self, x):
+        x = self.one(x).clamp(min=0)
+        x = torch.maximum(torch.clamp_min(x - 0.05, 0.0), torch.zeros(()).to(x))
+        x = self.two(x).clamp_(0)
+        return self.head(torch.flatten(self.pool(x), 1))
+
+
+class Rectified(Clamped):
+    def forward(self, x):
+        x = F.relu(F.relu(F.relu(self.one(x)) - 0.05))
+        return self.head(torch.flatten(self.pool(F.relu(self.two(x))), 1))
+
+
+def test_a_clamp_at_zero_is_the_relu():
+    torch.manual_seed(0)
+    model, images = lively(Clamped()), torch.randn(2, 3, 12, 12, dtype=torch.float64)
+    plain = Rectified().double()
+    plain.load_state_dict(model.state_dict())
+    truth = reference.input_gradients(plain, images, [0, 1])
+    maps = attribute(model, images, [0, 1], list(RULES))
+    for method, rule in RULES.items():
+        assert reference.relative_error(maps[method, None], truth[rule]) < EXACT
+        assert maps.rule[method, None] == "published"
+
+
+def test_other_clamps_are_no_rectifiers():
+    class Gates(Small):
+        def forward(self, x):
+            x = F.relu(self.one(x))
+            x = x * (x + 3).clamp(0, 6) / 6
+            return self.head(torch.flatten(self.pool(F.relu(self.two(x.clamp(min=1e-6)))), 1))
+
+    torch.manual_seed(0)
+    model, images = lively(Gates()), torch.randn(2, 3, 12, 12, dtype=torch.float64)
+    found = attribute(model, images, [0, 1], ["guided"])["guided", None]
+    assert reference.relative_error(found, reference.input_gradients(model, images, [0, 1])["guided"]) < EXACT
+
+
+class _Swish(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * torch.sigmoid(x)
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        return g * torch.sigmoid(x) * (1 + x * (1 - torch.sigmoid(x)))
+
+
+@torch.jit.script
+def _scripted(x):
+    return torch.relu(x) + 0.1
+
+
+@pytest.mark.parametrize("hidden", [_Swish.apply, _scripted])
+def test_a_rectifier_that_cannot_be_routed_is_refused(hidden):
+    model = Small(lambda x: F.relu(hidden(x)))
+    for _ in range(3):  # torch.jit changes its plan over the first calls
+        for method in ("guided", "deconvnet"):
+            with pytest.raises(AttributionError, match="may be rectifiers"):
+                attribute(model, torch.rand(1, 3, 8, 8), methods=[method])
+    assert attribute(model, torch.rand(1, 3, 8, 8), methods=["vanilla"]).status["vanilla", None] == ["ok"]
+
+
+def test_prelu_with_a_slope_for_each_channel():
+    torch.manual_seed(0)
+    model = lively(Small(lambda z: F.prelu(z, torch.linspace(0.1, 0.3, z.shape[1], dtype=z.dtype))))
+    images = torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    leaf = images.clone().requires_grad_()
+    truth = torch.autograd.grad(model(leaf)[:, 0].sum(), leaf)[0]
+    maps = attribute(model, images, 0, ["vanilla", "guided"])
+    assert reference.relative_error(maps["vanilla", None], truth) < EXACT
+    assert maps.rule["guided", None] == "extended"
+
+
+class Squeezes(Small):
+    def forward(self, x):
+        return super().forward(x).squeeze()
+
+
+@pytest.mark.parametrize("classes", [1, 2, 3])
+def test_a_squeezed_output_is_read_by_the_number_of_images(classes):
+    torch.manual_seed(0)
+    model, images = Squeezes(classes=classes).double(), torch.randn(3, 3, 8, 8, dtype=torch.float64)
+    batch = attribute(model, images, methods=["vanilla"])
+    for index in range(3):
+        one = attribute(model, images[index : index + 1], methods=["vanilla"])
+        assert one.targets[0] == batch.targets[index]
+        assert reference.relative_error(one["vanilla", None][0], batch["vanilla", None][index]) < EXACT
+    with pytest.raises(TargetError):
+        attribute(model, images[:1], [1, 0], ["vanilla"])
+
+
+class Refuses(Small):
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+
+    def forward(self, x):
+        if self.how == "no_grad":
+            with torch.no_grad():
+                return super().forward(x)
+        z = F.relu(self.one(x))
+        if self.how == "overwritten":
+            z += 1
+        else:
+            F.relu_(z.chunk(2, dim=1)[0])
+        return self.head(torch.flatten(self.pool(F.relu(self.two(z))), 1))
+
+
+@pytest.mark.parametrize(
+    ("how", "words"), [("no_grad", "no gradient"), ("overwritten", "in-place"), ("chunk", "in-place")]
+)
+def test_networks_without_gradient_say_so(how, words):
+    with pytest.raises(AttributionError, match=words):
+        attribute(Refuses(how), torch.rand(1, 3, 8, 8), layers=["two"])
+
+
+class Aliased(Small):
+    """The tapped Identity hands on its input, which is then overwritten."""
+
+    def __init__(self):
+        super().__init__()
+        self.same = nn.Identity()
+
+    def forward(self, x):
+        z = self.one(x)
+        kept = self.same(z)
+        y = self.two(F.relu_(z)).repeat_interleave(2, 2).repeat_interleave(2, 3)[:, :6] + kept
+        return self.head(torch.flatten(self.pool(torch.cat([y, y[:, :2]], 1)), 1))
+
+
+def test_a_layer_that_shares_its_output_is_refused_where_that_is_overwritten():
+    with pytest.raises(AttributionError, match="shares its output"):
+        attribute(Aliased(), torch.rand(1, 3, 8, 8), layers=["same"])
+
+
+def test_a_map_of_a_score_that_is_not_finite_is_not_ok():
+    model, images = Small(), torch.rand(2, 3, 8, 8)
+    nn.init.constant_(model.head.bias, float("nan"))
+    for statuses in attribute(model, images, 0, list(METHODS), ["two"]).status.values():
+        assert statuses == ["non_finite", "non_finite"]
+
+
+def test_autocast_inside_the_network():
+    class Mixed(Small):
+        def __init__(self):
+            super().__init__()
+            self.one, self.norm = nn.Conv2d(3, 6, 7, 2, 3), nn.BatchNorm2d(6)
+
+        def forward(self, x):
+            with torch.autocast("cpu", torch.bfloat16):
+                return super().forward(x) + self.norm(self.one(x)).mean()
+
+    torch.manual_seed(0)
+    model, images = Mixed().eval(), torch.rand(2, 3, 16, 16)
+    leaf = images.clone().requires_grad_()
+    truth = torch.autograd.grad(model(leaf)[:, 0].float().sum(), leaf)[0]
+    assert reference.relative_error(attribute(model, images, 0, ["vanilla"])["vanilla", None], truth) < 0.02

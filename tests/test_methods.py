@@ -196,18 +196,13 @@ class Fails(Small):
         if self.where == "forward":
             raise RuntimeError("planted")
         x = F.relu(self.two(x))
-        x = _FailsBackward.apply(x) if self.where == "backward" else x
+        if self.where == "backward" and x.requires_grad:
+            x.register_hook(fail)
         return self.head(torch.flatten(self.pool(x), 1))
 
 
-class _FailsBackward(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, g):
-        raise RuntimeError("planted")
+def fail(g):
+    raise RuntimeError("planted")
 
 
 def state(model, images):
@@ -215,6 +210,7 @@ def state(model, images):
     modules = dict(model.named_modules())
     return {
         "weights": {k: v.clone() for k, v in model.state_dict().items()},
+        "tensors": {k: id(v) for k, v in [*model.named_parameters(), *model.named_buffers()]},
         "modes": {k: m.training for k, m in modules.items()},
         "hooks": {
             k: [list(getattr(m, h)) for h in vars(m) if h.endswith("_hooks")] for k, m in modules.items()
@@ -272,6 +268,24 @@ def test_nothing_is_touched_when_the_call_is_refused(call):
     before = state(model, images)
     with pytest.raises(Exception):  # noqa: B017, PT011
         attribute(model, images, **call)
+    assert same(state(model, images), before)
+
+
+def test_buffers_that_a_forward_pass_writes_are_put_back():
+    class Counts(Small):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("passes", torch.zeros(()))
+            self.register_buffer("mean", torch.zeros(6))
+
+        def forward(self, x):
+            self.passes = self.passes + 1
+            self.mean.add_(1)
+            return super().forward(x)
+
+    model, images = unusual(Counts()), torch.rand(2, 3, 8, 8)
+    before = state(model, images)
+    attribute(model, images, layers=["two"])
     assert same(state(model, images), before)
 
 

@@ -10,6 +10,7 @@ from networks import lively
 from torch import nn
 
 from xface.attribution import attribute, shortcuts
+from xface.errors import AttributionError
 
 EXACT = 1e-6
 
@@ -136,3 +137,50 @@ def test_forward_values_are_bit_for_bit_the_networks_own():
     torch.manual_seed(0)
     model, images = lively(Net(nn.Conv2d(3, 4, 7, 2, 3))), torch.randn(2, 3, 32, 32, dtype=torch.float64)
     assert torch.equal(attribute(model, images, 0, ["vanilla"]).output, model(images))
+
+
+class Conditional(Net):
+    """A bias and a shift that are computed from the image, and a source that is overwritten."""
+
+    def __init__(self, case: str) -> None:
+        super().__init__(nn.Conv2d(3, 4, 3))
+        self.case = case
+
+    def forward(self, x):
+        x, code = x * 1.1, x.mean(dim=(0, 2, 3))
+        extra = torch.cat([code, code[:1]]) * 5
+        z = F.conv2d(x, self.conv.weight, extra if self.case == "bias" else None)
+        norm = self.norm
+        shift = extra if self.case == "shift" else norm.bias
+        z = F.batch_norm(z, norm.running_mean, norm.running_var, norm.weight, shift)
+        return self.head(F.relu(z).mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("case", ["bias", "shift"])
+def test_parameters_that_come_from_the_image_keep_their_gradient(case):
+    torch.manual_seed(0)
+    assert error(lively(Conditional(case)), torch.randn(1, 3, 12, 12, dtype=torch.float64)) < EXACT
+
+
+def test_a_source_that_is_overwritten_takes_no_shortcut():
+    class Overwrites(Net):
+        def forward(self, x):
+            x = x * 1.1
+            z = self.conv(x)
+            x.mul_(3)
+            return self.head(F.relu(self.norm(z)).mean(dim=(2, 3)))
+
+    class OutOfPlace(Net):
+        def forward(self, x):
+            return self.head(F.relu(self.norm(self.conv(x * 1.1))).mean(dim=(2, 3)))
+
+    torch.manual_seed(0)
+    model, images = lively(Overwrites(nn.Conv2d(3, 4, 3))), torch.randn(1, 3, 12, 12, dtype=torch.float64)
+    plain = OutOfPlace(model.conv).double().eval()
+    plain.load_state_dict(model.state_dict())
+    truth = attribute(plain, images, 1, ["vanilla"])["vanilla", None]
+    try:
+        found = attribute(model, images, 1, ["vanilla"])["vanilla", None]
+    except AttributionError:
+        return  # as plain autograd does, where a convolution keeps its input
+    assert reference.relative_error(found, truth) < EXACT

@@ -67,7 +67,7 @@ def attribute(
         }
     return Maps(
         tensors=tensors,
-        status={key: status_of(tensor) for key, tensor in tensors.items()},
+        status={key: status_of(tensor, passes.has_finite_output()) for key, tensor in tensors.items()},
         rule={key: _rule(METHODS[key[0]], passes) for key in tensors},
         output=passes.output,
         targets=passes.target.classes,

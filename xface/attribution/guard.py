@@ -15,14 +15,15 @@ from torch import nn
 def untouched(model: nn.Module) -> Iterator[None]:
     """Run a block with `model` in eval mode, its weights frozen and gradients on; restore all of it after.
 
-    Train or eval mode is kept per module, `requires_grad` per parameter, and the random state of Python,
-    NumPy and torch (CPU and the model's CUDA devices) is put back.
+    Train or eval mode is kept per module, `requires_grad` per parameter, buffers by value; the random state
+    of Python, NumPy and torch (CPU and the model's CUDA devices) is put back.
     """
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         stack.enter_context(_random_state(model))
         stack.enter_context(_frozen(model))
+        stack.enter_context(_buffers(model))
         yield
 
 
@@ -41,6 +42,25 @@ def _frozen(model: nn.Module) -> Iterator[None]:
             module.training = mode
         for parameter in free:
             parameter.requires_grad_(True)
+
+
+@contextmanager
+def _buffers(model: nn.Module) -> Iterator[None]:
+    """Put back what a forward pass writes into buffers even in eval mode, such as a counter."""
+    kept = [
+        (module, name, buffer, buffer.clone(), buffer._version)
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None and not buffer.is_inference()
+    ]
+    try:
+        yield
+    finally:
+        for module, name, buffer, value, version in kept:
+            module._buffers[name] = buffer
+            if buffer._version != version:
+                with torch.no_grad():
+                    buffer.copy_(value)
 
 
 @contextmanager

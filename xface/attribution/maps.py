@@ -46,17 +46,19 @@ class Maps(Mapping[Key, Tensor]):
         )
 
 
-def status_of(tensor: Tensor) -> list[str]:
+def status_of(tensor: Tensor, explained: list[bool]) -> list[str]:
     """Return `non_finite`, `zero` or `ok` for each map of a batch.
+
+    `explained` says which images have a finite score: a map of any other explains nothing, whatever it holds.
 
     Example:
         >>> import torch
-        >>> status_of(torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, float("nan")]]))
+        >>> status_of(torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, float("nan")]]), [True] * 3)
         ['zero', 'ok', 'non_finite']
     """
     rest = tuple(range(1, tensor.ndim))
     low, high = tensor.amin(dim=rest), tensor.amax(dim=rest)  # both are NaN where any value is
     return [
-        "zero" if a == b == 0 else "ok" if isfinite(a) and isfinite(b) else "non_finite"
-        for a, b in zip(low.tolist(), high.tolist(), strict=True)
+        "non_finite" if not (sound and isfinite(a) and isfinite(b)) else "zero" if a == b == 0 else "ok"
+        for a, b, sound in zip(low.tolist(), high.tolist(), explained, strict=True)
     ]

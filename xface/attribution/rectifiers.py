@@ -7,6 +7,7 @@ run's own `Router` when the backward pass arrives.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -34,18 +35,33 @@ def _spellings(name: str) -> list[Callable[..., Any]]:
     return [f for f in found + [getattr(o, "default", None) for o in overloads] if f is not None]
 
 
+CLAMP_NAMES = ("clamp", "clamp_min", "clip", "maximum")
+"""Functions that are the ReLU where they cut at zero, and only below."""
+
 RECTIFIERS: dict[Callable[..., Any], str] = {
-    spelling: name for name in RECTIFIER_NAMES for spelling in _spellings(name)
+    spelling: name for name in (*RECTIFIER_NAMES, *CLAMP_NAMES) for spelling in _spellings(name)
 }
 
 
-def _rectifies(name: str, rest: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Hardtanh and threshold rectify only if they cut at zero: `nn.ReLU6` calls hardtanh(x, 0, 6)."""
+def _known_as(name: str, rest: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+    """The rectifier that a call is, or None: hardtanh, threshold and clamps are some where they cut at zero.
+
+    `nn.ReLU6` calls hardtanh(x, 0, 6); clamp(x, 0, 6) is left out, as half the hand-written gates are that.
+    """
+    bounds = [*rest, *kwargs.values()]
     if name == "hardtanh":
-        return bool((rest[0] if rest else kwargs.get("min_val", -1.0)) == 0)
+        return name if (rest[0] if rest else kwargs.get("min_val", -1.0)) == 0 else None
     if name.endswith("threshold"):
-        return all(bound == 0 for bound in (*rest, *kwargs.values())[:2])
-    return True
+        return name if all(bound == 0 for bound in bounds[:2]) else None
+    if name in CLAMP_NAMES:
+        upper = kwargs.get("max") if len(rest) < 2 else rest[1]
+        lower = rest[0] if rest else kwargs.get("min", kwargs.get("other"))
+        return "relu" if upper is None and _is_zero(lower) else None
+    return name
+
+
+def _is_zero(bound: Any) -> bool:
+    return bound is not None and not (isinstance(bound, Tensor) and bound.numel() > 1) and bool(bound == 0)
 
 
 class Router(TorchFunctionMode):
@@ -74,11 +90,35 @@ class Router(TorchFunctionMode):
         if name is None:
             return func(*args, **kwargs)
         z, rest, options = _input_apart(args, kwargs)
-        if not z.requires_grad or not _rectifies(name, rest, options):
+        known = _known_as(name, rest, options) if z.requires_grad else None
+        if known is None:
             return func(*args, **kwargs)
-        self.seen.add(name)
+        self.seen.add(known)
         call = _Call(func, rest, options)
-        return _Rectify.apply(z, self, call, name == "relu")
+        return _Rectify.apply(z, self, call, known == "relu")
+
+
+_HIDDEN = re.compile(r"(Relu|Silu|Gelu|Hardswish|Elu|Mish|Softplus)\w*Backward|DifferentiableGraph")
+
+
+def hidden_rectifiers(score: Tensor) -> list[str]:
+    """Return the nodes of a score's graph that may be rectifiers and did not go through the router.
+
+    These are native rectifiers that a scripted function called, and custom `autograd.Function`s.
+    """
+    names: set[str] = set()
+    met, waiting = set(), [score.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in met:
+            continue
+        met.add(node)
+        waiting += [following for following, _ in node.next_functions]
+        custom = isinstance(node, torch.autograd.function.BackwardCFunction)
+        ours = type(node).__name__ in ("_RectifyBackward", "_WithGradientBackward")
+        if (custom and not ours) or _HIDDEN.search(node.name()):
+            names.add(type(node).__name__)
+    return sorted(names)
 
 
 def _input_apart(
@@ -104,7 +144,11 @@ class _Call:
     @property
     def may_write(self) -> bool:
         """Whether the input may be overwritten: `relu_`, `inplace=True`, or a positional True."""
-        return self.func.__name__.endswith("_") or self.options.get("inplace", False) or True in self.rest
+        return (
+            self.func.__name__.endswith("_")
+            or self.options.get("inplace", False)
+            or any(argument is True for argument in self.rest)
+        )
 
     def chain(self, z: Tensor, g: Tensor) -> Tensor:
         """Return g sigma'(z)."""

@@ -25,10 +25,19 @@ def _each(trace: Trace, attribute: Callable[[Score, Tensor], Any]) -> Tensor:
         def score(batch: Tensor) -> Tensor:
             return trace.target.repeated(index, len(batch)).scores(trace.model(batch))
 
-        torch.manual_seed(SEED)
-        return attribute(score, trace.images[index : index + 1].clone()).detach()  # type: ignore[no-any-return]
+        image = trace.images[index : index + 1].clone()
+        if not image.isfinite().all():
+            return torch.full_like(image, float("nan"))
+        _generator(image.device).manual_seed(SEED)
+        return attribute(score, image.requires_grad_()).detach()  # type: ignore[no-any-return]
 
     return torch.cat([one(index) for index in range(len(trace.images))])
+
+
+def _generator(device: torch.device) -> torch.Generator:
+    """The device's own generator: `torch.manual_seed` would reach those of other devices too."""
+    cuda = torch.cuda.default_generators
+    return cuda[device.index or 0] if device.type == "cuda" else torch.default_generator
 
 
 @method("input_x_gradient", "Input x gradient", "Shrikumar et al. 2016, arXiv:1605.01713", rules=("plain",))

@@ -37,7 +37,12 @@ class _Convolution:
     padding: tuple[int, int]
     dilation: tuple[int, int]
     groups: int
+    source_version: int
     version: int = 0
+
+    def holds_for(self, output: Tensor) -> bool:
+        """Whether neither the source nor the output has been written into since."""
+        return (self.source._version, output._version) == (self.source_version, self.version)
 
     def gradient(self, g: Tensor, scale: Tensor | None = None) -> Tensor:
         """Return the gradient for the source, for outputs that are multiplied by `scale` (channels,)."""
@@ -111,9 +116,17 @@ def _convolution(
     dilation: Any = 1,
     groups: int = 1,
 ) -> _Convolution | None:
-    if isinstance(padding, str) or input.ndim != 4 or weight.requires_grad or not input.requires_grad:
+    if isinstance(padding, str) or input.ndim != 4 or not input.requires_grad or _learns(weight, bias):
         return None
-    return _Convolution(input, weight, _pair(stride), _pair(padding), _pair(dilation), groups)
+    if torch.is_autocast_enabled(input.device.type) or input.dtype != weight.dtype:
+        return None
+    shape = _pair(stride), _pair(padding), _pair(dilation), groups
+    return _Convolution(input, weight, *shape, source_version=input._version)
+
+
+def _learns(*parameters: Tensor | None) -> bool:
+    """Whether a gradient must reach one of them: a bias may be computed from the image."""
+    return any(parameter is not None and parameter.requires_grad for parameter in parameters)
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -125,8 +138,7 @@ def normalise(func: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tens
     z: Tensor = args[0] if args else kwargs["input"]
     made: _Convolution | None = getattr(z, "_xface_convolution", None)
     scale = _scale(*args, **kwargs)
-    # A tensor that was written into since is no longer what the convolution made.
-    if made is None or scale is None or z._version != made.version or z.numel() < made.weight.numel():
+    if made is None or scale is None or not made.holds_for(z) or z.numel() < made.weight.numel():
         return func(*args, **kwargs)
     output: Tensor = _WithGradient.apply(
         made.source, partial(func, *args, **kwargs), partial(made.gradient, scale=scale)
@@ -144,7 +156,7 @@ def _scale(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor | None:
-    if training or running_var is None or (weight is not None and weight.requires_grad):
+    if training or running_var is None or _learns(weight, bias, running_mean, running_var):
         return None
     scale = (running_var + eps).rsqrt()
     return scale if weight is None else scale * weight

@@ -13,24 +13,29 @@ from xface.errors import AttributionError, TargetError
 Targets = int | Sequence[int] | Tensor | str | None
 
 
-def class_scores(output: Tensor) -> Tensor:
-    """Return one score per class, (N, C); a one-logit sigmoid head z becomes the two scores (-z, z).
+def class_scores(output: Tensor, count: int) -> Tensor:
+    """Return one score per class for each of `count` images; one sigmoid logit z becomes (-z, z).
 
-    Raises AttributionError for an output that is no (N, C), (N, 1) or (N,) tensor.
+    Raises AttributionError for an output that is no tensor (N, C), (N, 1), (N,), or (C,) for a single image.
 
     Example:
-        >>> class_scores(torch.tensor([[3.0]]))
+        >>> class_scores(torch.tensor([[3.0]]), 1)
         tensor([[-3.,  3.]])
+        >>> class_scores(torch.tensor([3.0, 5.0]), 2)
+        tensor([[-3.,  3.],
+                [-5.,  5.]])
     """
     if not isinstance(output, Tensor):
         raise AttributionError(
             f"the network returned a {type(output).__name__}, not a tensor of logits; "
             "wrap it in a module that returns the logits"
         )
-    logits = output.unsqueeze(1) if output.ndim == 1 else output
-    if logits.ndim != 2:
+    # A network that squeezes its output gives (N,) for one logit, and (C,) for a single image.
+    squeezed = output.ndim < 2 and (count == 1 or output.numel() == count)
+    logits = output.reshape(count, -1) if squeezed else output
+    if logits.ndim != 2 or len(logits) != count:
         raise AttributionError(
-            f"the network returned shape {tuple(output.shape)}; logits of shape (N, classes) are needed"
+            f"the network returned shape {tuple(output.shape)}; {count} rows of logits are needed"
         )
     return torch.cat([-logits, logits], dim=1) if logits.shape[1] == 1 else logits
 
@@ -44,7 +49,7 @@ class Target:
 
     def scores(self, output: Tensor) -> Tensor:
         """Return each image's score, (N,): its class's logit, less the best other one for a margin."""
-        scores = class_scores(output)
+        scores = class_scores(output, len(self.classes))
         own = self.classes.to(scores.device).unsqueeze(1)
         chosen = scores.gather(1, own).squeeze(1)
         if not self.margin:
@@ -56,27 +61,26 @@ class Target:
         return Target(self.classes[index].expand(count), self.margin)
 
 
-def resolve(targets: Targets, output: Tensor) -> Target:
-    """Return the target for a batch of outputs: None or `margin` take each image's predicted class.
+def resolve(targets: Targets, output: Tensor, count: int) -> Target:
+    """Return the target for the output of `count` images: None or `margin` take each image's predicted class.
 
     Raises TargetError for a wrong number of targets or a class that the network doesn't have.
 
     Example:
-        >>> resolve(None, torch.tensor([[0.1, 0.9], [2.0, 1.0]])).classes
+        >>> resolve(None, torch.tensor([[0.1, 0.9], [2.0, 1.0]]), 2).classes
         tensor([1, 0])
-        >>> resolve([1, 1, 0], torch.zeros(2, 2))
+        >>> resolve([1, 1, 0], torch.zeros(2, 2), 2)
         Traceback (most recent call last):
         xface.errors.TargetError: 3 targets for 2 images; give one class index, or one per image
     """
-    scores = class_scores(output).detach()
-    count, classes = scores.shape
+    scores = class_scores(output, count).detach()
     if isinstance(targets, str) and targets != "margin":
         raise TargetError(
             f"unknown target {targets!r}; give None, 'margin', a class index, or one index per image"
         )
     if targets is None or isinstance(targets, str):
         return Target(scores.argmax(dim=1), margin=targets == "margin")
-    return Target(_indices(targets, count, classes).to(scores.device))
+    return Target(_indices(targets, *scores.shape).to(scores.device))
 
 
 def _indices(targets: int | Sequence[int] | Tensor, count: int, classes: int) -> Tensor:

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xface.attribution.rectifiers import Router
+from xface.attribution.rectifiers import Router, hidden_rectifiers
 from xface.attribution.rules import RULES
-from xface.attribution.targets import Target, Targets, resolve
+from xface.attribution.targets import Target, Targets, class_scores, resolve
 from xface.errors import AttributionError, UnknownNameError
 
 
@@ -44,6 +44,10 @@ class Trace:
     input_gradients: dict[str, Tensor]
     rectifiers: frozenset[str]
 
+    def has_finite_output(self) -> list[bool]:
+        """Return for each image whether all its outputs are finite."""
+        return class_scores(self.output, len(self.images)).isfinite().all(dim=1).tolist()
+
     def rule_of(self, rule: str) -> str:
         """Return `published` if the pass under `rule` used published formulas alone, else `extended`."""
         return "published" if rule == "plain" or self.rectifiers <= {"relu"} else "extended"
@@ -54,6 +58,7 @@ class _Taps:
     """Forward hooks that keep each tapped layer's output where later in-place calls cannot change it."""
 
     outputs: dict[str, Tensor] = field(default_factory=dict)
+    watched: list[tuple[str, Tensor, int]] = field(default_factory=list)
 
     def keep(self, name: str, module: nn.Module, inputs: Any, output: Any) -> Tensor:
         if name in self.outputs:
@@ -68,7 +73,26 @@ class _Taps:
             )
         # Where nothing before needs a gradient, the graph starts here: what lies below costs no backward.
         self.outputs[name] = output if output.requires_grad else output.detach().requires_grad_()
-        return self.outputs[name].clone()
+        handed_on = self.outputs[name].clone()
+        # The network may hold the tensor under another name: an Identity's input, say.
+        self.watched.append((name, output, output._version))
+        if any(output is given for given in inputs):
+            self.watched.append((name, handed_on, handed_on._version))
+        return handed_on
+
+    def check(self, layers: Sequence[str]) -> None:
+        """Raise AttributionError for a layer that was not reached, or whose output the network overwrote."""
+        for name in layers:
+            if name not in self.outputs:
+                raise AttributionError(
+                    f"layer {name!r} takes no part in the forward pass; choose another layer"
+                )
+        for name, tensor, version in self.watched:
+            if tensor._version != version:
+                raise AttributionError(
+                    f"layer {name!r} shares its output with a tensor that is overwritten later; "
+                    "choose the block around it"
+                )
 
     @contextmanager
     def on(self, model: nn.Module, layers: Iterable[str]) -> Iterator[None]:
@@ -97,13 +121,15 @@ def trace(model: nn.Module, images: Tensor, targets: Targets, needs: Needs) -> T
     """
     leaf = images.detach().requires_grad_(bool(needs.rules))
     taps, router = _Taps(), Router()
-    with taps.on(model, needs.layers), router if needs.rules else nullcontext():
+    with taps.on(model, needs.layers), router if needs.rules else nullcontext(), _explaining_inplace_errors():
         # A copy: a network whose first call works in place must not write into the caller's images.
         output = model(leaf.clone())
-    _check_reached(needs.layers, taps.outputs)
-    target = resolve(targets, output)
-    _check_rectified(needs.rules - {"plain"}, router.seen)
-    inputs, layers = _backward(target.scores(output).sum(), leaf, taps.outputs, router, needs)
+    taps.check(needs.layers)
+    target = resolve(targets, output, len(leaf))
+    score = target.scores(output).sum()
+    _check_gradients(score, needs)
+    _check_rectifiers(score, needs.rules - {"plain"}, router.seen)
+    inputs, layers = _backward(score, leaf, taps.outputs, router, needs)
     return Trace(
         model=model,
         images=leaf.detach(),
@@ -116,17 +142,25 @@ def trace(model: nn.Module, images: Tensor, targets: Targets, needs: Needs) -> T
     )
 
 
-def _check_reached(layers: Sequence[str], outputs: dict[str, Tensor]) -> None:
-    for name in layers:
-        if name not in outputs:
-            raise AttributionError(f"layer {name!r} takes no part in the forward pass; choose another layer")
-
-
-def _check_rectified(rules: frozenset[str], rectifiers: set[str]) -> None:
-    if rules and not rectifiers:
+def _check_gradients(score: Tensor, needs: Needs) -> None:
+    if (needs.rules or needs.layer_gradients) and not score.requires_grad:
         raise AttributionError(
-            f"the network calls no rectifier that xface knows, so {' and '.join(sorted(rules))} is undefined "
-            "for it; use vanilla, gradcam or integrated_gradients"
+            "the network's score has no gradient: its forward runs under torch.no_grad, detaches, or ignores "
+            "the image; use occlusion or scorecam, or take that out"
+        )
+
+
+def _check_rectifiers(score: Tensor, rules: frozenset[str], seen: set[str]) -> None:
+    named = " and ".join(sorted(rules))
+    if rules and (hidden := hidden_rectifiers(score)):
+        raise AttributionError(
+            f"{named} is undefined for this network: {', '.join(hidden)} may be rectifiers, but only their "
+            "gradient can be seen; call torch.nn.functional's rectifiers, unscripted, instead"
+        )
+    if rules and not seen:
+        raise AttributionError(
+            f"the network calls no rectifier that xface knows, so {named} is undefined for it; "
+            "use vanilla, gradcam or integrated_gradients"
         )
 
 
@@ -143,7 +177,8 @@ def _backward(
     for index, (rule, wanted) in enumerate(passes):
         router.rule = RULES[rule]
         variables = wanted + (list(by_layer.values()) if rule == "plain" else [])
-        gradients = _gradients(score, variables, retain=index < len(passes) - 1)
+        with _explaining_inplace_errors():
+            gradients = _gradients(score, variables, retain=index < len(passes) - 1)
         if wanted:
             inputs[rule] = gradients.pop(0)
         layers.update(zip(by_layer, gradients, strict=False))
@@ -151,9 +186,20 @@ def _backward(
 
 
 def _gradients(score: Tensor, variables: list[Tensor], retain: bool) -> list[Tensor]:
-    if not score.requires_grad:
-        return [torch.zeros_like(v) for v in variables]
     found = torch.autograd.grad(
         score, variables, retain_graph=retain, allow_unused=True, materialize_grads=True
     )
     return list(found)
+
+
+@contextmanager
+def _explaining_inplace_errors() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if "inplace" not in str(error):
+            raise
+        raise AttributionError(
+            "the network overwrites a tensor that its gradient needs, which works in prediction only; "
+            f"replace that in-place call ({str(error).partition('. ')[0]})"
+        ) from error
