@@ -339,6 +339,14 @@ def test_weights_that_are_not_finite(value: float, state: dict[str, Tensor], tmp
     assert "dense.hidden.weight holds NaN or infinite weights" in reason(tmp_path / "a.pth")
 
 
+def test_negative_variances(state: dict[str, Tensor], tmp_path: Path) -> None:
+    """BatchNorm would take the root of them: NaN in every output."""
+    variances = state["block2.norm.running_var"].clone()
+    variances[5] = -0.01
+    torch.save({**state, "block2.norm.running_var": variances}, tmp_path / "a.pth")
+    assert "block2.norm.running_var holds negative variances" in reason(tmp_path / "a.pth")
+
+
 def test_wrong_architecture_is_listed_by_name_and_shape(tmp_path: Path) -> None:
     torch.save(ARCHITECTURES["resnet18"].build(2).state_dict(), tmp_path / "a.pth")
     with pytest.raises(CheckpointError) as caught:

@@ -172,6 +172,96 @@ def test_classes_in_the_checkpoint_that_do_not_fit_its_head(classes: list[str], 
         load(tmp_path / "a.pth")
 
 
+ORDERS: list[dict[str, Any]] = [
+    {"class_to_idx": {"fake": 1, "real": 0}},
+    {"label2id": {"fake": np.int64(1), "real": np.int64(0)}},
+    {"idx_to_class": {1: "fake", 0: "real"}},
+    {"id2label": {"1": "fake", "0": "real"}},
+    {"classes": {"fake": 1, "real": 0}},
+    {"classes": {1: "fake", 0: "real"}},
+    {"classes": ("real", "fake")},
+    {"class_names": ["real", "fake"]},
+    {"labels": ["real", "fake"]},
+    {"config": {"data": {"class_names": ["real", "fake"]}}},
+    {"class_names": ["real", "fake"], "class_to_idx": {"Fake": 1, "Real": 0}},
+    {"classes": 2, "labels": [0, 1, 1, 0], "class_names": ["real", "fake"]},
+]
+
+
+def beside_weights(path: Path, extras: dict[str, Any]) -> Path:
+    torch.save({"state_dict": ARCHITECTURES["meso4"].build(2).state_dict(), **extras}, path)
+    return path
+
+
+@pytest.mark.parametrize("extras", ORDERS, ids=str)
+def test_the_checkpoints_own_order_of_classes_counts(extras: dict[str, Any], tmp_path: Path) -> None:
+    """Each says that class 0 is real; the assumed order would turn every verdict round."""
+    detector = load(beside_weights(tmp_path / "a.pth", extras))
+    assert detector.classes == ("real", "fake")
+    assert detector.card.source == "assumed: meso preset; classes real, fake of the checkpoint"
+
+
+@pytest.mark.parametrize(
+    "extras",
+    [
+        {"classes": "real,fake"},
+        {"classes": [0, 1]},
+        {"classes": torch.tensor([0, 1])},
+        {"class_names": ["real", ""]},
+        {"class_to_idx": {"real": 1, "fake": 2}},
+        {"class_to_idx": {"real": 0.1, "fake": 0.9}},
+        {"class_to_idx": {"real": False, "fake": True}},
+        {"idx_to_class": {0: "real", 1: None}},
+        {"labels": {"train": torch.tensor([0, 1])}},
+    ],
+    ids=str,
+)
+def test_an_order_of_classes_that_is_not_understood_is_not_guessed(
+    extras: dict[str, Any], tmp_path: Path
+) -> None:
+    path = beside_weights(tmp_path / "a.pth", extras)
+    with pytest.raises(CheckpointError, match=rf"a\.pth.*{next(iter(extras))}.*write a card a\.json"):
+        load(path)
+    path.with_suffix(".json").write_text(
+        '{"arch": "meso4", "classes": ["real", "fake"], "preprocessing": "meso"}'
+    )
+    assert load(path).classes == ("real", "fake")
+
+
+def test_orders_of_classes_that_contradict_each_other(tmp_path: Path) -> None:
+    extras = {"classes": ["fake", "real"], "config": {"class_to_idx": {"real": 0, "fake": 1}}}
+    with pytest.raises(CheckpointError, match=r"several orders \(fake, real and real, fake\).*a\.json"):
+        load(beside_weights(tmp_path / "a.pth", extras))
+
+
+@pytest.mark.parametrize("labels", [torch.tensor([0, 1, 1]), [0, 1, 1], [], None], ids=str)
+def test_labels_that_are_data_name_nothing(labels: object, tmp_path: Path) -> None:
+    endless: dict[str, Any] = {"labels": labels}
+    endless["self"] = endless
+    detector = load(beside_weights(tmp_path / "a.pth", {"labels": labels, "more": endless}))
+    assert detector.card.source == "assumed: meso preset; classes fake, real assumed"
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("count", [1, 2])
+def test_logits_that_are_not_finite_get_no_label(bad: float, count: int) -> None:
+    with pytest.raises(CheckpointError, match=r"no finite logits for this input.*card given in code"):
+        detector_of([0.5] * (count - 1) + [bad]).predict(np.zeros((20, 20, 3), np.uint8))
+
+
+def test_a_link_finds_its_own_card_or_its_targets(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    save(tmp_path / "runs" / "best.pth", classes=["real", "fake"], preprocessing="meso")
+    link = tmp_path / "latest.pth"
+    link.symlink_to("runs/best.pth")
+    assert load(link).card.source == "best.json"
+    assert load(link).classes == ("real", "fake")
+    (tmp_path / "latest.json").write_text(
+        '{"arch": "meso4", "classes": ["genuine", "forged"], "preprocessing": "meso"}'
+    )
+    assert load(link).classes == ("genuine", "forged")
+
+
 def test_wrong_class_counts(tmp_path: Path) -> None:
     path = save(tmp_path / "a.pth", num_classes=1000, classes=["fake", "real"], preprocessing="meso")
     with pytest.raises(CheckpointError, match=r"a\.pth.*1000 classes.*card \(a\.json\) names 2: fake, real"):

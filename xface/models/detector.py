@@ -20,6 +20,7 @@ from xface.models.architectures import ARCHITECTURES, Architecture
 from xface.models.bundled import bundled
 from xface.models.card import Card, card_path, read_card
 from xface.models.checkpoint import Checkpoint, read_checkpoint, refusal
+from xface.models.class_names import class_names
 from xface.models.preprocessing import PRESETS, Prepared
 from xface.models.recognition import restore
 from xface.results import ByteArray, Prediction
@@ -93,7 +94,16 @@ class Detector:
         return verdicts
 
     def verdicts(self, logits: Tensor) -> list[Prediction]:
-        """One verdict per row of raw outputs, (N, classes) or (N, 1)."""
+        """One verdict per row of raw outputs, (N, classes) or (N, 1).
+
+        Raises:
+            CheckpointError: some are NaN or infinite, from which no label follows.
+        """
+        if not logits.isfinite().all():
+            raise CheckpointError(
+                f"the network gives no finite logits for this input ({self!r}); use other weights, "
+                "or correct the preprocessing on their card"
+            )
         return [self._verdict(row) for row in self.probabilities(logits).tolist()]
 
     def _verdict(self, probabilities: list[float]) -> Prediction:
@@ -196,28 +206,27 @@ def _bundled_for(arch: str, known: dict[str, Path]) -> str:
 
 
 def _card_beside(path: Path, sha256: str, origin: str | None) -> Card | None:
-    if not card_path(path).exists():
+    """The card beside the file, or, if that is a link, beside what it leads to."""
+    found = next((card for card in map(card_path, (path, path.resolve())) if card.exists()), None)
+    if found is None:
         return None
-    card = read_card(card_path(path), sha256)
+    card = read_card(found, sha256)
     return replace(card, source=f"bundled:{origin}") if origin else card
 
 
 def _assumed_card(arch: Architecture, checkpoint: Checkpoint, class_count: int) -> Card:
     """What is likely where there is no card; its source says so."""
-    listed = checkpoint.extras.get("classes")
-    names = tuple(map(str, listed)) if isinstance(listed, (list, tuple)) else ()
     is_seed = checkpoint.format == "seed"
     preset = "seed" if is_seed else arch.preprocessing
-    classes: tuple[str, ...] = ("Fake", "Real") if is_seed else ("fake", "real")
-    whence = "assumed"
-    if names and len({name.casefold() for name in names}) == len(names) == class_count:
-        classes, whence = names, "of the checkpoint"
-    elif names or class_count != 2:
+    named = class_names(checkpoint, class_count)
+    if named is None and class_count != 2:
         raise refusal(
             checkpoint.path,
-            f"its head has {class_count} classes and nothing names {'so many' if names else 'them'}; "
+            f"its head has {class_count} classes and nothing names them; "
             f"write a card {card_path(checkpoint.path).name} beside it, with `classes`",
         )
+    classes = named or (("Fake", "Real") if is_seed else ("fake", "real"))
+    whence = "of the checkpoint" if named else "assumed"
     source = f"assumed: {preset} preset; classes {', '.join(classes)} {whence}"
     return Card(arch.name, classes, PRESETS[preset], sha256=checkpoint.sha256, source=source)
 

@@ -62,7 +62,8 @@ def restore(
     and the file may be overwritten later.
 
     Raises:
-        CheckpointError: the weights do not fit the architecture exactly, or are not finite.
+        CheckpointError: the weights do not fit the architecture exactly, are not finite, or hold negative
+            variances.
         UnknownNameError: there is no such architecture.
     """
     architecture = recognise(checkpoint) if arch is None else ARCHITECTURES[arch]
@@ -128,6 +129,8 @@ def _weights(checkpoint: Checkpoint, name: str) -> Tensor:
     tensor = stored.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
     if tensor.numel() and not torch.stack(tensor.aminmax()).isfinite().all():
         raise refusal(checkpoint.path, f"{name} holds NaN or infinite weights; use an earlier checkpoint")
+    if name.endswith("running_var") and (tensor < 0).any():
+        raise refusal(checkpoint.path, f"{name} holds negative variances; use an earlier checkpoint")
     return tensor
 
 

@@ -1,0 +1,87 @@
+"""Class names: what a checkpoint says of the order of its classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from xface.models.card import card_path
+from xface.models.checkpoint import Checkpoint, refusal
+
+KEYS = ("classes", "class_names", "class_to_idx", "idx_to_class", "labels", "id2label", "label2id")
+
+
+def class_names(checkpoint: Checkpoint, count: int) -> tuple[str, ...] | None:
+    """The names in the order of the logits; None where the file says nothing of them.
+
+    They stand under one of `KEYS`, at any depth of what lies beside the weights: as a list, or as a dict from
+    name to index or from index to name.
+
+    Raises:
+        CheckpointError: such a key is not understood, names another number of classes, or two of them differ.
+    """
+    found: dict[tuple[str, ...], tuple[str, ...]] = {}
+    remedy = f"write a card {card_path(checkpoint.path).name} beside it, with `classes`"
+    for key, value in _entries(checkpoint.extras):
+        names = _in_order(value)
+        if names is None:
+            raise refusal(checkpoint.path, f"its {key!r} does not give its classes in order; {remedy}")
+        folded = tuple(name.casefold() for name in names)
+        if not len(set(folded)) == len(folded) == count:
+            reason = f"its head has {count} classes and nothing names so many; {remedy}"
+            raise refusal(checkpoint.path, reason)
+        found.setdefault(folded, names)
+    if len(found) > 1:
+        orders = " and ".join(", ".join(names) for names in found.values())
+        raise refusal(checkpoint.path, f"it gives its classes in several orders ({orders}); {remedy}")
+    return next(iter(found.values()), None)
+
+
+def _entries(extras: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What stands under `KEYS`, in whatever dict; a file may hold one that contains itself."""
+    waiting: list[Mapping[Any, Any]] = [extras]
+    seen: set[int] = set()
+    while waiting:
+        mapping = waiting.pop()
+        if id(mapping) in seen:
+            continue
+        seen.add(id(mapping))
+        yield from (
+            (key, mapping[key]) for key in KEYS if key in mapping and not _is_silent(key, mapping[key])
+        )
+        waiting += [v for k, v in mapping.items() if k not in KEYS and isinstance(v, Mapping)]
+
+
+def _is_silent(key: str, value: object) -> bool:
+    """Nothing, or a mere count; and labels that are numbers are a data set's, not names."""
+    if value is None or isinstance(value, (int, np.integer)):
+        return True
+    if isinstance(value, (list, tuple, dict)) and not value:
+        return True
+    is_plain = isinstance(value, (list, tuple)) and not any(isinstance(item, str) for item in value)
+    return key == "labels" and (is_plain or isinstance(value, Tensor))
+
+
+def _in_order(value: object) -> tuple[str, ...] | None:
+    if isinstance(value, Mapping):
+        index_of = dict(value) if all(map(_is_index, value.values())) else _inverted(value)
+        if sorted(index_of.values()) != list(range(len(value))):
+            return None
+        value = sorted(index_of, key=index_of.__getitem__)
+    if isinstance(value, (list, tuple)) and all(isinstance(name, str) and name for name in value):
+        return tuple(value)
+    return None
+
+
+def _inverted(names: Mapping[Any, Any]) -> dict[Any, int]:
+    """Name to index from index to name, where indices may be digits, as JSON has them; else empty."""
+    if not all(_is_index(k) or (isinstance(k, str) and k.isdecimal()) for k in names):
+        return {}
+    return {name: int(k) for k, name in names.items() if isinstance(name, str)}
+
+
+def _is_index(value: object) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
