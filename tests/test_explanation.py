@@ -104,16 +104,14 @@ class TestPlantedTruth:
         assert {(row.share, row.lift, row.rank, row.peak) for row in found.regions} == {(None,) * 4}
         assert sum(row.area for row in found.regions) == pytest.approx(1)
 
-    def test_an_overflowing_detector_gives_no_map_and_no_nan_in_json(self):
-        found = xface.explain(
-            planted(np.full(SIZE, 3e38, np.float32), Preprocessing(SIZE, scale=1.0)),
-            picture(),
-            ["input_x_gradient"],
-            face=ON_FACE,
-        )
+    def test_an_overflowing_gradient_gives_no_map_and_no_nan_in_json(self):
+        """Both scores are finite; the gradient of their difference, twice the weights, is not."""
+        weights = np.zeros(SIZE, np.float32)
+        weights[0, 0] = 3e38
+        dark = Picture("dark", np.ones((HEIGHT, WIDTH, 3), np.uint8))
+        found = xface.explain(planted(weights), dark, ["vanilla"], target="margin", face=ON_FACE)
         assert [amap.status for amap in found.maps] == ["non_finite"]
         text = json.dumps(found.to_json(), allow_nan=False)
-        assert json.loads(text)["prediction"]["probability"] is None
         assert {row["share"] for row in json.loads(text)["regions"]} == {None}
 
 
