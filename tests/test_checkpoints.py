@@ -162,10 +162,20 @@ def test_followed_system_with_numpy_1_names(state: dict[str, Tensor], tmp_path: 
             assert read_checkpoint(tmp_path / name).extras["valid_losses"] == [0.7, 0.4]
 
 
-def test_same_layout_without_numpy_is_not_the_followed_systems(
-    state: dict[str, Tensor], tmp_path: Path
+@pytest.mark.parametrize(
+    "history",
+    [
+        {"train_losses": [0.7, 0.4], "valid_losses": [0.7, 0.4]},
+        {"train_losses": [np.float64(0.7)], "valid_losses": [0.7]},
+        {"accuracy": [np.float64(0.7)], "f1": [np.float32(0.7)]},
+        {"loss": np.float64(0.7), "best_loss": np.float64(0.4)},
+    ],
+)
+def test_other_histories_are_not_the_followed_systems(
+    history: dict[str, Any], state: dict[str, Tensor], tmp_path: Path
 ) -> None:
-    torch.save({"model": state, "epoch": 2, "train_losses": [0.7, 0.4]}, tmp_path / "a.pth")
+    """Its preset would swap red and blue."""
+    torch.save({"model": state, "epoch": 2, **history}, tmp_path / "a.pth")
     assert read_checkpoint(tmp_path / "a.pth").format == "torch"
 
 

@@ -147,7 +147,9 @@ def test_assumed_cards_say_so(tmp_path: Path) -> None:
 
 def test_followed_system_is_known_by_its_layout(tmp_path: Path) -> None:
     state = ARCHITECTURES["resnet18"].build(2).state_dict()
-    torch.save({"model": state, "epoch": 1, "train_losses": [np.float64(0.5)]}, tmp_path / "0001.pth")
+    losses = [np.float64(0.5)]
+    content = {"model": state, "epoch": 1, "train_losses": losses, "valid_losses": losses}
+    torch.save(content, tmp_path / "0001.pth")
     detector = load(tmp_path / "0001.pth")
     assert detector.classes == ("Fake", "Real")
     assert detector.card.preprocessing == PRESETS["seed"]

@@ -1,5 +1,6 @@
 """Preprocessing against plain arithmetic and torchvision; geometry against planted pixels."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -36,6 +37,23 @@ def test_stretch_is_torchvisions(height: int, width: int) -> None:
     assert torch.equal(PRESETS["meso"].prepare(picture).tensor, theirs)
 
 
+@pytest.mark.parametrize(("height", "width"), [*SIZES, (16, 62_500)])
+def test_seed_preset_is_opencvs(height: int, width: int) -> None:
+    """The followed system: cv2.imread's BGR, albumentations' Resize (cv2.resize, INTER_LINEAR), /255."""
+    picture = noise(height, width)
+    bgr = np.ascontiguousarray(picture.pixels[..., ::-1])
+    theirs = cv2.resize(bgr, (224, 224), interpolation=cv2.INTER_LINEAR).astype(np.float32) / 255
+    assert torch.equal(PRESETS["seed"].prepare(picture).tensor, torch.from_numpy(theirs).permute(2, 0, 1))
+
+
+def test_opencv_bilinear_takes_the_four_nearest_pixels() -> None:
+    """Shrunk fourfold, each pixel is the mean of the 2x2 in the middle of its 4x4, and of nothing else."""
+    picture = noise(64, 64)
+    view = Preprocessing((16, 16), interpolation="opencv_bilinear").prepare(picture).view
+    blocks = picture.pixels.reshape(16, 4, 16, 4, 3)[:, 1:3, :, 1:3].astype(float)
+    assert np.abs(blocks.mean(axis=(1, 3)) - view).max() <= 0.5
+
+
 def test_seed_preset_by_plain_arithmetic() -> None:
     picture = noise(224, 224)
     tensor = PRESETS["seed"].prepare(picture).tensor
@@ -64,11 +82,14 @@ def test_view_holds_the_pixels_before_normalisation(preset: str) -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize(("height", "width"), [(512, 512), (900, 600), (611, 1003)])
 def test_a_dot_is_found_where_geometry_says(preset: str, height: int, width: int) -> None:
-    """The dot's centre of mass in the input is its mapped position, to a twentieth of a pixel."""
-    pixels = np.zeros((height, width, 3), np.uint8)
+    """The dot's centre of mass in the input is its mapped position, to a twentieth of a pixel.
+
+    It is a Gaussian, wide enough for interpolations that leave pixels out.
+    """
     x, y = width // 2 + 70, height // 2 - 90
-    pixels[y - 4 : y + 5, x - 4 : x + 5] = 255
-    prepared = PRESETS[preset].prepare(Picture("dot", pixels))
+    rows, columns = np.indices((height, width))
+    dot = np.rint(255 * np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * 8**2))).astype(np.uint8)
+    prepared = PRESETS[preset].prepare(Picture("dot", np.stack([dot] * 3, -1)))
     mass = prepared.view[..., 0].astype(float)
     rows, columns = np.indices(mass.shape)
     centre = [(columns * mass).sum() / mass.sum(), (rows * mass).sum() / mass.sum()]

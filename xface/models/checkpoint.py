@@ -187,11 +187,11 @@ def _is_plain(tensor: Tensor) -> bool:
 
 
 def _is_seed(content: object) -> bool:
-    """Whether this is a checkpoint of the followed system: `model`, `epoch`, lists of NumPy scalars."""
+    """Whether the followed system wrote this: `model`, `epoch`, lists of losses that are NumPy scalars."""
     if not isinstance(content, Mapping) or not {"model", "epoch"} <= content.keys():
         return False
-    lists = (value for value in content.values() if isinstance(value, list))
-    return any(isinstance(number, np.generic) for values in lists for number in values)
+    losses = [value for key, value in content.items() if "loss" in str(key) and isinstance(value, list)]
+    return sum(any(isinstance(number, np.generic) for number in values) for values in losses) >= 2
 
 
 def _without_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
