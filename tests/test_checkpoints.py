@@ -233,8 +233,37 @@ def test_hostile_pickles_are_refused_and_do_not_run(
 def test_bare_hostile_pickle(protocol: int, tmp_path: Path) -> None:
     trace = tmp_path / "executed"
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(Call(os.system, f"touch {trace}"), protocol))
-    reason(tmp_path / "a.pkl")
+    message = reason(tmp_path / "a.pkl")
     assert not trace.exists()
+    assert f"it asks for {os.system.__module__}.system, and" in message
+    assert "save its model.state_dict()" in message
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_bare_pickle_of_weights_lists_all_that_it_asks_for(
+    protocol: int, state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    """Against what Python's own unpickler looks up; from protocol 4 on, names are fetched from the memo."""
+
+    class Recorder(pickle.Unpickler):
+        def find_class(self, module: str, name: str) -> object:
+            asked.add(f"{module}.{name}")
+            return super().find_class(module, name)
+
+    asked: set[str] = set()
+    content = {
+        "model": state,
+        "losses": [np.float64(1)],
+        "path": Path("a"),
+        "name": "system",
+        "again": Path("b"),
+    }
+    data = pickle.dumps(content, protocol)
+    Recorder(io.BytesIO(data)).load()
+    (tmp_path / "a.pkl").write_bytes(data)
+    message = reason(tmp_path / "a.pkl")
+    assert "_rebuild_tensor_v2" in message
+    assert f"it asks for {', '.join(sorted(asked))}, and" in message
 
 
 def test_whole_module_is_refused_with_the_remedy(write: Writer, tmp_path: Path) -> None:
@@ -388,6 +417,27 @@ def test_unknown_keys_are_shown(tmp_path: Path) -> None:
     assert "fit no architecture" in message
     assert "stage9.weight and 4 more" in message
     assert "stage10" not in message
+
+
+@pytest.mark.parametrize("arch", [None, "meso4", "resnet18"])
+def test_names_that_kept_a_prefix_on_are_named(
+    arch: str | None, state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    prefixed = {f"module.{name}": tensor for name, tensor in state.items()}
+    for content in (
+        {**prefixed, "criterion.centres": torch.zeros(2, 16)},
+        {**dict(list(prefixed.items())[:2]), "criterion.centres": torch.zeros(2, 16)},
+    ):
+        torch.save(content, tmp_path / "a.pth")
+        with pytest.raises(CheckpointError) as caught:
+            load(tmp_path / "a.pth", arch=arch)
+        said = "'module.' stays on, because these names lack it: criterion.centres"
+        assert str(caught.value).endswith(said)
+
+
+def test_without_a_known_prefix_none_is_named(tmp_path: Path) -> None:
+    torch.save({"stage.weight": torch.zeros(2)}, tmp_path / "a.pth")
+    assert "stays on" not in reason(tmp_path / "a.pth")
 
 
 def test_hostile_names_stay_on_one_line(state: dict[str, Tensor], tmp_path: Path) -> None:

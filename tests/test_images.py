@@ -152,6 +152,16 @@ def test_16_bit_is_scaled_not_clipped(tmp_path):
         assert picture.notes == ("samples scaled to 8 bit",), name
 
 
+@pytest.mark.parametrize("high", [255, 4095, 4096, 65535])
+@pytest.mark.parametrize("kind", [np.uint16, np.int32])
+def test_samples_of_fewer_bits_come_out_dark_and_it_is_said(tmp_path, kind, high):
+    values = np.linspace(0, high, HEIGHT * WIDTH).astype(kind).reshape(HEIGHT, WIDTH)
+    picture = read_picture(written(Image.fromarray(values), tmp_path / "deep.tif"))
+    assert near(picture.pixels, as_rgb(values // 256), 0)
+    dark = f", nearly black: they go to {high} of 65535; rescale it if it should be brighter"
+    assert picture.notes == ("samples scaled to 8 bit" + (dark if high < 4096 else ""),)
+
+
 def test_16_bit_colour_keeps_the_high_byte(tmp_path, rgb):
     deep = rgb.astype(np.uint16) * 256 + 200
     for name in ("deep.png", "deep.tif"):

@@ -209,10 +209,11 @@ def _decode(image: Image.Image, name: str) -> Picture:
     _check_size(name, *image.size)
     image.load()
     deep = image.mode == "F" or image.mode.startswith("I")
-    colour = (_to_8_bit(image, name) if deep else image).convert("RGB")
+    plain, depth_note = _to_8_bit(image, name) if deep else (image, "")
+    colour = plain.convert("RGB")
     notes = (
         "alpha channel ignored" if _is_transparent(image) else "",
-        "samples scaled to 8 bit" if deep else "",
+        depth_note,
         _frame_note(image),
     )
     turn = _UPRIGHT.get(_orientation(image))
@@ -229,8 +230,12 @@ def _check_size(name: str, width: int, height: int) -> None:
         raise _refusal(name, f"it has {size}, more than {MAX_PIXELS // 10**6}; shrink or crop it first")
 
 
-def _to_8_bit(image: Image.Image, name: str) -> Image.Image:
-    """Scale the grey modes I;16, I (up to 65535) and F (up to 1), which Pillow's `convert` would clip."""
+def _to_8_bit(image: Image.Image, name: str) -> tuple[Image.Image, str]:
+    """Scale the grey modes I;16, I (up to 65535) and F (up to 1), which Pillow's `convert` would clip.
+
+    Samples of fewer bits in these modes (12 in 16, say) come out dark; which they are, no file says, so the
+    note does.
+    """
     values = np.asarray(image)
     white = 1.0 if image.mode == "F" else 65535
     low, high = values.min(), values.max()
@@ -240,7 +245,10 @@ def _to_8_bit(image: Image.Image, name: str) -> Image.Image:
             f"its samples run from {low:g} to {high:g}, not within 0 to {white:g}; save it with 8 or 16 bit",
         )
     scaled = np.rint(values * 255) if image.mode == "F" else values >> 8
-    return Image.fromarray(scaled.astype(np.uint8))
+    note = "samples scaled to 8 bit"
+    if high < white / 16:
+        note += f", nearly black: they go to {high:g} of {white:g}; rescale it if it should be brighter"
+    return Image.fromarray(scaled.astype(np.uint8)), note
 
 
 def _is_transparent(image: Image.Image) -> bool:

@@ -19,11 +19,16 @@ from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from xface.errors import CheckpointError
+from xface.models.pickled import pickled_names
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "model_state", "weights", "params")
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.", "base_model.")
 MAX_NESTING = 4
 LONGEST_REASON = 3000
+NEVER = (
+    "running a file's own code is never allowed; where it comes from, load the model and save its "
+    "model.state_dict() with torch.save"
+)
 
 _SCALARS = "?bhilqBHILQefd"  # booleans, integers and floats, as NumPy's type characters
 _numpy_scalar = np.float64(0).__reduce__()[0]  # the function that a pickled NumPy scalar calls
@@ -113,10 +118,14 @@ def _kind(path: Path, beginning: bytes) -> str:
         raise refusal(path, "it is empty (0 bytes); copy or download it again")
     if beginning.startswith(b"PK\x03\x04"):
         return "zip"
-    if beginning.startswith(b"\x80"):
-        return "pickle"
     if beginning[8:9] == b"{":
         return "safetensors"
+    if names := pickled_names(path):
+        raise refusal(
+            path, f"it is a bare pickle, not one of torch.save; it asks for {', '.join(names)}, and {NEVER}"
+        )
+    if beginning.startswith(b"\x80"):
+        return "pickle"
     looks = next(
         (what for magic, what in _BEGINNINGS.items() if beginning.startswith(magic)), "it begins like none"
     )
@@ -153,10 +162,7 @@ def _reason(path: Path, message: str, is_zip: bool) -> str:
     if "TorchScript" in message:
         return "it is a TorchScript program, not weights; save model.state_dict()"
     if names := _asked_for(path, message, is_zip):
-        return (
-            f"it asks for {', '.join(names)}, and running a file's own code is never allowed; where it comes "
-            "from, load the model and save its model.state_dict() with torch.save"
-        )
+        return f"it asks for {', '.join(names)}, and {NEVER}"
     first_line = message.partition("\n")[0][:120]
     return f"it is damaged or cut short ({first_line or 'it ends too early'}); copy or download it again"
 

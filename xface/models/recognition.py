@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from xface.models.architectures import ARCHITECTURES, Architecture
-from xface.models.checkpoint import Checkpoint, refusal
+from xface.models.checkpoint import PREFIXES, Checkpoint, refusal
 
 Shapes = Mapping[str, tuple[int, ...]]
 LISTED = 10
@@ -49,8 +49,12 @@ def recognise(checkpoint: Checkpoint) -> Architecture:
     near = max(ARCHITECTURES.values(), key=lambda arch: _likeness(arch, state))
     if _likeness(near, state) < ALIKE:
         names = _shortened(tuple(state))
-        raise refusal(path, f"its keys fit no architecture of {', '.join(ARCHITECTURES)}; they are {names}")
-    raise refusal(path, f"its keys look like {near.name}, but do not fit: {misfit(near, state)}")
+        raise refusal(
+            path,
+            f"its keys fit no architecture of {', '.join(ARCHITECTURES)}; they are {names}{_foreign(state)}",
+        )
+    reason = f"its keys look like {near.name}, but do not fit: {misfit(near, state)}{_foreign(state)}"
+    raise refusal(path, reason)
 
 
 def restore(
@@ -71,7 +75,10 @@ def restore(
     if wrong := misfit(architecture, state):
         near = max(ARCHITECTURES.values(), key=lambda other: _likeness(other, state))
         hint = f"; its keys look like {near.name}" if near != architecture else ""
-        raise refusal(path, f"it does not fit {architecture.name}, as {according_to} says{hint}; {wrong}")
+        reason = (
+            f"it does not fit {architecture.name}, as {according_to} says{hint}; {wrong}{_foreign(state)}"
+        )
+        raise refusal(path, reason)
     with torch.device("meta"):
         model = architecture.build(_class_count(architecture, state))
     model.load_state_dict({name: _weights(checkpoint, name) for name in model.state_dict()}, assign=True)
@@ -117,6 +124,15 @@ def _likeness(arch: Architecture, state: Mapping[str, Tensor]) -> float:
     wanted = set(_shapes_with(arch, _class_count(arch, state)).items())
     given = {(name, tuple(tensor.shape)) for name, tensor in state.items()}
     return len(wanted & given) / len(wanted | given)
+
+
+def _foreign(state: Mapping[str, Tensor]) -> str:
+    """Which names kept a prefix of others from being taken off, if any did."""
+    lacking = {prefix: tuple(name for name in state if not name.startswith(prefix)) for prefix in PREFIXES}
+    prefix = min(lacking, key=lambda prefix: len(lacking[prefix]))
+    if len(lacking[prefix]) == len(state):
+        return ""
+    return f"; {prefix!r} stays on, because these names lack it: {_shortened(lacking[prefix])}"
 
 
 def _weights(checkpoint: Checkpoint, name: str) -> Tensor:
