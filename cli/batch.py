@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from xface.errors import ImageError, LandmarkError
+from xface.errors import CheckpointError, ImageError, LandmarkError
 
 
 def each_image(paths: Sequence[Path], job: Callable[[int, Path], None], as_json: bool) -> None:
@@ -24,7 +24,7 @@ def each_image(paths: Sequence[Path], job: Callable[[int, Path], None], as_json:
         for index, path in numbered:
             try:
                 job(index, path)
-            except (ImageError, LandmarkError) as error:
+            except (ImageError, LandmarkError, CheckpointError) as error:  # the last: no finite logits for it
                 failed += 1
                 click.echo(f"xface: {error}", err=True)
                 if as_json:
