@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 import click
@@ -14,17 +15,20 @@ PACKAGES = (
     "opencv-python-headless", "matplotlib", "pandas", "safetensors", "torchinfo",
 )  # fmt: skip
 
+COMPILED = {"torch": "torch torchvision", "dlib": "dlib-bin", "cv2": "opencv-python-headless"}
+"""Modules that may be installed and yet not load, and the packages that bring them."""
+
 Check = tuple[bool, str, str]
-"""(whether it is well, what was found, what to do)"""
+"""(whether it is well, what was found, what to do; empty where what was found says it)"""
 
 
 @click.command(epilog="Exit status: 0 if all is well, 1 if something is missing or wrong.")
 def doctor() -> None:
     """Check what is installed, which device there is, and where the landmark file was found."""
-    checks = [*_packages(), *_devices(), *_landmark_files(), *_weights()]
+    checks = [*_packages(), *_imports(), *_devices(), *_landmark_files(), *_weights()]
     click.echo(f"Python {platform.python_version()}, {platform.platform()}")
     for well, found, remedy in checks:
-        click.echo(f"[{'ok' if well else '!!'}] {found}{'' if well else f': {remedy}'}")
+        click.echo(f"[{'ok' if well else '!!'}] {found}{f': {remedy}' if remedy and not well else ''}")
     if not all(well for well, _, _ in checks):
         sys.exit(1)
 
@@ -37,31 +41,34 @@ def _packages() -> Iterator[Check]:
             yield False, f"{name} is missing", f"pip install {name}"
 
 
+def _imports() -> Iterator[Check]:
+    for module, packages in COMPILED.items():
+        try:
+            import_module(module)
+        except (ImportError, OSError) as error:
+            yield False, f"{module} cannot be imported ({error})", f"pip install --force-reinstall {packages}"
+
+
 def _devices() -> Iterator[Check]:
     try:
         import torch
-    except (ImportError, OSError) as error:
-        yield False, f"torch cannot be imported ({error})", "pip install --force-reinstall torch torchvision"
-        return
+    except (ImportError, OSError):
+        return  # which `_imports` reports
     yield True, f"CPU with {torch.get_num_threads()} threads", ""
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     yield True, f"CUDA: {', '.join(names)}" if names else "no CUDA device; `--device auto` takes the CPU", ""
 
 
 def _landmark_files() -> Iterator[Check]:
+    from xface.errors import LandmarkError
     from xface.faces import MODEL_FILES
 
     for model in MODEL_FILES:
-        path = model.locate()
-        if path is None:
-            yield (
-                False,
-                f"{model.name} is missing (looked in {', '.join(map(str, model.places()))})",
-                model.remedy,
-            )
-        else:
+        try:
             well = model.is_intact()
-            yield well, f"{path}, SHA-256 {'right' if well else 'wrong'}", model.remedy
+            yield well, f"{model.path()}, SHA-256 {'right' if well else 'wrong'}", model.remedy
+        except LandmarkError as error:
+            yield False, str(error), ""
 
 
 def _weights() -> Iterator[Check]:

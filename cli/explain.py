@@ -79,19 +79,20 @@ def explain(
     """
     import xface
     from xface.attribution import CORE_METHODS
+    from xface.explanation import checked
     from xface.images import find_pictures, read_picture
     from xface.report import ensure_folder
 
     paths = find_pictures(images)
     face_of = _face_finder(landmarks, face_detector, len(paths))
-    ensure_folder(out)
     detector = xface.load(weights, arch, device)
+    request = (methods or CORE_METHODS, layers or None, target)
+    checked(detector, *request)
+    ensure_folder(out)
 
     def job(index: int, path: Path) -> None:
         picture = read_picture(path)
-        found = xface.explain(
-            detector, picture, methods or CORE_METHODS, layers or None, target, face_of(picture)
-        )
+        found = xface.explain(detector, picture, *request, face_of(picture))
         files = found.save(out, index, maps)
         print_json(found.to_json(files)) if as_json else _print(found, files)
         if files.replaced:
@@ -111,8 +112,8 @@ def _face_finder(landmarks: str | None, detector: str, count: int) -> Callable[[
     file = read_landmarks(landmarks)
     if count > 1 and not file.names_images:
         raise UsageError(
-            f"{landmarks} holds one unnamed face, for {count} images; give one image, or a CSV with a column "
-            "`image`"
+            f"{landmarks!r} holds one unnamed face, for {count} images; give one image, or a CSV with a "
+            "column `image`"
         )
     return lambda picture: face_from_landmarks(file.of(picture.name), landmarks)
 

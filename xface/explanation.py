@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
-from xface.attribution import CORE_METHODS, Maps, attribute
-from xface.errors import UnknownNameError
+import numpy as np
+
+from xface.attribution import CORE_METHODS, METHODS, Maps, attribute
+from xface.errors import LandmarkError, UnknownNameError
 from xface.faces import find_face, measure, region_labels, region_outlines
 from xface.images import Picture, read_picture
 from xface.models.detector import Detector, ImageLike
 from xface.models.preprocessing import Prepared
 from xface.report import SavedFiles, as_html, save
-from xface.results import AttributionMap, Face, Findings, RegionMeasure
+from xface.results import AttributionMap, ByteArray, Face, Findings, FloatArray, RegionMeasure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +88,7 @@ def explain(
         The explanation; without a face it has maps, but no regions.
 
     Raises:
-        ImageError, UnknownNameError, TargetError, AttributionError: as each message says.
+        ImageError, LandmarkError, UnknownNameError, TargetError, AttributionError: as each message says.
 
     Example:
         >>> import numpy as np, xface
@@ -95,17 +97,13 @@ def explain(
         >>> found.face.found, [(m.method, m.layer) for m in found.maps]
         (False, [('gradcam', 'layer4')])
     """
+    request = checked(detector, methods, layers, target)
     picture = image if isinstance(image, Picture) else read_picture(image)
     prepared = detector.prepare(picture)
-    found = attribute(
-        detector.model,
-        prepared.tensor.unsqueeze(0),
-        _engine_target(detector, target),
-        methods,
-        _layers(detector, layers),
-    )
-    maps = _maps(found)
     face = face or find_face(picture.pixels)
+    misplaced = _misplaced(face, picture, prepared)
+    found = attribute(detector.model, prepared.tensor.unsqueeze(0), *request)
+    maps = _maps(found)
     return Explanation(
         image=picture.name,
         view=prepared.view,
@@ -115,9 +113,23 @@ def explain(
         target=target,
         label=detector.classes[int(found.targets[0])],
         maps=maps,
-        notes=(*picture.notes, *face.notes),
+        notes=(*picture.notes, *face.notes, *misplaced),
         **_measured(prepared, face, maps),
     )
+
+
+def checked(
+    detector: Detector, methods: Sequence[str], layers: Sequence[str] | str | None, target: str
+) -> tuple[int | str | None, Sequence[str], Sequence[str]]:
+    """Targets, methods and layers as `attribute` takes them, from what `explain` takes.
+
+    Raises:
+        UnknownNameError, TargetError: the detector has no such layer or class, or there is no such method.
+    """
+    methods = [methods] if isinstance(methods, str) else methods
+    for name in methods:
+        METHODS[name]  # raises for an unknown name
+    return _engine_target(detector, target), methods, _layers(detector, layers)
 
 
 def _engine_target(detector: Detector, target: str) -> int | str | None:
@@ -147,6 +159,34 @@ def _maps(found: Maps) -> tuple[AttributionMap, ...]:
         )
         for (method, layer), tensor in found.items()
     )
+
+
+def _misplaced(face: Face, picture: Picture, prepared: Prepared) -> tuple[str, ...]:
+    """A note if most landmarks lie outside what is seen; LandmarkError if their box misses the picture."""
+    if face.landmarks is None:
+        return ()
+    width, height = picture.pixels.shape[1::-1]
+    low, high = face.landmarks.min(axis=0), face.landmarks.max(axis=0)
+    if (high < -0.5).any() or (low > np.array([width, height]) - 0.5).any():
+        raise LandmarkError(
+            f"the landmarks of {picture.name!r} ({face.source!r}) run from {low.round(1).tolist()} to "
+            f"{high.round(1).tolist()}, past its {width}x{height} pixels; give them in pixels of the upright "
+            "original"
+        )
+    places = {
+        "picture": (face.landmarks, picture.pixels),
+        "part that the network sees": (prepared.geometry.to_input(face.landmarks), prepared.view),
+    }
+    for place, (points, pixels) in places.items():
+        outside = _count_outside(points, pixels)
+        if outside > len(points) / 2:
+            return (f"{outside} of {len(points)} landmarks lie outside the {place}",)
+    return ()
+
+
+def _count_outside(points: FloatArray, pixels: ByteArray) -> int:
+    last = np.array(pixels.shape[1::-1]) - 0.5  # the edge of the last pixel; the first one's is at -0.5
+    return int(((points < -0.5) | (points > last)).any(axis=1).sum())
 
 
 def _measured(prepared: Prepared, face: Face, maps: tuple[AttributionMap, ...]) -> dict[str, Any]:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
+from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from os import PathLike
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -29,11 +33,11 @@ class LandmarkFile:
 
     Example:
         >>> file = LandmarkFile("faces.csv", {"a/1.jpg": np.zeros((68, 2))})
-        >>> file.of("b/1.jpg").shape
+        >>> file.of("/data/a/1.jpg").shape
         (68, 2)
-        >>> file.of("2.jpg")
+        >>> file.of("/data/b/1.jpg")
         Traceback (most recent call last):
-        xface.errors.LandmarkError: faces.csv has no landmarks for 2.jpg; ...
+        xface.errors.LandmarkError: 'faces.csv' has no landmarks for '/data/b/1.jpg'; ...
     """
 
     path: str
@@ -45,7 +49,10 @@ class LandmarkFile:
         return None not in self.faces
 
     def of(self, image: str | PathLike[str]) -> FloatArray:
-        """The (68, 2) landmarks of `image`, matched by its path as given, else by its file name.
+        """The (68, 2) landmarks of `image`.
+
+        Its row names it as given; else is a path to the same file; else is the end of its absolute path,
+        folder by folder. A file name without a folder counts only where no other row has that file name.
 
         Raises:
             LandmarkError: if the file has none for it, or several.
@@ -55,16 +62,34 @@ class LandmarkFile:
             return self.faces[None]
         if given in self.faces:
             return self.faces[given]
-        matches = [name for name in self.faces if name and Path(name).name == Path(given).name]
+        matches = self._by_file.get(os.path.realpath(given)) or self._ends_of(given)
         if len(matches) == 1:
             return self.faces[matches[0]]
         if matches:
-            listed = ", ".join(matches[:4])
-            raise LandmarkError(
-                f"{self.path} has several images named like {given} ({listed}); give full paths"
-            )
-        remedy = f"add a row whose {IMAGE_COLUMN} is its path or its file name"
-        raise LandmarkError(f"{self.path} has no landmarks for {given}; {remedy}")
+            listed = ", ".join(map(repr, matches[:4]))
+            raise LandmarkError(f"{self.path!r} has several rows for {given!r} ({listed}); keep one of them")
+        remedy = f"add a row whose {IMAGE_COLUMN} is its path"
+        raise LandmarkError(f"{self.path!r} has no landmarks for {given!r}; {remedy}")
+
+    @cached_property
+    def _by_file(self) -> dict[str, list[str]]:
+        return self._grouped(os.path.realpath)
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[str]]:
+        return self._grouped(os.path.basename)
+
+    def _grouped(self, key: Callable[[str], str]) -> dict[str, list[str]]:
+        groups = defaultdict(list)
+        for name in filter(None, self.faces):
+            groups[key(name)].append(name)
+        return dict(groups)
+
+    def _ends_of(self, given: str) -> list[str]:
+        whole = PurePath(os.path.abspath(given)).parts
+        rows = self._by_name.get(os.path.basename(given), [])
+        ends = [(row, PurePath(row).parts) for row in rows]
+        return [row for row, end in ends if whole[-len(end) :] == end and (len(end) > 1 or len(rows) == 1)]
 
 
 def read_landmarks(path: str | PathLike[str]) -> LandmarkFile:
@@ -79,15 +104,15 @@ def read_landmarks(path: str | PathLike[str]) -> LandmarkFile:
     readers = {".pts": _read_pts, ".csv": _read_csv}
     name, suffix = str(path), Path(path).suffix.lower()
     if suffix not in readers:
-        raise LandmarkError(f"{name} is no landmark file: expected {FORMATS}")
+        raise LandmarkError(f"{name!r} is no landmark file: expected {FORMATS}")
     try:
         faces = readers[suffix](Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise LandmarkError(f"{name} cannot be read ({error.strerror}); check its path") from error
+        raise LandmarkError(f"{name!r} cannot be read ({error.strerror}); check its path") from error
     except UnicodeDecodeError as error:
-        raise LandmarkError(f"{name} is not text; expected {FORMATS}") from error
+        raise LandmarkError(f"{name!r} is not text; expected {FORMATS}") from error
     except (ValueError, csv.Error) as error:
-        raise LandmarkError(f"{name}: {error}; expected {FORMATS}") from error
+        raise LandmarkError(f"{name!r}: {error}; expected {FORMATS}") from error
     return LandmarkFile(name, faces)
 
 
@@ -104,7 +129,7 @@ def face_from_landmarks(points: FloatArray, source: str) -> Face:
     try:
         points = _points(points)
     except ValueError as error:
-        raise LandmarkError(f"{source}: {error}; expected {POINTS} pairs of x and y") from error
+        raise LandmarkError(f"{source!r}: {error}; expected {POINTS} pairs of x and y") from error
     (left, top), (right, bottom) = np.floor(points.min(axis=0)), np.ceil(points.max(axis=0))
     return Face(True, (int(left), int(top), int(right), int(bottom)), points, source)
 
@@ -117,6 +142,8 @@ def _read_pts(text: str) -> dict[str | None, FloatArray]:
 
 
 def _read_csv(text: str) -> dict[str | None, FloatArray]:
+    if "\0" in text:  # no path may hold it
+        raise ValueError("it holds null characters")
     rows = [row for row in csv.reader(io.StringIO(text, newline="")) if any(map(str.strip, row))]
     if not rows:
         raise ValueError("the file is empty")
@@ -140,7 +167,7 @@ def _read_table(header: list[str], rows: list[list[str]]) -> dict[str | None, Fl
         cells = dict(zip(header, row, strict=True))
         image = cells[IMAGE_COLUMN] if named else None
         if image in faces:
-            raise ValueError(f"image {image} is there twice")
+            raise ValueError(f"image {image!r} is there twice")
         faces[image] = _points([(cells[f"x{i}"], cells[f"y{i}"]) for i in range(POINTS)], f"row {number}: ")
     return faces
 

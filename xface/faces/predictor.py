@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,7 +33,7 @@ class ModelFile:
 
     def locate(self) -> Path | None:
         """The first of `places()` that holds the file, or None."""
-        return next((place for place in self.places() if place.is_file()), None)
+        return next((place for place in self.places() if os.path.isfile(place)), None)
 
     def path(self) -> Path:
         """The file's path; LandmarkError with the places looked in and the remedy if it is nowhere."""
