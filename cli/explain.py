@@ -47,9 +47,9 @@ Examples:
 @click.option("--landmarks", metavar="FILE", help="A .pts or CSV file with the 68 points, instead of dlib.")
 @click.option(
     "--face-detector",
+    type=click.Choice(["hog", "cnn"]),
     default="hog",
     show_default=True,
-    metavar="hog|cnn",
     help="dlib's detector; cnn also tries its CNN.",
 )
 @click.option(
