@@ -54,15 +54,14 @@ class GradCAMWrapper(VanillaWrapper):
         self.activations: dict[str, Tensor] = {}
         self.gradients: dict[str, Tensor] = {}
         for name in layers:
-            layer = model.get_submodule(name)
-            self.handles.append(layer.register_forward_hook(self.keep_activation(name)))
-            self.handles.append(layer.register_full_backward_hook(self.keep_gradient(name)))
+            self.handles.append(model.get_submodule(name).register_forward_hook(self.keep(name)))
 
-    def keep_activation(self, name: str) -> Any:
-        return lambda module, inputs, output: self.activations.update({name: output.detach()})
+    def keep(self, name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            self.activations[name] = output.detach().clone()
+            output.register_hook(lambda g: self.gradients.update({name: g}))
 
-    def keep_gradient(self, name: str) -> Any:
-        return lambda module, inward, outward: self.gradients.update({name: outward[0].detach()})
+        return hook
 
     def maps(self, images: Tensor, classes: Tensor) -> Iterator[Tensor]:
         self.gradient(images, classes)
