@@ -1,0 +1,187 @@
+"""The recast descriptor against the hand-crafted one in plain NumPy, and what can be explained in it."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import reference
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from xface.attribution import attribute
+from xface.errors import AttributionError
+from xface.models.cozzolino import SHARPNESS, Cozzolino
+
+
+def built(seed: int = 0, classes: int = 2) -> Cozzolino:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Cozzolino(classes).double().eval()
+
+
+def noise(height: int = 20, width: int = 27, count: int = 2, spread: float = 0.02) -> torch.Tensor:
+    """Flat pictures under noise: residuals of a few steps, with every level frequent."""
+    generator = torch.Generator().manual_seed(7)
+    drawn = torch.randn(count, 3, height, width, generator=generator, dtype=torch.float64)
+    return (0.5 + spread * drawn).clamp(0, 1)
+
+
+def grey_levels(picture: torch.Tensor) -> np.ndarray:
+    red, green, blue = 255 * picture.numpy()
+    return 0.299 * red + 0.587 * green + 0.114 * blue
+
+
+def descriptor(grey: np.ndarray) -> np.ndarray:
+    """Residual, rounding to steps of 6, truncation to -1, 0, 1, histogram of four in a row, each position."""
+    histogram, (height, width) = np.zeros((2, 3, 3, 3, 3)), grey.shape
+    for top in range(height - 7):
+        for left in range(width - 7):
+            for way, line in enumerate((grey[top + 3, left : left + 8], grey[top : top + 8, left + 3])):
+                residuals = [line[i] - 3 * line[i + 1] + 3 * line[i + 2] - line[i + 3] for i in range(1, 5)]
+                levels = [int(np.clip(np.rint(residual / 6), -1, 1)) + 1 for residual in residuals]
+                histogram[(way, *levels)] += 1 / ((height - 7) * (width - 7))
+    return histogram.ravel()
+
+
+def histograms(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """What the classifier is given."""
+    given = []
+    handle = model.head.register_forward_pre_hook(lambda module, inputs: given.append(inputs[0].detach()))
+    model(images)
+    handle.remove()
+    return given[0]
+
+
+def harden(model: Cozzolino, factor: float) -> Cozzolino:
+    with torch.no_grad():
+        model.words.weight *= factor
+        model.words.bias *= factor
+    return model
+
+
+def test_the_hard_limit_is_the_hand_crafted_descriptor():
+    images = noise()
+    found = histograms(harden(built(), 1e9), images)
+    for mine, picture in zip(found, images, strict=True):
+        truth = descriptor(grey_levels(picture))
+        assert (truth > 0).sum() > 80
+        np.testing.assert_allclose(mine, truth, rtol=0, atol=1e-12)
+
+
+def test_the_hard_limit_is_approached_from_soft():
+    images = noise()
+    truth = torch.tensor(np.array([descriptor(grey_levels(picture)) for picture in images]))
+    far = [(histograms(harden(built(), f), images) - truth).abs().sum() for f in (0.5, 1, 4, 16, 64)]
+    assert all(softer > harder for softer, harder in pairwise(far))
+    assert far[1] < 0.35 * truth.sum()  # the initial network is near the descriptor it recasts
+
+
+def test_codes_are_products_of_four_soft_quantisations():
+    """Softly, the co-occurrence of four residuals is the outer product of their own soft assignments."""
+    model, images = built(), noise(count=1)
+    residuals = model.residuals(model.grey(images))[0]
+    codes = model.codes(model.words(model.residuals(model.grey(images))))[0].unflatten(0, (2, 3, 3, 3, 3))
+    levels = torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64)
+    soft = F.softmax(-SHARPNESS / 2 * (residuals[..., None] / 6 - levels) ** 2, dim=-1)
+    for top, left in ((0, 0), (3, 5), (12, 19)):
+        for way, four in enumerate((soft[0, top + 1, left : left + 4], soft[1, top : top + 4, left + 1])):
+            expected = torch.einsum("a,b,c,d->abcd", *four)
+            torch.testing.assert_close(codes[way, ..., top, left], expected, rtol=0, atol=1e-14)
+
+
+def test_residuals_annihilate_parabolas_and_answer_cubics_along_their_own_direction():
+    model, t = built(), torch.arange(12, dtype=torch.float64)
+    parabola, cubic = 3 - 2 * t + 0.5 * t**2, t**3
+    assert model.residuals(parabola.expand(1, 1, 12, 12)).abs().max() < 1e-10
+    along_rows, along_columns = model.residuals(cubic.expand(1, 1, 12, 12))[0]
+    torch.testing.assert_close(along_rows, torch.full_like(along_rows, -6.0))  # 3! times the cubic's 1
+    assert along_columns.abs().max() < 1e-10
+    turned = model.residuals(cubic[:, None].expand(1, 1, 12, 12))[0]
+    torch.testing.assert_close(turned, torch.stack([along_columns, along_rows]))
+
+
+def test_colours_become_grey_levels_by_fixed_weights():
+    primaries = torch.eye(3, dtype=torch.float64)[:, :, None, None].expand(3, 3, 8, 8)
+    grey = built().grey(primaries)[:, 0, 0, 0]
+    torch.testing.assert_close(grey, torch.tensor([76.245, 149.685, 29.07], dtype=torch.float64))
+    assert not list(built().grey.parameters())
+
+
+def test_parameters_and_what_is_trained():
+    model = Cozzolino()
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 3_130
+    model(noise().float()).sum().backward()
+    assert all(p.grad.abs().max() > 0 for p in model.parameters())
+
+
+def test_restored_weights_are_kept_and_any_size_is_taken():
+    kept, images = built(1, classes=5), noise()
+    fresh = built(2, classes=5)
+    fresh.load_state_dict(harden(kept, 0.7).state_dict())
+    assert torch.equal(fresh(images), kept(images))
+    for size in ((8, 8), (9, 40), (64, 33)):
+        assert kept(torch.rand(1, 3, *size, dtype=torch.float64)).shape == (1, 5)
+    with torch.device("meta"):
+        assert Cozzolino()(torch.empty(2, 3, 64, 64)).shape == (2, 2)
+
+
+@pytest.mark.parametrize("method", ["guided", "deconvnet", "guided_gradcam"])
+def test_methods_that_need_a_rectifier_are_refused(method):
+    with pytest.raises(AttributionError, match="rectifier"):
+        attribute(built(), noise(), methods=[method], layers=["codes"])
+
+
+def test_vanilla_and_gradcam_match_the_reference():
+    model, images, layers = built(3), noise(), ["residuals", "codes"]
+    maps = attribute(model, images, methods=["vanilla", "gradcam"], targets=[0, 1], layers=layers)
+    truth = reference.input_gradients(model, images, [0, 1])["plain"]
+    assert reference.relative_error(maps["vanilla", None], truth) < 1e-6
+    for layer, cams in reference.gradcams(model, images, [0, 1], layers).items():
+        assert reference.relative_error(maps["gradcam", layer], cams) < 1e-6
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_defined_methods_are_ok_for_both_classes(seed):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = Cozzolino().eval()
+    for target in (0, 1):
+        maps = attribute(
+            model,
+            noise(64, 64).float(),
+            methods=["vanilla", "gradcam"],
+            targets=[target] * 2,
+            layers=["codes"],
+        )
+        assert [maps.status[key] for key in maps] == [["ok", "ok"]] * 2
+
+
+def test_gradcam_finds_each_half_after_fine_tuning():
+    """Planted: class 1 is the noisier picture; of one that is noisy on the left, each class shows its side."""
+    torch.manual_seed(0)
+    model, spreads = Cozzolino(), torch.tensor([0.001, 0.03])
+    optimiser = torch.optim.Adam(
+        [
+            {"params": model.head.parameters(), "lr": 0.05},
+            {"params": [*model.residuals.parameters(), *model.words.parameters()], "lr": 1e-4},
+        ]
+    )
+    for _ in range(40):
+        label = torch.randint(2, (16,))
+        spread = spreads[label][:, None, None, None]
+        images = torch.rand(16, 3, 1, 1) * 0.6 + 0.2 + spread * torch.randn(16, 3, 24, 24)
+        optimiser.zero_grad()
+        F.cross_entropy(model(images), label).backward()
+        optimiser.step()
+    halves = 0.5 + spreads.flip(0).repeat_interleave(40) * torch.randn(1, 3, 80, 80)
+    maps = attribute(
+        model.eval(), halves.repeat(2, 1, 1, 1), methods=["gradcam"], targets=[0, 1], layers=["codes"]
+    )
+    assert maps.status["gradcam", "codes"] == ["ok", "ok"]
+    left, right = (maps["gradcam", "codes"][..., half].sum((1, 2)) for half in (slice(33), slice(40, None)))
+    clean, noisy = left / (left + right)
+    assert clean < 0.01
+    assert noisy > 0.99

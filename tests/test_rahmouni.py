@@ -1,0 +1,136 @@
+"""Stats-2L on whole pictures against the literal computation, patch by patch; and its explanations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import reference
+import torch
+import torch.nn.functional as F
+
+from xface.attribution import attribute
+from xface.errors import UsageError
+from xface.models.rahmouni import Rahmouni, Statistics
+
+
+def built(seed: int = 0, classes: int = 2) -> Rahmouni:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Rahmouni(classes).double().eval()
+
+
+def pictures(height: int, width: int, count: int = 1) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(5)
+    return torch.rand(count, 3, height, width, generator=generator, dtype=torch.float64)
+
+
+def literal(model: Rahmouni, picture: torch.Tensor) -> np.ndarray:
+    """Cut the picture into patches, judge each on its own, average the logits."""
+    weights = {name: value.detach() for name, value in model.state_dict().items()}
+    logits = []
+    for top in range(0, picture.shape[1] - 99, 100):
+        for left in range(0, picture.shape[2] - 99, 100):
+            maps = picture[None, :, top : top + 100, left : left + 100]
+            for layer in ("conv1", "conv2"):
+                maps = F.conv2d(maps, weights[f"{layer}.weight"], weights[f"{layer}.bias"]).clamp(min=0)
+            cells = maps[0].numpy().reshape(64, 88 * 88)
+            statistics = [*cells.mean(1), *cells.var(1), *cells.max(1), *cells.min(1)]
+            hidden = np.maximum(
+                weights["hidden.weight"].numpy() @ statistics + weights["hidden.bias"].numpy(), 0
+            )
+            logits.append(weights["head.weight"].numpy() @ hidden + weights["head.bias"].numpy())
+    return np.mean(logits, axis=0)
+
+
+@pytest.mark.parametrize("size", [(100, 100), (200, 300), (233, 199)])
+def test_whole_pictures_score_as_the_mean_of_their_patches(size):
+    model, images = built(classes=3), pictures(*size, count=2)
+    truth = np.array([literal(model, picture) for picture in images])
+    np.testing.assert_allclose(model(images).detach(), truth, rtol=1e-11)
+
+
+@torch.no_grad()
+def test_the_mean_logit_is_the_mean_log_likelihood_ratio_of_the_patches():
+    model, (picture,) = built(), pictures(100, 300)
+    ratios = []
+    for left in (0, 100, 200):
+        real, fake = F.softmax(model(picture[None, :, :, left : left + 100]), dim=1)[0]
+        ratios.append(float(torch.log(fake / real)))
+    real, fake = model(picture[None])[0]
+    assert float(fake - real) == pytest.approx(sum(ratios) / 3, rel=1e-9)
+
+
+def test_the_grid_starts_at_the_top_left_and_the_rest_is_not_seen():
+    model, images = built(), pictures(250, 130)
+    images.requires_grad_()
+    model(images)[0, 0].backward()
+    seen = images.grad.abs().sum((0, 1)) > 0
+    assert seen[:200, :100].all()
+    assert not seen[200:].any()
+    assert not seen[:, 100:].any()
+
+
+def test_equals_share_the_gradient_of_a_maximum_or_minimum():
+    maps = torch.full((1, 1, 88, 88), 0.5, dtype=torch.float64)
+    maps[0, 0, 3, 4] = maps[0, 0, 80, 7] = 2.0
+    maps[0, 0, :2] = 0.0
+    for kind, where, share in ((2, maps == 2, 1 / 2), (3, maps == 0, 1 / 176)):
+        leaf = maps.clone().requires_grad_()
+        Statistics()(leaf)[0, kind, 0, 0].backward()
+        torch.testing.assert_close(leaf.grad, where * torch.tensor(share, dtype=torch.float64))
+
+
+def test_parameters():
+    assert sum(p.numel() for p in Rahmouni().parameters()) == 370_370
+
+
+@pytest.mark.parametrize("size", [(99, 300), (300, 99), (64, 64)])
+def test_pictures_below_one_patch_are_refused(size):
+    with pytest.raises(UsageError, match=f"100 x 100.*{size[0]} x {size[1]}"):
+        built()(torch.zeros(1, 3, *size, dtype=torch.float64))
+
+
+def test_runs_on_the_meta_device():
+    with torch.device("meta"):
+        assert Rahmouni(4)(torch.empty(2, 3, 300, 300)).shape == (2, 4)
+
+
+def test_core_maps_match_the_reference_and_differ():
+    model, images, layers = built(1), pictures(110, 200, count=2), ["relu1", "relu2", "statistics"]
+    maps = attribute(model, images, targets=[0, 1], layers=layers)
+    truth = reference.input_gradients(model, images, [0, 1])
+    for method, rule in (("vanilla", "plain"), ("guided", "guided"), ("deconvnet", "deconvnet")):
+        assert reference.relative_error(maps[method, None], truth[rule]) < 1e-6
+    for layer, cams in reference.gradcams(model, images, [0, 1], layers).items():
+        assert cams.flatten(1).amax(1).min() > 0
+        assert reference.relative_error(maps["gradcam", layer], cams) < 1e-6
+    for one, other in (("guided", "vanilla"), ("deconvnet", "vanilla"), ("guided", "deconvnet")):
+        assert reference.relative_error(maps[one, None], maps[other, None]) > 0.01
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_core_map_is_ok_in_single_precision(seed):
+    model, images = built(seed).float(), pictures(200, 200, count=2).float()
+    for target in (0, 1):
+        maps = attribute(model, images, targets=[target] * 2, layers=["relu2"])
+        assert {key[0] for key in maps} == {"vanilla", "guided", "deconvnet", "gradcam", "guided_gradcam"}
+        assert all(maps.status[key] == ["ok", "ok"] for key in maps), maps.status
+
+
+def test_gradcam_finds_the_noisy_patches_after_training():
+    """Planted: class 1 is the noisier picture; the patch that is noisy among smooth ones is shown."""
+    torch.manual_seed(0)
+    model = Rahmouni()
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
+    for _ in range(30):
+        label = torch.tensor([0, 1, 0, 1])
+        spread = torch.tensor([0.02, 0.2])[label][:, None, None, None]
+        optimiser.zero_grad()
+        F.cross_entropy(model(0.5 + spread * torch.randn(4, 3, 100, 100)), label).backward()
+        optimiser.step()
+    spread = torch.full((300, 300), 0.02)
+    spread[100:200, 200:] = 0.2
+    picture = 0.5 + spread * torch.randn(1, 3, 300, 300)
+    maps = attribute(model.eval(), picture, methods=["gradcam"], targets=[1], layers=["statistics"])
+    assert maps.status["gradcam", "statistics"] == ["ok"]
+    assert int(maps["gradcam", "statistics"][0].argmax()) == 5
