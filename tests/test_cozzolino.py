@@ -160,7 +160,7 @@ def test_the_defined_methods_are_ok_for_both_classes(seed):
 
 
 def test_gradcam_finds_each_half_after_fine_tuning():
-    """Planted: class 1 is the noisier picture; of one that is noisy on the left, each class shows its side."""
+    """Planted: class 1 is the noisier picture; of one noisy on the left, each class shows its side."""
     torch.manual_seed(0)
     model, spreads = Cozzolino(), torch.tensor([0.001, 0.03])
     optimiser = torch.optim.Adam(

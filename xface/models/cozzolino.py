@@ -54,8 +54,8 @@ class Cozzolino(nn.Module):
     part of each position's own share in the logit. Its zero is a convention: the words of a position sum to
     one in each direction, so a constant added to a class's weights shifts logit and map alike.
 
-    The kernels work on grey levels up to 255, so they need small steps in training, the classifier of averages
-    large ones: with Adam, learning rates of 1e-4 and 5e-2 do; 2e-2 for all saturates the softmax.
+    The kernels work on grey levels up to 255, so they need small steps in training, the classifier of
+    averages large ones: with Adam, learning rates of 1e-4 and 5e-2 do; 2e-2 for all saturates the softmax.
 
     Any size from 8 x 8 on. Two classes take 3,130 parameters: 2 x 25, 162 x (16 + 1), 162 x 2 + 2.
 
