@@ -42,9 +42,9 @@ def write(request: pytest.FixtureRequest) -> Writer:
 
 
 def assert_restores(path: Path, state: dict[str, Tensor], dtype: torch.dtype = torch.float32) -> None:
-    arch, model = restore(read_checkpoint(path))
-    assert arch.name == "meso4"
-    restored = model.state_dict()
+    found = restore(read_checkpoint(path))
+    assert found.arch.name == "meso4"
+    restored = found.model.state_dict()
     assert restored.keys() == state.keys()
     for name, tensor in state.items():
         expected = tensor.to(dtype).to(torch.float32) if tensor.is_floating_point() else tensor
@@ -425,13 +425,13 @@ def test_names_that_kept_a_prefix_on_are_named(
 ) -> None:
     prefixed = {f"module.{name}": tensor for name, tensor in state.items()}
     for content in (
-        {**prefixed, "criterion.centres": torch.zeros(2, 16)},
-        {**dict(list(prefixed.items())[:2]), "criterion.centres": torch.zeros(2, 16)},
+        {**prefixed, "projection.weight": torch.zeros(2, 16)},
+        {**dict(list(prefixed.items())[:2]), "projection.weight": torch.zeros(2, 16)},
     ):
         torch.save(content, tmp_path / "a.pth")
         with pytest.raises(CheckpointError) as caught:
             load(tmp_path / "a.pth", arch=arch)
-        said = "'module.' stays on, because these names lack it: criterion.centres"
+        said = "'module.' stays on, because these names lack it: projection.weight"
         assert str(caught.value).endswith(said)
 
 
@@ -451,7 +451,7 @@ def test_weights_are_the_networks_own(state: dict[str, Tensor], tmp_path: Path) 
     """Overwriting the file of a loaded network neither changes nor crashes it."""
     path = tmp_path / "a.pth"
     torch.save(state, path)
-    _, model = restore(read_checkpoint(path))
+    model = restore(read_checkpoint(path)).model
     path.write_bytes(b"")
     assert torch.equal(model.state_dict()["dense.hidden.weight"], state["dense.hidden.weight"])
 

@@ -76,7 +76,7 @@ def test_view_holds_the_pixels_before_normalisation(preset: str) -> None:
     plain = prepared.tensor.permute(1, 2, 0).numpy() * settings.std + settings.mean
     rgb = plain[..., ::-1] if settings.colours == "BGR" else plain
     np.testing.assert_array_equal(np.rint(rgb * 255).astype(np.uint8), prepared.view)
-    assert prepared.view.shape == (*settings.size, 3)
+    assert prepared.view.shape == (*(settings.size or (300, 310)), 3)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -147,3 +147,29 @@ def test_json_round_trip(preset: str) -> None:
 def test_settings_without_sense_are_refused(content: object) -> None:
     with pytest.raises(UsageError):
         Preprocessing.from_json(content)
+
+
+def test_none_keeps_the_pictures_own_pixels() -> None:
+    picture = noise(123, 457)
+    prepared = PRESETS["none"].prepare(picture)
+    assert np.array_equal(prepared.view, picture.pixels)
+    assert prepared.view is not picture.pixels
+    assert torch.equal(prepared.tensor, torch.from_numpy(picture.pixels).permute(2, 0, 1) / 255)
+
+
+def test_own_size_ends_at_4096_pixels() -> None:
+    with pytest.raises(ImageError, match="a side of its 4097x2 pixels is over 4096"):
+        PRESETS["none"].prepare(noise(2, 4097))
+
+
+@pytest.mark.parametrize(("size", "shorter"), [(None, 256), ((224, 224), 200), ((224, 224), 0)])
+def test_a_crop_without_sense_is_refused(size: tuple[int, int] | None, shorter: int) -> None:
+    with pytest.raises(UsageError, match="shorter_side"):
+        Preprocessing(size, shorter)
+
+
+def test_inception_runs_from_minus_one_to_one() -> None:
+    picture = Picture("dot", np.full((50, 60, 3), (0, 255, 51), np.uint8))
+    tensor = PRESETS["inception"].prepare(picture).tensor
+    assert tensor.shape == (3, 299, 299)
+    torch.testing.assert_close(tensor[:, 7, 9], torch.tensor([-1.0, 1.0, -0.6]))

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from xface.models.architectures import ARCHITECTURES as ARCHITECTURES
     from xface.models.architectures import Architecture as Architecture
+    from xface.models.architectures import architecture as architecture
     from xface.models.card import Card as Card
     from xface.models.checkpoint import Checkpoint as Checkpoint
     from xface.models.checkpoint import read_checkpoint as read_checkpoint
     from xface.models.detector import Detector as Detector
-    from xface.models.detector import load as load
     from xface.models.layers import feature_maps as feature_maps
+    from xface.models.loading import load as load
     from xface.models.preprocessing import PRESETS as PRESETS
     from xface.models.preprocessing import Prepared as Prepared
     from xface.models.preprocessing import Preprocessing as Preprocessing
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "ARCHITECTURES": "architectures",
     "Architecture": "architectures",
+    "architecture": "architectures",
     "Card": "card",
     "Checkpoint": "checkpoint",
     "Detector": "detector",
@@ -31,7 +33,7 @@ _HOMES = {
     "Prepared": "preprocessing",
     "Preprocessing": "preprocessing",
     "feature_maps": "layers",
-    "load": "detector",
+    "load": "loading",
     "read_checkpoint": "checkpoint",
 }
 

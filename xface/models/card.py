@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from xface.errors import CheckpointError, OutputError, TargetError, UnknownNameError, XFaceError
-from xface.models.architectures import ARCHITECTURES
+from xface.models.architectures import architecture
 from xface.models.preprocessing import Preprocessing
 
 _JSON_TYPES: Mapping[str, tuple[type, ...]] = {
     "arch": (str,),
     "classes": (list,),
     "positive": (str, type(None)),
+    "threshold": (int, float, type(None)),
     "preprocessing": (dict, str),
     "training": (str,),
     "scores": (dict,),
@@ -32,7 +33,8 @@ class Card:
     """What is known about one checkpoint.
 
     `classes` are in the order of the logits; a one-logit head has two, and its logit speaks for the second.
-    `positive` is the forgery, by default the class that is called fake in any spelling of case. `scores` are
+    `positive` is the forgery, by default the class that is called fake in any spelling of case; an image is
+    called that from the probability `threshold` up, without one if no other class is likelier. `scores` are
     measured on held-out data, `training` says on what and how it was trained, `sha256` is that of the weights
     file, and `source` says where this card comes from. Raises CheckpointError for values without sense.
 
@@ -46,6 +48,7 @@ class Card:
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     positive: str | None = None
+    threshold: float | None = None
     training: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
     notes: str = ""
@@ -61,6 +64,10 @@ class Card:
             raise CheckpointError(f"positive class {self.positive!r} is none of {', '.join(self.classes)}")
         spelled = self.classes[folded.index(positive)] if positive in folded else None
         object.__setattr__(self, "positive", spelled)
+        if self.threshold is not None and not (0 < self.threshold < 1 and spelled):
+            raise CheckpointError(
+                f"threshold {self.threshold} must lie between 0 and 1, for a positive class"
+            )
         if not all(math.isfinite(score) for score in self.scores.values()):
             raise CheckpointError(f"scores {dict(self.scores)} must be finite numbers")
         if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
@@ -127,6 +134,6 @@ def _from_json(content: object) -> Card:
         raise CheckpointError("classes must be a list of names")
     if not all(type(score) in (int, float) for score in content.get("scores", {}).values()):
         raise CheckpointError("scores must be numbers by name")
-    ARCHITECTURES[content["arch"]]  # raises for an unknown name
+    architecture(content["arch"])  # raises for an unknown name
     preprocessing = Preprocessing.from_json(content["preprocessing"])
     return Card(**{**content, "classes": tuple(content["classes"]), "preprocessing": preprocessing})

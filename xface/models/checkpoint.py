@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import _codecs
+import argparse
 import hashlib
+import pathlib
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,8 +24,14 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 from xface.errors import CheckpointError
 from xface.models.pickled import pickled_names
 
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "model_state", "weights", "params")
+WRAPPERS = (
+    "state_dict", "model_state_dict", "model", "net", "network", "model_state", "weights", "params",
+    "model_ema", "state_dict_ema", "ema",
+)  # fmt: skip
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.", "base_model.")
+COMPANIONS = re.compile(r"n_averaged$|(loss|criterion|metric|train_|val_|valid_|test_)\w*\.")
+"""Entries that trainers keep beside the network: counters of averaging, losses, metrics."""
+
 MAX_NESTING = 4
 LONGEST_REASON = 3000
 NEVER = (
@@ -38,6 +47,12 @@ ALLOWED: list[Any] = [
     np.dtype,
     *(type(np.dtype(character)) for character in _SCALARS),
     _codecs.encode,
+    # What timm and Lightning keep of a run's settings: containers and paths that do nothing.
+    argparse.Namespace,
+    (dict, "pytorch_lightning.utilities.parsing.AttributeDict"),
+    (dict, "lightning_fabric.utilities.data.AttributeDict"),
+    *((pathlib.PurePosixPath, f"pathlib.{name}") for name in ("PosixPath", "PurePosixPath")),
+    *((pathlib.PureWindowsPath, f"pathlib.{name}") for name in ("WindowsPath", "PureWindowsPath")),
 ]
 
 _Found: TypeAlias = tuple[dict[str, Tensor], dict[str, Any]]
@@ -45,7 +60,6 @@ _Found: TypeAlias = tuple[dict[str, Tensor], dict[str, Any]]
 _BEGINNINGS = {
     b"\xff\xd8\xff": "a JPEG image",
     b"\x89PNG": "a PNG image",
-    b"\x89HDF": "a Keras (HDF5) file",
     b"version https://git-lfs": "a Git LFS pointer: fetch the file itself with `git lfs pull`",
     b"<": "a web page: download the file itself",
     b"\x1f\x8b": "a gzip archive: unpack it",
@@ -57,8 +71,9 @@ class Checkpoint:
     """What a weights file holds.
 
     `state` has each tensor by name, wrappers and prefixes taken off; `extras` is what else lay beside it
-    (epoch, losses, classes, ...); `sha256` is the file's; `format` is `safetensors`, `torch` or `seed` (the
-    system that xface follows).
+    (epoch, losses, classes, ...); `sha256` is the file's; `format` is `safetensors`, `torch`, `keras` or
+    `seed` (the system that xface follows). `left_out` are the trainer's own entries, such as a loss's, and
+    `state_keys` the places of other weights in the file, averaged ones for instance.
     """
 
     path: Path
@@ -66,10 +81,14 @@ class Checkpoint:
     extras: Mapping[str, Any] = field(repr=False)
     sha256: str
     format: str
+    left_out: tuple[str, ...] = ()
+    state_keys: tuple[str, ...] = ()
 
 
-def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read safetensors, or what `torch.save` wrote, with `torch.load(weights_only=True)` and NumPy's scalars.
+def read_checkpoint(path: str | Path, state_key: str | None = None) -> Checkpoint:
+    """Read safetensors, MesoNet's Keras files, or what `torch.save` wrote, without running any code of it.
+
+    `state_key` picks one of several sets of weights in a file by its name there, `model_ema` for instance.
 
     Raises:
         CheckpointError: the file is missing, unreadable, damaged, holds no named weights, or asks for code
@@ -82,15 +101,22 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     kind, sha256 = _kind_and_hash(path)
-    content = _read_safetensors(path) if kind == "safetensors" else _read_torch(path, mmap=kind == "zip")
-    found = _find_state(content)
-    if found is None:
-        raise refusal(path, f"it holds {_describe(content)}, no named weights; save model.state_dict()")
-    state, extras = found
+    content = READERS[kind](path)
+    state, extras = _chosen(path, content, state_key)
     if unusable := [name for name, tensor in state.items() if not _is_plain(tensor)]:
         raise refusal(path, f"these are no dense tensors: {', '.join(unusable[:10])}; save them as such")
-    layout = "safetensors" if kind == "safetensors" else "seed" if _is_seed(content) else "torch"
-    return Checkpoint(path, _without_prefixes(state), extras, sha256, layout)
+    left_out = tuple(name for name in state if COMPANIONS.match(name))
+    weights = {name: tensor for name, tensor in state.items() if name not in left_out}
+    layout = {"safetensors": "safetensors", "keras": "keras"}.get(kind, "torch")
+    return Checkpoint(
+        path,
+        _without_prefixes(weights),
+        extras,
+        sha256,
+        "seed" if _is_seed(content) else layout,
+        left_out,
+        tuple(key for key in extras if _find_state(extras[key])),
+    )
 
 
 def refusal(path: Path, reason: str) -> CheckpointError:
@@ -118,6 +144,8 @@ def _kind(path: Path, beginning: bytes) -> str:
         raise refusal(path, "it is empty (0 bytes); copy or download it again")
     if beginning.startswith(b"PK\x03\x04"):
         return "zip"
+    if beginning.startswith(b"\x89HDF\r\n\x1a\n"):
+        return "keras"
     if beginning[8:9] == b"{":
         return "safetensors"
     if names := pickled_names(path):
@@ -175,15 +203,45 @@ def _asked_for(path: Path, message: str, is_zip: bool) -> list[str]:
     return re.findall(r"(?:GLOBAL |<class '|function )([\w.]+)", message)[:1]
 
 
+def _read_keras(path: Path) -> object:
+    from xface.models.keras import read_keras
+
+    return read_keras(path)
+
+
+READERS: Mapping[str, Callable[[Path], object]] = {
+    "safetensors": _read_safetensors,
+    "keras": _read_keras,
+    "zip": partial(_read_torch, mmap=True),
+    "pickle": partial(_read_torch, mmap=False),
+}
+
+
+def _chosen(path: Path, content: object, state_key: str | None) -> _Found:
+    """The weights in a file's content, those under `state_key` if it is given, and what lay around them."""
+    if state_key is None:
+        found = _find_state(content)
+        if found is None:
+            raise refusal(path, f"it holds {_describe(content)}, no named weights; save model.state_dict()")
+        return found
+    keyed = content if isinstance(content, Mapping) else {}
+    found = _find_state(keyed.get(state_key))
+    if found is None:
+        keys = ", ".join(repr(key) for key in keyed if _find_state(keyed[key])) or "no key"
+        raise refusal(path, f"it holds no named weights under {state_key!r}, but under {keys}")
+    around = {name: value for name, value in keyed.items() if name != state_key and isinstance(name, str)}
+    return found[0], {**around, **found[1]}
+
+
 def _find_state(content: object, nesting: int = MAX_NESTING) -> _Found | None:
     """The innermost wrapped dict that holds tensors, and what else lay around them."""
     if not isinstance(content, Mapping) or nesting == 0:
         return None
-    for key in WRAPPERS:
-        if found := _find_state(content.get(key), nesting - 1):
-            around = {name: value for name, value in content.items() if name != key}
-            return found[0], {**around, **found[1]}
     named = {key: value for key, value in content.items() if isinstance(key, str)}
+    for key in WRAPPERS:
+        if found := _find_state(named.get(key), nesting - 1):
+            around = {name: value for name, value in named.items() if name != key}
+            return found[0], {**around, **found[1]}
     state = {key: value for key, value in named.items() if isinstance(value, Tensor)}
     return (state, {key: named[key] for key in named.keys() - state}) if state else None
 

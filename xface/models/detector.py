@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from itertools import islice
-from pathlib import Path
+from dataclasses import dataclass
+from itertools import groupby, islice
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from xface.errors import CheckpointError, DeviceError, UnknownNameError, UsageError
+from xface.errors import CheckpointError, ImageError, UsageError
 from xface.images import Picture, read_picture
-from xface.models.architectures import ARCHITECTURES, Architecture
-from xface.models.bundled import bundled
-from xface.models.card import Card, card_path, read_card
-from xface.models.checkpoint import Checkpoint, read_checkpoint, refusal
-from xface.models.class_names import class_names
-from xface.models.preprocessing import PRESETS, Prepared
-from xface.models.recognition import restore
+from xface.models.architectures import Architecture
+from xface.models.card import Card
+from xface.models.preprocessing import Prepared
 from xface.results import ByteArray, Prediction
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | Image.Image | ByteArray | Picture"
 
-UNTRAINED = "none"
-UNTRAINED_SEED = 0
-DEFAULT_ARCH = "meso4"
 BATCH = 16
 
 
@@ -38,7 +31,8 @@ class Detector:
     """A network that tells real from forged faces, with all that is needed to ask it.
 
     `model` is in evaluation mode on `device` and takes the tensors that `prepare` makes. `weights_sha256` is
-    the weights file's, None for an untrained network (then `trained` is False too).
+    the weights file's, None for an untrained network (then `trained` is False too). `notes` say what of the
+    file was left out.
     """
 
     arch: Architecture
@@ -46,7 +40,8 @@ class Detector:
     card: Card
     device: torch.device
     weights_sha256: str | None = None
-    trained: bool = field(default=True)
+    trained: bool = True
+    notes: tuple[str, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -58,8 +53,15 @@ class Detector:
         return self.card.class_index(name)
 
     def prepare(self, picture: Picture) -> Prepared:
-        """The picture as this network sees it, as the card says."""
-        return self.card.preprocessing.prepare(picture)
+        """The picture as this network sees it, as the card says; ImageError if it is too small for it."""
+        prepared = self.card.preprocessing.prepare(picture)
+        height, width = prepared.view.shape[:2]
+        if self.card.preprocessing.size is None and not takes(self.model, (height, width)):
+            raise ImageError(
+                f"cannot prepare {picture.name!r}: {self.arch.name} cannot take its {width}x{height} pixels; "
+                "give a larger picture, or a size on the card"
+            )
+        return prepared
 
     @torch.inference_mode()
     def logits(self, batch: Tensor) -> Tensor:
@@ -89,8 +91,9 @@ class Detector:
         verdicts: list[Prediction] = []
         while part := list(islice(many, BATCH)):
             pictures = (image if isinstance(image, Picture) else read_picture(image) for image in part)
-            batch = torch.stack([self.prepare(picture).tensor for picture in pictures])
-            verdicts += self.verdicts(self.logits(batch))
+            tensors = [self.prepare(picture).tensor for picture in pictures]
+            for _, alike in groupby(tensors, key=lambda tensor: tensor.shape):
+                verdicts += self.verdicts(self.logits(torch.stack(list(alike))))
         return verdicts
 
     def verdicts(self, logits: Tensor) -> list[Prediction]:
@@ -104,158 +107,45 @@ class Detector:
                 f"the network gives no finite logits for this input ({self!r}); use other weights, "
                 "or correct the preprocessing on their card"
             )
-        return [self._verdict(row) for row in self.probabilities(logits).tolist()]
+        rows, called = self.probabilities(logits).tolist(), self.called(logits).tolist()
+        return [
+            Prediction(self.classes[index], row[index], dict(zip(self.classes, row, strict=True)))
+            for row, index in zip(rows, called, strict=True)
+        ]
 
-    def _verdict(self, probabilities: list[float]) -> Prediction:
-        by_name = dict(zip(self.classes, probabilities, strict=True))
-        label = max(by_name, key=by_name.__getitem__)
-        return Prediction(label, by_name[label], by_name)
+    def called(self, logits: Tensor) -> Tensor:
+        """The class that each row of raw outputs is called, (N,): the likeliest, or as the threshold says."""
+        probabilities = self.probabilities(logits)
+        likeliest = probabilities.argmax(dim=1)
+        if self.card.threshold is None or self.card.positive is None:
+            return likeliest
+        positive = self.class_index(self.card.positive)
+        others = probabilities.index_fill(1, torch.tensor(positive, device=logits.device), -1.0).argmax(dim=1)
+        return others.where(
+            probabilities[:, positive] < self.card.threshold, torch.full_like(others, positive)
+        )
 
     def to_json(self) -> dict[str, Any]:
-        """What an output says of its detector: architecture, SHA-256 of the weights, card."""
-        return {"arch": self.arch.name, "weights_sha256": self.weights_sha256, "card": self.card.to_json()}
+        """What an output says of its detector: architecture, SHA-256 of the weights, card, notes."""
+        return {
+            "arch": self.arch.name,
+            "weights_sha256": self.weights_sha256,
+            "card": self.card.to_json(),
+            "notes": list(self.notes),
+        }
 
     def __repr__(self) -> str:
         classes = "/".join(self.classes)
         return f"Detector({self.arch.name}, {classes}, {self.device}, card {self.card.source})"
 
 
-def load(
-    weights: str | os.PathLike[str] | None = None, arch: str | None = None, device: str = "auto"
-) -> Detector:
-    """Restore a detector from a checkpoint file, or by the name of a bundled one.
-
-    Without `weights` the bundled detector of `arch` is taken (Meso-4 without that too); `"none"` stands
-    for an untrained network of `arch`. `device` is auto, cpu, cuda or cuda:N.
-
-    Raises:
-        CheckpointError: the weights or their card cannot be restored, or contradict each other.
-        UsageError: no such architecture, bundled detector or device.
-
-    Example:
-        >>> load("none", arch="resnet18", device="cpu")
-        Detector(resnet18, fake/real, cpu, card none: untrained, seed 0)
-    """
-    place = _device(device)
-    if arch is not None:
-        ARCHITECTURES[arch]  # raises for an unknown name, before any file is read
-    if weights == UNTRAINED:
-        return _untrained(ARCHITECTURES[arch or DEFAULT_ARCH], place)
-    path, origin = _find(weights, arch)
-    checkpoint = read_checkpoint(path)
-    card = _card_beside(path, checkpoint.sha256, origin)
-    said = (arch, "the call") if arch or not card else (card.arch, f"the card {card.source}")
-    architecture, model = restore(checkpoint, *said)
-    card = card or _assumed_card(architecture, checkpoint, _class_count(architecture, model))
-    _check_classes(card, checkpoint.path, _class_count(architecture, model))
-    _check_size(card, architecture)
-    return Detector(architecture, _placed(model, place), card, place, checkpoint.sha256)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, index = name.partition(":")
-    if name != "cpu" and (kind != "cuda" or (":" in name and not index.isdecimal())):
-        raise DeviceError(f"unknown device {name!r}; give auto, cpu, cuda or cuda:N")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise DeviceError(f"device {name!r}: there is no CUDA on this machine; use cpu or auto")
-    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
-        raise DeviceError(
-            f"device {name!r}: this machine has {torch.cuda.device_count()}, counted from cuda:0"
-        )
-    return torch.device(name)
-
-
-def _untrained(arch: Architecture, device: torch.device) -> Detector:
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(UNTRAINED_SEED)  # unlike torch.manual_seed: the CPU's alone
-        model = arch.build(2).eval().requires_grad_(False)
-    source = f"none: untrained, seed {UNTRAINED_SEED}"
-    card = Card(arch.name, ("fake", "real"), PRESETS[arch.preprocessing], source=source)
-    return Detector(arch, _placed(model, device), card, device, trained=False)
-
-
-def _placed(model: nn.Module, device: torch.device) -> nn.Module:
-    """On its device and channels last: ResNet-18 on two CPU cores then takes 1.2 to 1.5 times less time."""
-    return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-
-
-def _find(weights: str | os.PathLike[str] | None, arch: str | None) -> tuple[Path, str | None]:
-    """The weights file, and the bundled detector's name if it is one."""
-    known = bundled()
-    if weights is None:
-        weights = _bundled_for(arch or DEFAULT_ARCH, known)
-    path = Path(weights)
-    if isinstance(weights, str) and weights in known:
-        return known[weights], weights
-    if path.name == os.fspath(weights) and not path.suffix and not path.exists():
-        remedy = "Or give the path of a weights file, or 'none' for an untrained network."
-        raise UnknownNameError("bundled detector", str(weights), known, remedy)
-    return path, None
-
-
-def _bundled_for(arch: str, known: dict[str, Path]) -> str:
-    for name, path in known.items():
-        if read_card(card_path(path)).arch == arch:
-            return name
-    raise UsageError(
-        f"there are no bundled weights for {arch} (only: {', '.join(known) or 'none at all'}); "
-        "give a weights file, or 'none' for an untrained network"
-    )
-
-
-def _card_beside(path: Path, sha256: str, origin: str | None) -> Card | None:
-    """The card beside the file, or, if that is a link, beside what it leads to."""
-    found = next((card for card in map(card_path, (path, path.resolve())) if card.exists()), None)
-    if found is None:
-        return None
-    card = read_card(found, sha256)
-    return replace(card, source=f"bundled:{origin}") if origin else card
-
-
-def _assumed_card(arch: Architecture, checkpoint: Checkpoint, class_count: int) -> Card:
-    """What is likely where there is no card; its source says so."""
-    is_seed = checkpoint.format == "seed"
-    preset = "seed" if is_seed else arch.preprocessing
-    named = class_names(checkpoint, class_count)
-    if named is None and class_count != 2:
-        raise refusal(
-            checkpoint.path,
-            f"its head has {class_count} classes and nothing names them; "
-            f"write a card {card_path(checkpoint.path).name} beside it, with `classes`",
-        )
-    classes = named or (("Fake", "Real") if is_seed else ("fake", "real"))
-    whence = "of the checkpoint" if named else "assumed"
-    source = f"assumed: {preset} preset; classes {', '.join(classes)} {whence}"
-    return Card(arch.name, classes, PRESETS[preset], sha256=checkpoint.sha256, source=source)
-
-
-def _class_count(arch: Architecture, model: nn.Module) -> int:
-    """How many classes a head tells apart: one logit is enough for two."""
-    rows: int = model.get_parameter(f"{arch.head}.weight").shape[0]
-    return max(rows, 2)
-
-
-def _check_classes(card: Card, path: Path, class_count: int) -> None:
-    if len(card.classes) != class_count:
-        raise refusal(
-            path,
-            f"its head has {class_count} classes, but its card ({card.source}) names {len(card.classes)}: "
-            f"{', '.join(card.classes)}; correct the card, or give the weights that it describes",
-        )
-
-
-def _check_size(card: Card, arch: Architecture) -> None:
-    """Try a size other than the usual one on a network without storage."""
-    height, width = card.preprocessing.size
-    if (height, width) == PRESETS[arch.preprocessing].size:
-        return
+def takes(model: nn.Module, size: tuple[int, int]) -> bool:
+    """Whether a network can take images of `size` (height, width); found without storage or computing."""
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    empty = {name: tensor.to("meta") for name, tensor in tensors.items()}
     try:
-        with torch.device("meta"):
-            arch.build(2).eval()(torch.empty(1, 3, height, width))
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"the card ({card.source}) asks for inputs of {height}x{width}, which {arch.name} cannot take; "
-            f"correct its preprocessing (usual: {PRESETS[arch.preprocessing].size})"
-        ) from error
+        with torch.no_grad():
+            functional_call(model, empty, torch.empty(1, 3, *size, device="meta"))
+    except (RuntimeError, ValueError, AssertionError, UsageError):
+        return False
+    return True

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import torch
 from PIL import Image
 
 from xface.errors import ImageError, UnknownNameError, UsageError
@@ -15,7 +14,11 @@ from xface.images import Picture
 from xface.registry import Registry
 from xface.results import ByteArray, FloatArray
 
+if TYPE_CHECKING:
+    import torch
+
 MAX_ASPECT = 32
+MAX_SIDE = 4096
 COLOURS = {"RGB": (0, 1, 2), "BGR": (2, 1, 0)}
 Resize: TypeAlias = Callable[[ByteArray, tuple[int, int]], ByteArray]
 
@@ -80,16 +83,17 @@ class Prepared:
 class Preprocessing:
     """How pixels become a network's input: resize, crop, colour order, (pixels / scale - mean) / std.
 
-    `size` is (height, width). Without `shorter_side` the picture is stretched to `size`; with it, its shorter
-    side is brought to so many pixels and the centre cropped, as torchvision's Resize and CenterCrop do.
-    `colours` is RGB or BGR; `mean` and `std` stand in that order. Raises UsageError for values without sense.
+    `size` is (height, width), None for each picture's own. Without `shorter_side` the picture is stretched to
+    `size`; with it, its shorter side is brought to so many pixels and the centre cropped, as torchvision's
+    Resize and CenterCrop do. `colours` is RGB or BGR; `mean` and `std` stand in that order. Raises UsageError
+    for values without sense.
 
     Example:
         >>> str(PRESETS["seed"])
         '224x224, stretched, opencv_bilinear, BGR, /255'
     """
 
-    size: tuple[int, int]
+    size: tuple[int, int] | None
     shorter_side: int | None = None
     interpolation: str = "bilinear"
     colours: str = "RGB"
@@ -98,12 +102,16 @@ class Preprocessing:
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
-        if not all(1 <= side <= 4096 for side in self.size):
-            raise UsageError(f"size {self.size} is not (height, width) from 1 to 4096 pixels")
-        if self.shorter_side is not None and not max(self.size) <= self.shorter_side <= 8192:
-            raise UsageError(
-                f"shorter_side {self.shorter_side} must be from {max(self.size)} (the crop) to 8192"
-            )
+        if self.size and not all(1 <= side <= MAX_SIDE for side in self.size):
+            raise UsageError(f"size {self.size} is not (height, width) from 1 to {MAX_SIDE} pixels")
+        if self.shorter_side is not None and self.size is None:
+            raise UsageError(f"shorter_side {self.shorter_side} needs a size to crop")
+        if self.size and self.shorter_side is not None:
+            least, most = max(self.size), 2 * MAX_SIDE
+            if not least <= self.shorter_side <= most:
+                raise UsageError(
+                    f"shorter_side {self.shorter_side} must be from {least} (the crop) to {most}"
+                )
         if self.interpolation not in INTERPOLATIONS:
             raise UsageError(f"interpolation {self.interpolation!r} is none of {', '.join(INTERPOLATIONS)}")
         if self.colours not in COLOURS:
@@ -115,8 +123,11 @@ class Preprocessing:
         """Resize, crop and normalise one picture.
 
         Raises:
-            ImageError: its centre is to be cropped, but it is over 32 times as long as wide.
+            ImageError: its centre is to be cropped, but it is over 32 times as long as wide; or it is to keep
+                its own size, but has a side over 4096 pixels.
         """
+        import torch
+
         view, geometry = self._resized(picture)
         ordered = view[..., COLOURS[self.colours]].astype(np.float32) / np.float32(self.scale)
         normal = (ordered - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
@@ -124,7 +135,13 @@ class Preprocessing:
 
     def _resized(self, picture: Picture) -> tuple[ByteArray, Geometry]:
         height, width = picture.pixels.shape[:2]
-        new_height, new_width = self._size_before_crop(height, width)
+        if self.size is None:
+            return _whole(picture), Geometry((1.0, 1.0), (0.0, 0.0))
+        new_height, new_width = self.size
+        if self.shorter_side is not None:
+            short = min(height, width)
+            new_height = int(self.shorter_side * height / short)
+            new_width = int(self.shorter_side * width / short)
         if max(new_height, new_width) > MAX_ASPECT * max(self.shorter_side or 0, *self.size):
             raise ImageError(
                 f"cannot prepare {picture.name!r}: no face fits the centre of {width}x{height} pixels; "
@@ -135,20 +152,19 @@ class Preprocessing:
         view = resized[top : top + self.size[0], left : left + self.size[1]].copy()
         return view, Geometry((new_width / width, new_height / height), (float(left), float(top)))
 
-    def _size_before_crop(self, height: int, width: int) -> tuple[int, int]:
-        if self.shorter_side is None:
-            return self.size
-        short = min(height, width)
-        return int(self.shorter_side * height / short), int(self.shorter_side * width / short)
-
     def __str__(self) -> str:
-        how = "stretched" if self.shorter_side is None else f"centre of shorter side {self.shorter_side}"
-        parts = [f"{self.size[0]}x{self.size[1]}", how, self.interpolation, self.colours, f"/{self.scale:g}"]
+        parts = [*self._resizing(), self.colours, f"/{self.scale:g}"]
         if (self.mean, self.std) != ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)):
             parts += [
                 f"{name} " + " ".join(f"{v:g}" for v in getattr(self, name)) for name in ("mean", "std")
             ]
         return ", ".join(parts)
+
+    def _resizing(self) -> list[str]:
+        if self.size is None:
+            return ["own size"]
+        how = "stretched" if self.shorter_side is None else f"centre of shorter side {self.shorter_side}"
+        return [f"{self.size[0]}x{self.size[1]}", how, self.interpolation]
 
     def to_json(self) -> dict[str, Any]:
         """Every setting spelled out, for a card."""
@@ -171,12 +187,22 @@ class Preprocessing:
         return cls(**values)
 
 
+def _whole(picture: Picture) -> ByteArray:
+    height, width = picture.pixels.shape[:2]
+    if max(height, width) > MAX_SIDE:
+        raise ImageError(
+            f"cannot prepare {picture.name!r}: a side of its {width}x{height} pixels is over {MAX_SIDE}, and "
+            "it is to keep its own size; crop it to the face"
+        )
+    return picture.pixels.copy()
+
+
 def _numbers(value: object, count: int, *kinds: type) -> bool:
     return isinstance(value, list) and len(value) == count and all(type(number) in kinds for number in value)
 
 
 _JSON_VALUES: Mapping[str, Callable[[Any], bool]] = {
-    "size": lambda value: _numbers(value, 2, int),
+    "size": lambda value: value is None or _numbers(value, 2, int),
     "shorter_side": lambda value: value is None or type(value) is int,
     "interpolation": lambda value: isinstance(value, str),
     "colours": lambda value: isinstance(value, str),
@@ -191,3 +217,12 @@ PRESETS.add(  # the system that xface follows: cv2.imread, then albumentations' 
     "seed", Preprocessing((224, 224), interpolation="opencv_bilinear", colours="BGR")
 )
 PRESETS.add("meso", Preprocessing((256, 256)))  # Afchar et al. 2018
+PRESETS.add(  # the Inception and Xception networks as their authors trained them
+    "inception", Preprocessing((299, 299), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+)
+PRESETS.add("none", Preprocessing(None))
+
+
+def preset_name(preprocessing: Preprocessing) -> str | None:
+    """The preset that these settings are, if they are one."""
+    return next((name for name, preset in PRESETS.items() if preset == preprocessing), None)

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from xface.models.architectures import ARCHITECTURES, Architecture
+from xface.errors import UnknownNameError
+from xface.models.architectures import ARCHITECTURES, Architecture, Shapes, architecture
 from xface.models.checkpoint import PREFIXES, Checkpoint, refusal
 
-Shapes = Mapping[str, tuple[int, ...]]
 LISTED = 10
 ALIKE = 0.3  # below this part of common entries, naming a near miss would mislead
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A network with a checkpoint's weights, its architecture, and what of the file was not used."""
+
+    arch: Architecture
+    model: nn.Module
+    unused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -36,30 +47,33 @@ class Misfit:
 def recognise(checkpoint: Checkpoint) -> Architecture:
     """The one architecture whose names and shapes are the checkpoint's, whatever its number of classes.
 
+    A name that the file itself gives, under `arch`, is taken if it fits.
+
     Raises:
         CheckpointError: none fits (the nearest one is named, with what doesn't fit), or several do.
     """
     state, path = checkpoint.state, checkpoint.path
-    fitting = [arch for arch in ARCHITECTURES.values() if _weight(arch) in state and not misfit(arch, state)]
+    for named in _named_in(checkpoint):
+        if not misfit(named, _renamed(named, state)):
+            return named
+    fitting = [arch for arch in _candidates(state) if not misfit(arch, _renamed(arch, state))]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
         names = ", ".join(arch.name for arch in fitting)
-        raise refusal(path, f"it fits several architectures ({names}); say which one it is")
+        raise refusal(path, f"it fits several architectures ({names}); say which one it is (--arch)")
     near = max(ARCHITECTURES.values(), key=lambda arch: _likeness(arch, state))
     if _likeness(near, state) < ALIKE:
-        names = _shortened(tuple(state))
         raise refusal(
             path,
-            f"its keys fit no architecture of {', '.join(ARCHITECTURES)}; they are {names}{_foreign(state)}",
+            f"its keys fit no architecture of {', '.join(ARCHITECTURES)}; if it is one of timm's networks, "
+            f"say which (--arch timm/NAME); they are {_shortened(tuple(state))}{_foreign(state)}",
         )
-    reason = f"its keys look like {near.name}, but do not fit: {misfit(near, state)}{_foreign(state)}"
-    raise refusal(path, reason)
+    wrong = misfit(near, _renamed(near, state))
+    raise refusal(path, f"its keys look like {near.name}, but do not fit: {wrong}{_foreign(state)}")
 
 
-def restore(
-    checkpoint: Checkpoint, arch: str | None = None, according_to: str = "the call"
-) -> tuple[Architecture, nn.Module]:
+def restore(checkpoint: Checkpoint, arch: str | None = None, according_to: str = "the call") -> Restored:
     """The checkpoint's network in evaluation mode, in float32, on the CPU; without `arch` it is recognised.
 
     It is built without storage and takes its own copy of each weight, so that nothing is initialised in vain
@@ -70,27 +84,42 @@ def restore(
             variances.
         UnknownNameError: there is no such architecture.
     """
-    architecture = recognise(checkpoint) if arch is None else ARCHITECTURES[arch]
-    state, path = checkpoint.state, checkpoint.path
-    if wrong := misfit(architecture, state):
-        near = max(ARCHITECTURES.values(), key=lambda other: _likeness(other, state))
-        hint = f"; its keys look like {near.name}" if near != architecture else ""
-        reason = (
-            f"it does not fit {architecture.name}, as {according_to} says{hint}; {wrong}{_foreign(state)}"
-        )
-        raise refusal(path, reason)
+    entry = recognise(checkpoint) if arch is None else architecture(arch)
+    state = _renamed(entry, checkpoint.state)
+    if wrong := misfit(entry, state):
+        near = max(ARCHITECTURES.values(), key=lambda other: _likeness(other, checkpoint.state))
+        is_nearer = _likeness(near, checkpoint.state) > _likeness(entry, checkpoint.state)
+        hint = f"; its keys look like {near.name}" if is_nearer else ""
+        reason = f"it does not fit {entry.name}, as {according_to} says{hint}; {wrong}"
+        raise refusal(checkpoint.path, reason + _foreign(checkpoint.state))
+    model = _blank(entry, state)
+    names = model.state_dict().keys()
+    copies = {name: _weights(checkpoint, name, state.get(name)) for name in names}
+    model.load_state_dict(copies, assign=True)
+    unused = (*checkpoint.left_out, *(name for name in state if name not in names))
+    return Restored(entry, model.eval().requires_grad_(False), unused)
+
+
+def _blank(arch: Architecture, state: Mapping[str, Tensor]) -> nn.Module:
+    """The network without storage; or with, where it has tensors of its own that no state dict holds."""
+    build = partial(arch.build, _class_count(arch, state), **arch.options(_shapes_of(state)))
     with torch.device("meta"):
-        model = architecture.build(_class_count(architecture, state))
-    model.load_state_dict({name: _weights(checkpoint, name) for name in model.state_dict()}, assign=True)
-    return architecture, model.eval().requires_grad_(False)
+        model = build()
+    attributes = (value for module in model.modules() for value in vars(module).values())
+    computed = dict(model.named_buffers()).keys() - model.state_dict().keys()
+    if computed or any(isinstance(value, Tensor) for value in attributes):
+        with torch.random.fork_rng(devices=[]):
+            return build()
+    return model
 
 
 def misfit(arch: Architecture, state: Mapping[str, Tensor]) -> Misfit:
     """What of `state` does not fit `arch`; counters of BatchNorm that older files lack are no fault."""
-    wanted = _shapes_with(arch, _class_count(arch, state))
+    wanted = _wanted(arch, state)
+    unexpected = (key for key in state if key not in wanted and not _is_unused(arch, key))
     return Misfit(
         tuple(_entry(k, s) for k, s in wanted.items() if k not in state and not _is_counter(k)),
-        tuple(_entry(k, tuple(t.shape)) for k, t in state.items() if k not in wanted),
+        tuple(_entry(key, tuple(state[key].shape)) for key in unexpected),
         tuple(
             f"{_entry(key, tuple(state[key].shape))} instead of {_sides(shape)}"
             for key, shape in wanted.items()
@@ -99,15 +128,65 @@ def misfit(arch: Architecture, state: Mapping[str, Tensor]) -> Misfit:
     )
 
 
+def _named_in(checkpoint: Checkpoint) -> Iterator[Architecture]:
+    """What the file calls its own architecture, as timm's and torchvision's training scripts do."""
+    settings = getattr(checkpoint.extras.get("args"), "model", None)
+    for name in (settings, checkpoint.extras.get("arch")):
+        if isinstance(name, str):
+            for known in (name, f"timm/{name}"):
+                try:
+                    yield architecture(known)
+                except UnknownNameError:
+                    continue
+
+
+def _candidates(state: Mapping[str, Tensor]) -> list[Architecture]:
+    """The architectures worth building: the roots of their stages and their heads are in the file."""
+    roots = {name.partition(".")[0] for name in state}
+    names = "\n".join(state)
+
+    def may_fit(arch: Architecture) -> bool:
+        plain = any(stage.partition(".")[0] in roots for stage in arch.stages) and _weight(arch) in state
+        return plain or any(re.search(pattern, names, re.MULTILINE) for pattern, _ in _renames(arch))
+
+    return [arch for arch in ARCHITECTURES.values() if may_fit(arch)]
+
+
+def _renames(arch: Architecture) -> tuple[tuple[str, str], ...]:
+    """The architecture's own, and a head that was wrapped in an `nn.Sequential`, with a dropout say."""
+    return (*arch.renames, (rf"^{re.escape(arch.head)}\.\d+\.(weight|bias)$", rf"{arch.head}.\1"))
+
+
+def _renamed(arch: Architecture, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The state by the architecture's own names; as it was where two entries would get one name."""
+    renamed: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        for pattern, replacement in _renames(arch):
+            name = re.sub(pattern, replacement, name)
+        renamed[name] = tensor
+    return renamed if len(renamed) == len(state) else state
+
+
+def _shapes_of(state: Mapping[str, Tensor]) -> Shapes:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def _wanted(arch: Architecture, state: Mapping[str, Tensor]) -> Shapes:
+    """The shapes of `arch` with the options and the number of classes of `state`."""
+    count = _class_count(arch, state)
+    heads = {f"{head}.{kind}" for head in (arch.head, *arch.aux_heads) for kind in ("weight", "bias")}
+    built = _built_shapes(arch, tuple(sorted(arch.options(_shapes_of(state)).items())))
+    return {name: (count, *shape[1:]) if name in heads else shape for name, shape in built.items()}
+
+
 @cache
-def _shapes(arch: Architecture) -> Shapes:
+def _built_shapes(arch: Architecture, options: tuple[tuple[str, Any], ...]) -> Shapes:
     with torch.device("meta"):
-        return {name: tuple(tensor.shape) for name, tensor in arch.build(2).state_dict().items()}
+        return _shapes_of(arch.build(2, **dict(options)).state_dict())
 
 
-def _shapes_with(arch: Architecture, class_count: int) -> Shapes:
-    head = {_weight(arch), f"{arch.head}.bias"}
-    return {k: (class_count, *shape[1:]) if k in head else shape for k, shape in _shapes(arch).items()}
+def _is_unused(arch: Architecture, name: str) -> bool:
+    return bool(arch.unused and re.match(arch.unused, name))
 
 
 def _class_count(arch: Architecture, state: Mapping[str, Tensor]) -> int:
@@ -121,8 +200,8 @@ def _weight(arch: Architecture) -> str:
 
 def _likeness(arch: Architecture, state: Mapping[str, Tensor]) -> float:
     """The part of all entries (name and shape) that `arch` and `state` share."""
-    wanted = set(_shapes_with(arch, _class_count(arch, state)).items())
-    given = {(name, tuple(tensor.shape)) for name, tensor in state.items()}
+    state = _renamed(arch, state)
+    wanted, given = set(_wanted(arch, state).items()), set(_shapes_of(state).items())
     return len(wanted & given) / len(wanted | given)
 
 
@@ -135,19 +214,23 @@ def _foreign(state: Mapping[str, Tensor]) -> str:
     return f"; {prefix!r} stays on, because these names lack it: {_shortened(lacking[prefix])}"
 
 
-def _weights(checkpoint: Checkpoint, name: str) -> Tensor:
+def _weights(checkpoint: Checkpoint, name: str, stored: Tensor | None) -> Tensor:
     """One tensor as the network needs it: an own, contiguous, finite copy in float32."""
-    if _is_counter(name):
-        return checkpoint.state.get(name, torch.zeros(())).to(torch.int64, copy=True)
-    stored = checkpoint.state[name]
+    if stored is None or _is_counter(name):
+        return torch.zeros((), dtype=torch.int64) if stored is None else stored.to(torch.int64, copy=True)
     if not stored.is_floating_point():
         raise refusal(checkpoint.path, f"{name} holds {stored.dtype}, not floating-point weights")
     tensor = stored.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
-    if tensor.numel() and not torch.stack(tensor.aminmax()).isfinite().all():
+    if not _is_finite(tensor):
         raise refusal(checkpoint.path, f"{name} holds NaN or infinite weights; use an earlier checkpoint")
     if name.endswith("running_var") and (tensor < 0).any():
         raise refusal(checkpoint.path, f"{name} holds negative variances; use an earlier checkpoint")
     return tensor
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """NaN and infinities carry over into the sum, which takes a tenth of the time of a look at each."""
+    return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
 
 
 def _is_counter(name: str) -> bool:

@@ -1,0 +1,194 @@
+"""Checkpoints as other people's scripts write them: timm, Lightning, torchvision, Cadene, DeepfakeBench."""
+
+import re
+import sys
+from argparse import Namespace
+from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from xface.errors import CheckpointError
+from xface.models import ARCHITECTURES, architecture, load, read_checkpoint
+from xface.models.checkpoint import COMPANIONS
+from xface.models.recognition import restore
+
+
+def seeded(name: str, num_classes: int = 2) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        return architecture(name).build(num_classes).eval()
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, Tensor]:
+    return dict(seeded("meso4").state_dict())
+
+
+def assert_restores(path: Path, state: dict[str, Tensor]) -> None:
+    found = restore(read_checkpoint(path))
+    assert found.arch.name == "meso4"
+    assert found.model.state_dict().keys() == state.keys()
+    for name, tensor in state.items():
+        assert torch.equal(found.model.state_dict()[name], tensor), name
+
+
+ENTRIES = ["n_averaged", "criterion.centres", "loss_fn.pos_weight", "val_auroc.confmat"]
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("prefix", ["", "module.", "model."])
+def test_a_trainers_own_entries_are_left_out_and_said(
+    name: str, prefix: str, state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    prefixed = {f"{prefix}{key}": tensor for key, tensor in state.items()}
+    torch.save({"state_dict": {**prefixed, name: torch.ones(3)}}, tmp_path / "a.pth")
+    assert_restores(tmp_path / "a.pth", state)
+    detector = load(tmp_path / "a.pth")
+    assert detector.notes == (f"left out of the file, as no part of the network: {name}",)
+    assert detector.to_json()["notes"] == list(detector.notes)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_no_network_has_a_trainers_entries(arch: str) -> None:
+    with torch.device("meta"):
+        names = ARCHITECTURES[arch].build(2).state_dict()
+    assert not [name for name in names if COMPANIONS.match(name)]
+
+
+def averaged(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key: tensor * 0.5 if tensor.is_floating_point() else tensor for key, tensor in state.items()}
+
+
+def test_averaged_weights_are_taken_by_their_key(state: dict[str, Tensor], tmp_path: Path) -> None:
+    """As torchvision's training saves them: AveragedModel's prefix and counter."""
+    ema = {f"module.{key}": tensor for key, tensor in averaged(state).items()}
+    ema["n_averaged"] = torch.tensor(7)
+    torch.save({"model": state, "model_ema": ema, "epoch": 3}, tmp_path / "a.pth")
+    plain, chosen = (restore(read_checkpoint(tmp_path / "a.pth", key)) for key in (None, "model_ema"))
+    for name, tensor in state.items():
+        assert torch.equal(plain.model.state_dict()[name], tensor)
+        assert torch.equal(chosen.model.state_dict()[name], averaged(state)[name])
+    assert chosen.unused == ("n_averaged",)
+    [note] = load(tmp_path / "a.pth").notes
+    assert note == "the file also holds weights under 'model_ema'; --state-key takes them"
+    assert "'model'" in load(tmp_path / "a.pth", state_key="model_ema").notes[1]
+
+
+def test_the_only_weights_are_taken_without_a_key(state: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.save({"model_ema": state}, tmp_path / "a.pth")
+    assert_restores(tmp_path / "a.pth", state)
+
+
+def test_a_state_key_that_holds_no_weights_is_refused(state: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.save({"net": state, "averaged": state, "epoch": 3}, tmp_path / "a.pth")
+    for key in ("ema", "epoch"):
+        with pytest.raises(CheckpointError, match=f"under '{key}', but under 'net', 'averaged'$"):
+            read_checkpoint(tmp_path / "a.pth", key)
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match="but under no key"):
+        read_checkpoint(tmp_path / "a.pth", "ema")
+
+
+def test_timms_checkpoint_names_its_own_architecture(tmp_path: Path) -> None:
+    """timm's training saves the class's name under `arch`, and the run's arguments as a Namespace."""
+    network = seeded("timm/resnet26")
+    settings = Namespace(model="resnet26", lr=0.1)
+    content = {"arch": "resnet", "args": settings, "state_dict": network.state_dict()}
+    torch.save(content, tmp_path / "a.pth")
+    found = restore(read_checkpoint(tmp_path / "a.pth"))
+    assert found.arch.name == "timm/resnet26"
+    x = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(found.model(x), network(x))
+
+
+def test_a_wrong_name_in_the_file_does_not_count(state: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.save({"arch": "resnet50", "state_dict": state}, tmp_path / "a.pth")
+    assert_restores(tmp_path / "a.pth", state)
+
+
+def test_lightnings_settings_are_read_as_data(
+    state: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its AttributeDict, which isn't installed here, comes back as a dict; paths as paths of no system."""
+    name = "pytorch_lightning.utilities.parsing"
+    kind = type("AttributeDict", (dict,), {"__module__": name})
+    with monkeypatch.context() as patched:
+        for module in ("pytorch_lightning", "pytorch_lightning.utilities", name):
+            patched.setitem(sys.modules, module, SimpleNamespace(AttributeDict=kind))
+        settings = kind(lr=1.0, root=Path("/x"))
+        torch.save({"state_dict": state, "hyper_parameters": settings}, tmp_path / "a.pth")
+    extras = read_checkpoint(tmp_path / "a.pth").extras
+    assert type(extras["hyper_parameters"]) is dict
+    assert extras["hyper_parameters"] == {"lr": 1.0, "root": PurePosixPath("/x")}
+
+
+HEADS = {
+    "resnet18": {"fc.": ("last_linear.", "fc.1.", "last_linear.0.")},
+    "xception": {"fc.": ("last_linear.", "last_linear.1.")},
+    "inception_resnet_v2": {"classif.": ("last_linear.",)},
+    "densenet121": {"classifier.": ("last_linear.", "classifier.1.")},
+}
+
+
+@pytest.mark.parametrize(
+    ("arch", "ours", "theirs"),
+    [(arch, ours, name) for arch, heads in HEADS.items() for ours, names in heads.items() for name in names],
+)
+def test_heads_by_other_peoples_names(arch: str, ours: str, theirs: str, tmp_path: Path) -> None:
+    """Cadene's `last_linear`, and a head in an `nn.Sequential` with a dropout."""
+    network = seeded(arch)
+    renamed = {
+        theirs + key.removeprefix(ours) if key.startswith(ours) else key: tensor
+        for key, tensor in network.state_dict().items()
+    }
+    torch.save(renamed, tmp_path / "a.pth")
+    found = restore(read_checkpoint(tmp_path / "a.pth"))
+    assert found.arch.name == arch
+    for key, tensor in network.state_dict().items():
+        assert torch.equal(found.model.state_dict()[key], tensor)
+
+
+def test_densenets_names_from_before_torchvision_0_3(tmp_path: Path) -> None:
+    network = seeded("densenet121")
+    old = {re.sub(r"(norm|conv)([12])\.", r"\1.\2.", key): t for key, t in network.state_dict().items()}
+    assert "features.denseblock1.denselayer1.norm.1.weight" in old
+    torch.save(old, tmp_path / "a.pth")
+    assert restore(read_checkpoint(tmp_path / "a.pth")).arch.name == "densenet121"
+
+
+def test_a_head_of_several_layers_is_not_guessed(tmp_path: Path) -> None:
+    state = ARCHITECTURES["resnet18"].build(2).state_dict()
+    head = {"fc.0.weight": torch.zeros(9, 512), "fc.0.bias": torch.zeros(9)}
+    head |= {"fc.2.weight": torch.zeros(2, 9), "fc.2.bias": torch.zeros(2)}
+    torch.save({key: t for key, t in state.items() if not key.startswith("fc.")} | head, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"unexpected: fc\.0\.weight \(9x512\)"):
+        restore(read_checkpoint(tmp_path / "a.pth"))
+
+
+def test_deepfakebenchs_xception(tmp_path: Path) -> None:
+    """It saves a convolution that the plain network doesn't run, and names the head last_linear."""
+    network = seeded("xception")
+    renamed = {f"backbone.{key.replace('fc.', 'last_linear.')}": t for key, t in network.state_dict().items()}
+    renamed["backbone.adjust_channel.0.weight"] = torch.zeros(512, 2048, 1, 1)
+    torch.save(renamed, tmp_path / "a.pth")
+    detector = load(tmp_path / "a.pth")
+    assert detector.arch.name == "xception"
+    assert detector.notes == ("left out of the file, as no part of the network: adjust_channel.0.weight",)
+
+
+def test_inceptions_auxiliary_head_is_optional(tmp_path: Path) -> None:
+    network = seeded("inception_v3", 3)
+    state = network.state_dict()
+    torch.save(state, tmp_path / "a.pth")
+    whole = restore(read_checkpoint(tmp_path / "a.pth"))
+    assert whole.model.state_dict().keys() == state.keys()
+    torch.save({k: t for k, t in state.items() if not k.startswith("AuxLogits")}, tmp_path / "a.pth")
+    without = restore(read_checkpoint(tmp_path / "a.pth"))
+    x = torch.rand(1, 3, 299, 299)
+    with torch.inference_mode():
+        assert torch.equal(whole.model(x), network(x))
+        assert torch.equal(without.model(x), network(x))
