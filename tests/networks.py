@@ -6,11 +6,29 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from xface.models import ARCHITECTURES, PRESETS
+from xface.errors import UsageError
+from xface.models import ARCHITECTURES
 
 
-def lively(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Double precision, random batch-norm statistics and affine parts: no term of the gradient is trivial."""
+def families() -> list[str]:
+    """The first registered architecture of each class of network."""
+    first: dict[str, str] = {}
+    for name, entry in ARCHITECTURES.items():
+        with torch.device("meta"):
+            first.setdefault(type(entry.build(2)).__name__, name)
+    return list(first.values())
+
+
+def is_heavy(name: str) -> bool:
+    """Whether a pass takes seconds: over 30 million parameters, or made for over 320 pixels."""
+    entry = ARCHITECTURES[name]
+    with torch.device("meta"):
+        parameters = sum(p.numel() for p in entry.build(2).parameters())
+    return parameters > 30e6 or max(entry.preprocessing.size) > 320
+
+
+def lively(model: nn.Module, seed: int = 0, dtype: torch.dtype = torch.double) -> nn.Module:
+    """Random batch-norm statistics and affine parts, in double: no term of the gradient is trivial."""
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -21,16 +39,16 @@ def lively(model: nn.Module, seed: int = 0) -> nn.Module:
                 (module.bias.data, -0.2, 0.2),
             ):
                 tensor.copy_(torch.rand(tensor.shape, generator=generator) * (high - low) + low)
-    return model.double().eval()
+    return model.to(dtype).eval()
 
 
-def built(name: str, classes: int = 2) -> nn.Module:
+def built(name: str, classes: int = 2, seed: int = 3, dtype: torch.dtype = torch.double) -> nn.Module:
     with torch.random.fork_rng():
-        torch.manual_seed(3)
-        return lively(ARCHITECTURES[name].build(classes))
+        torch.manual_seed(seed)
+        return lively(ARCHITECTURES[name].build(classes), dtype=dtype)
 
 
-def images_for(name: str, count: int = 2) -> torch.Tensor:
+def images_for(name: str, count: int = 2, dtype: torch.dtype = torch.double) -> torch.Tensor:
     """A batch as small as the architecture takes: 64 px, or its preset's size.
 
     32 px where it has grouped convolutions: torch computes those slowly in double precision.
@@ -42,9 +60,9 @@ def images_for(name: str, count: int = 2) -> torch.Tensor:
     side = 32 if any(getattr(module, "groups", 1) > 1 for module in network.modules()) else 64
     try:
         network(torch.empty(1, 3, side, side, device="meta"))
-    except RuntimeError:
-        side = PRESETS[entry.preprocessing].size[0]
-    return torch.rand(count, 3, side, side, generator=generator, dtype=torch.float64) - 0.3
+    except (RuntimeError, UsageError):
+        side = entry.preprocessing.size[0]
+    return torch.rand(count, 3, side, side, generator=generator, dtype=dtype) - 0.3
 
 
 class Small(nn.Module):

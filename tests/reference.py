@@ -17,7 +17,7 @@ from torch import fx, nn
 RULES = ("plain", "guided", "deconvnet")
 SLOPES = {
     "relu": lambda z: (z > 0).to(z),
-    "leaky_relu": lambda z: torch.where(z > 0, torch.ones_like(z), torch.full_like(z, 0.1)),
+    "leaky_relu": lambda z, slope=0.1: torch.where(z > 0, torch.ones_like(z), torch.full_like(z, slope)),
     "silu": lambda z: torch.sigmoid(z) * (1 + z * (1 - torch.sigmoid(z))),
     "gelu": lambda z: (
         0.5 * (1 + torch.erf(z / math.sqrt(2))) + z * torch.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
@@ -39,8 +39,7 @@ CALLS = {
 }  # fmt: skip
 
 
-def rectifier_gradient(rule: str, kind: str, g: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-    slope = SLOPES[kind](z)
+def rectifier_gradient(rule: str, slope: torch.Tensor, g: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
     if rule == "plain":
         return g * slope
     positive = torch.where(g > 0, g, torch.zeros_like(g))
@@ -100,10 +99,13 @@ def _run(node, values, modules, leaves=None):
 
 
 def _vjp(node, values, modules, g, rule):
-    kind = MODULES.get(type(modules[node.target])) if node.op == "call_module" else CALLS.get(node.target)
+    module = modules[node.target] if node.op == "call_module" else None
+    kind = MODULES.get(type(module)) if module is not None else CALLS.get(node.target)
     if kind:
         parent = node.args[0]
-        return [(parent, rectifier_gradient(rule, kind, g, values[parent]))]
+        settings = [module.negative_slope] if isinstance(module, nn.LeakyReLU) else []
+        slope = SLOPES[kind](values[parent], *settings)
+        return [(parent, rectifier_gradient(rule, slope, g, values[parent]))]
     parents = [p for p in node.all_input_nodes if _floating(values[p])]
     leaves = {p: values[p].detach().clone().requires_grad_() for p in parents}
     with torch.enable_grad():

@@ -5,12 +5,34 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from networks import is_heavy
 from torch import nn
 
-from xface.models import ARCHITECTURES, PRESETS, read_checkpoint
-from xface.models.recognition import restore
+from xface.models import ARCHITECTURES, Checkpoint, read_checkpoint
+from xface.models.recognition import recognise, restore
 
-TORCHVISION = [name for name in ARCHITECTURES if name != "meso4"]
+TORCHVISION = [name for name in ARCHITECTURES if name in torchvision.models.list_models()]
+PUBLISHED = {
+    "inception_resnet_v2": (1000, 55_843_464),  # timm's table of results: 55.84 million
+    "xception": (1000, 22_855_952),  # the same: 22.86 million; Chollet 2017, table 3
+    "meso4": (1, 27_977),  # Afchar et al. 2018
+    "mesoinception4": (1, 28_615),  # the same
+}
+"""Classes and parameters. torchvision publishes its networks' own."""
+
+BY_HAND = {
+    # 14,710,464 in VGG-16 D's convolutions, less 4/9 in each that became 1x1, and the dense layers
+    "vgg16_c": 9_996_096 + (25_088 * 1024 + 1024) + (1024 * 2048 + 2048) + (2048 * 2 + 2),
+    "cbam_resnet": (17_160 + 216_272 + 1_169_088 + 13_801_088)  # convolution branches
+    + (182 + 4_146 + 33_842 + 262_194)  # attention branches
+    + 2 * (32 + 96 + 256)  # norms
+    + (14 * 14 * 768 * 2352 + 2352) + (2352 * 147 + 147) + (147 * 2 + 2),
+    # timm's Xception without its head, decoder, frequency branch, fusion, guidance, head
+    "freq_attention": (22_855_952 - 2_049_000) + 496_856 + 1_339_520 + 4 * 6_363_448 + 531_524 + 4_098,
+    "cozzolino": 2 * 25 + 162 * (16 + 1) + (162 * 2 + 2),
+    "rahmouni": 32 * (3 * 49 + 1) + 64 * (32 * 49 + 1) + 1024 * (64 * 4 + 1) + 2 * (1024 + 1),
+}  # fmt: skip
+"""Parameters with two classes, where none are published."""
 
 
 def seeded(name: str, num_classes: int = 2) -> nn.Module:
@@ -35,9 +57,9 @@ def output_shapes(name: str) -> dict[str, torch.Size]:
     found: dict[str, torch.Size] = {}
     with torch.device("meta"):
         model = ARCHITECTURES[name].build(2).eval()
-        x = torch.zeros(1, 3, *PRESETS[ARCHITECTURES[name].preprocessing].size)
+        x = torch.zeros(1, 3, *ARCHITECTURES[name].preprocessing.size)
     for key, module in model.named_modules():
-        module.register_forward_hook(lambda _m, _i, out, key=key: found.update({key: out.shape}))
+        module.register_forward_hook(lambda _m, _i, out, key=key: found.update({key: getattr(out, "shape", ())}))
     model(x)
     return found
 
@@ -48,9 +70,30 @@ def test_parameter_count_is_torchvisions(name: str) -> None:
     assert parameter_count(name, 1000) == published
 
 
-def test_published_parameter_counts() -> None:
+def test_resnet18_with_two_classes() -> None:
     assert parameter_count("resnet18", 2) == 11_177_538
-    assert parameter_count("meso4", 1) == 27_977  # Afchar et al. 2018
+
+
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name.startswith("efficientnet-")])
+def test_parameter_count_of_efficientnet_pytorch_is_torchvisions(name: str) -> None:
+    published = torchvision.models.get_model_weights(name.replace("-", "_")).DEFAULT.meta["num_params"]
+    assert parameter_count(name, 1000) == published
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_parameter_counts(name: str) -> None:
+    num_classes, published = PUBLISHED[name]
+    assert parameter_count(name, num_classes) == published
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_parameter_counts_by_hand(name: str) -> None:
+    assert parameter_count(name, 2) == BY_HAND[name]
+
+
+def test_every_parameter_count_is_held_against_another() -> None:
+    others = {name for name in ARCHITECTURES if name.startswith("efficientnet-")}
+    assert {*TORCHVISION, *others, *PUBLISHED, *BY_HAND} == set(ARCHITECTURES)
 
 
 def test_meso4_parameters_by_hand() -> None:
@@ -79,36 +122,57 @@ def test_meso4_against_plain_arithmetic() -> None:
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_stages_are_the_last_maps_at_each_resolution(name: str) -> None:
-    """What comes next on the same level, a pooling or a block, gives a coarser map or none."""
+def test_stages_are_maps_fine_to_coarse(name: str) -> None:
+    """Each stage is the last of its level at its resolution: what follows it there is coarser, or no map."""
     arch, shapes = ARCHITECTURES[name], output_shapes(name)
     assert arch.layer in arch.stages
     assert shapes[""] == (1, 2)
     order = list(shapes)
-    for stage in arch.stages:
+    sides = [shapes[stage][3] for stage in arch.stages]
+    assert sides == sorted(sides, reverse=True)
+    for stage, side in zip(arch.stages, sides, strict=True):
         level = stage.rpartition(".")[0]
         later = [key for key in order[order.index(stage) + 1 :] if key.rpartition(".")[0] == level]
-        following = shapes[later[0]][3:] if later else ()
+        following = [shapes[key][3] for key in later if len(shapes[key]) == 4]
         assert len(shapes[stage]) == 4
-        assert not following or following[0] < shapes[stage][3]
-    sides = [shapes[stage][3] for stage in arch.stages]
-    assert sides == sorted(set(sides), reverse=True)
+        assert not following or following[0] < side or following[0] in sides
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+def heavy_marked(names: list[str]) -> list[object]:
+    return [pytest.param(name, marks=[pytest.mark.slow] if is_heavy(name) else []) for name in names]
+
+
+@pytest.mark.parametrize("name", heavy_marked(list(ARCHITECTURES)))
 def test_saved_network_is_recognised_and_restored(name: str, tmp_path: Path) -> None:
     source = seeded(name)
     torch.save(source.state_dict(), tmp_path / "weights.pth")
-    arch, model = restore(read_checkpoint(tmp_path / "weights.pth"))
+    found = restore(read_checkpoint(tmp_path / "weights.pth"))
     (tmp_path / "weights.pth").unlink()  # half a gigabyte for VGG
-    assert arch is ARCHITECTURES[name]
-    assert not model.training
-    height, width = PRESETS[arch.preprocessing].size
+    assert found.arch is ARCHITECTURES[name]
+    assert not found.model.training
+    assert found.unused == ()
+    height, width = found.arch.preprocessing.size
     x = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        assert torch.equal(model(x), source(x))
+        assert torch.equal(found.model(x), source(x))
     for key, tensor in source.state_dict().items():
-        assert torch.equal(tensor, model.state_dict()[key]), key
+        assert torch.equal(tensor, found.model.state_dict()[key]), key
+
+
+OPTIONS = {
+    "vgg16_c": {"widths": (12, 34)},
+    "cbam_resnet": {"depth": 8, "attention": False},
+    "inception_v3": {"aux_logits": False},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options_are_read_off_the_weights(name: str) -> None:
+    with torch.device("meta"):
+        state = ARCHITECTURES[name].build(2, **OPTIONS[name]).state_dict()
+    assert ARCHITECTURES[name].options({key: tuple(t.shape) for key, t in state.items()}) == OPTIONS[name]
+    checkpoint = Checkpoint(Path("a.pth"), state, {}, "", "torch")
+    assert recognise(checkpoint) is ARCHITECTURES[name]
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -117,6 +181,7 @@ def test_class_count_is_read_from_the_head(name: str, num_classes: int) -> None:
     with torch.device("meta"):
         model = ARCHITECTURES[name].build(num_classes)
     head = model.get_submodule(ARCHITECTURES[name].head)
-    assert isinstance(head, nn.Linear)
-    assert head.out_features == num_classes
-    assert next(reversed([m for m in model.modules() if isinstance(m, nn.Linear)])) is head
+    assert isinstance(head, nn.Linear | nn.Conv2d)
+    assert len(head.weight) == num_classes
+    checkpoint = Checkpoint(Path("a.pth"), model.state_dict(), {}, "", "torch")
+    assert recognise(checkpoint) is ARCHITECTURES[name]

@@ -74,10 +74,10 @@ def architecture(name: str) -> Architecture:
     return ARCHITECTURES[name]
 
 
-def _add(name: str, build: Build, stages: str, head: str, **others: Any) -> None:
-    """Register a network whose recommended layer is its last stage."""
+def _add(name: str, build: Build, stages: str, head: str, layer: str | None = None, **others: Any) -> None:
+    """Register a network; its recommended layer is its last stage where no other is given."""
     *_, last = names = tuple(stages.split())
-    ARCHITECTURES.add(name, Architecture(name, build, last, names, head, **others))
+    ARCHITECTURES.add(name, Architecture(name, build, layer or last, names, head, **others))
 
 
 def _torchvision(name: str, **settings: Any) -> Build:
@@ -233,13 +233,14 @@ _add(
     renames=((LAST_LINEAR, "fc."),),
     unused=r"adjust_channel\.",  # DeepfakeBench saves it with the plain network, which doesn't run it
 )
-_add(
-    "meso4",
-    _own("meso", "Meso4"),
-    "block1.norm block2.norm block3.norm block4.norm",
-    "dense.head",
-    preprocessing=PRESETS["meso"],
-)
+for _name, _kind in {"meso4": "Meso4", "mesoinception4": "MesoInception4"}.items():
+    _add(
+        _name,
+        _own("meso", _kind),
+        "block1.norm block2.norm block3.norm block4.norm",
+        "dense.head",
+        preprocessing=PRESETS["meso"],
+    )
 
 
 def _dense_widths(shapes: Shapes) -> dict[str, Any]:
@@ -268,4 +269,28 @@ _add(
     "stage1 stage2 stage3 stage4",
     "dense.head",
     options=_depth_and_attention,
+)
+_add(
+    "freq_attention",
+    _own("freq_attention", "FreqAttention"),
+    "encoder.act2 encoder.block1 encoder.block2 encoder.block11 encoder.act4",
+    "head",
+    preprocessing=PRESETS["inception"],
+)
+
+# Residuals and statistics of single pixels are no matter of ImageNet's mean and deviation.
+_add(
+    "cozzolino",
+    _own("cozzolino", "Cozzolino"),
+    "residuals codes",
+    "head",
+    preprocessing=_at("none", 256),
+)
+_add(
+    "rahmouni",
+    _own("rahmouni", "Rahmouni"),
+    "relu1 relu2 statistics",
+    "head",
+    layer="relu2",  # the statistics' cells are whole patches
+    preprocessing=_at("none", 300),
 )

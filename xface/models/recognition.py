@@ -56,7 +56,9 @@ def recognise(checkpoint: Checkpoint) -> Architecture:
     for named in _named_in(checkpoint):
         if not misfit(named, _renamed(named, state)):
             return named
-    fitting = [arch for arch in _candidates(state) if not misfit(arch, _renamed(arch, state))]
+    for candidates in (_likely(state), ARCHITECTURES.values()):
+        if fitting := [arch for arch in candidates if not misfit(arch, _renamed(arch, state))]:
+            break
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
@@ -140,16 +142,14 @@ def _named_in(checkpoint: Checkpoint) -> Iterator[Architecture]:
                     continue
 
 
-def _candidates(state: Mapping[str, Tensor]) -> list[Architecture]:
-    """The architectures worth building: the roots of their stages and their heads are in the file."""
+def _likely(state: Mapping[str, Tensor]) -> list[Architecture]:
+    """Those to build first, which saves most others: their head and the root of a stage are in the file."""
     roots = {name.partition(".")[0] for name in state}
-    names = "\n".join(state)
-
-    def may_fit(arch: Architecture) -> bool:
-        plain = any(stage.partition(".")[0] in roots for stage in arch.stages) and _weight(arch) in state
-        return plain or any(re.search(pattern, names, re.MULTILINE) for pattern, _ in _renames(arch))
-
-    return [arch for arch in ARCHITECTURES.values() if may_fit(arch)]
+    return [
+        arch
+        for arch in ARCHITECTURES.values()
+        if _weight(arch) in state and any(stage.partition(".")[0] in roots for stage in arch.stages)
+    ]
 
 
 def _renames(arch: Architecture) -> tuple[tuple[str, str], ...]:
