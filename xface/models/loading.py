@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -52,17 +52,59 @@ def load(
         architecture(arch)  # raises for an unknown name, before any file is read
     if weights == UNTRAINED:
         return _with_positive(_untrained(architecture(arch or DEFAULT_ARCH), place), positive)
+    found = open_weights(weights, arch, state_key)
+    found.check(found.card)
+    arch_found, sha256 = found.restored.arch, found.checkpoint.sha256
+    model = _placed(found.restored.model, place)
+    detector = Detector(arch_found, model, found.card, place, sha256, notes=found.notes)
+    return _with_positive(detector, positive)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A weights file, the network it was restored to, and its card: the one at `card_file`, or assumed."""
+
+    checkpoint: Checkpoint
+    restored: Restored
+    card: Card
+    card_file: Path | None
+
+    def check(self, card: Card) -> None:
+        """Raise CheckpointError unless `card` fits the network: its number of classes, its input size."""
+        _check_classes(card, self.checkpoint.path, _class_count(self.restored))
+        _check_size(card, self.restored)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What of the file was left out, and which other weights are in it."""
+        return _notes(self.checkpoint, self.restored)
+
+
+def open_weights(
+    weights: str | os.PathLike[str] | None,
+    arch: str | None = None,
+    state_key: str | None = None,
+    classes: tuple[str, ...] | None = None,
+) -> Opened:
+    """Restore a network and find its card, which may not fit yet; `classes` serve where there is no card.
+
+    Raises:
+        CheckpointError: the weights or their card cannot be restored.
+        UsageError: no such architecture or bundled detector.
+
+    Example:
+        >>> open_weights("meso4").card.source
+        'bundled:meso4'
+    """
     path, origin = _find(weights, arch)
     checkpoint = read_checkpoint(path, state_key)
-    card = _card_beside(path, checkpoint.sha256, origin)
+    card_file = _card_file(path)
+    card = read_card(card_file, checkpoint.sha256) if card_file else None
+    if card and origin:
+        card = replace(card, source=f"bundled:{origin}")
     said = (arch, "the call") if arch or not card else (card.arch, f"the card {card.source}")
     restored = restore(checkpoint, *said)
-    card = card or assumed_card(restored, checkpoint)
-    _check_classes(card, checkpoint.path, _class_count(restored))
-    _check_size(card, restored)
-    model, notes = _placed(restored.model, place), _notes(checkpoint, restored)
-    detector = Detector(restored.arch, model, card, place, checkpoint.sha256, notes=notes)
-    return _with_positive(detector, positive)
+    return Opened(checkpoint, restored, card or assumed_card(restored, checkpoint, classes), card_file)
 
 
 def _with_positive(detector: Detector, name: str | None) -> Detector:
@@ -138,17 +180,13 @@ def _bundled_for(arch: str, known: dict[str, Path]) -> str:
     )
 
 
-def _card_beside(path: Path, sha256: str, origin: str | None) -> Card | None:
+def _card_file(path: Path) -> Path | None:
     """The card beside the file, or, if that is a link, beside what it leads to."""
-    found = next((card for card in map(card_path, (path, path.resolve())) if card.exists()), None)
-    if found is None:
-        return None
-    card = read_card(found, sha256)
-    return replace(card, source=f"bundled:{origin}") if origin else card
+    return next((card for card in map(card_path, (path, path.resolve())) if card.exists()), None)
 
 
-def assumed_card(restored: Restored, checkpoint: Checkpoint) -> Card:
-    """What is likely where there is no card; its source says so.
+def assumed_card(restored: Restored, checkpoint: Checkpoint, classes: tuple[str, ...] | None = None) -> Card:
+    """What is likely where there is no card; its source says so. `classes` are those given in the call.
 
     Raises:
         CheckpointError: there are more than two classes, and nothing names them.
@@ -156,19 +194,19 @@ def assumed_card(restored: Restored, checkpoint: Checkpoint) -> Card:
     is_seed = checkpoint.format == "seed"
     preprocessing = PRESETS["seed"] if is_seed else restored.arch.preprocessing
     class_count = _class_count(restored)
-    named = class_names(checkpoint, class_count)
+    named = classes or class_names(checkpoint, class_count)
     if named is None and class_count != 2:
         raise refusal(
             checkpoint.path,
             f"its head has {class_count} classes and nothing names them; "
             f"write a card {card_path(checkpoint.path).name} beside it, with `classes` (xface card --help)",
         )
-    classes = named or (("Fake", "Real") if is_seed else ("fake", "real"))
-    whence = "of the checkpoint" if named else "assumed"
+    likely = named or (("Fake", "Real") if is_seed else ("fake", "real"))
+    whence = "given" if classes else "of the checkpoint" if named else "assumed"
     preset = preset_name(preprocessing)
     how = f"{preset} preset" if preset else f"preprocessing {preprocessing}"
-    source = f"assumed: {how}; classes {', '.join(classes)} {whence}"
-    return Card(restored.arch.name, classes, preprocessing, sha256=checkpoint.sha256, source=source)
+    source = f"assumed: {how}; classes {', '.join(likely)} {whence}"
+    return Card(restored.arch.name, likely, preprocessing, sha256=checkpoint.sha256, source=source)
 
 
 def _class_count(restored: Restored) -> int:
