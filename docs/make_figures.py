@@ -1,4 +1,4 @@
-"""Draws the pictures of README.md and docs/, and fills the marked places of README.md.
+"""Draws the pictures of README.md and docs/, and fills the marked places of README.md and docs/.
 
     python docs/make_figures.py
 
@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from PIL import Image
 from xface.faces import REGIONS, find_face, region_labels, region_outlines
 from xface.faces.sketch import BoolArray
 from xface.images import read_picture
+from xface.models import ARCHITECTURES, PRESETS, Preprocessing
+from xface.models.preprocessing import preset_name
 from xface.results import ByteArray, FloatArray
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,6 +75,32 @@ def main() -> None:
     if SPEEDS.exists():
         text = filled(text, "benchmark", speeds(json.loads(SPEEDS.read_text(encoding="utf-8"))))
     readme.write_text(text, encoding="utf-8")
+    page = DOCS / "architectures.md"
+    page.write_text(
+        filled(page.read_text(encoding="utf-8"), "architectures", architectures()), encoding="utf-8"
+    )
+
+
+def architectures() -> str:
+    """The registry as a table."""
+    head = ("`--arch`", "parameters", "recommended layer", "stages (`--layer all`)", "preprocessing")
+    rows = [head, ("---",) * len(head)]
+    for name, entry in ARCHITECTURES.items():
+        stages = ", ".join(f"`{stage}`" for stage in entry.stages)
+        count, how = f"{entry.parameter_count():,}", in_words(entry.preprocessing)
+        rows.append((f"`{name}`", count, f"`{entry.layer}`", stages, how))
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def in_words(preprocessing: Preprocessing) -> str:
+    """A preset by its name, another one by the preset that it is at another size."""
+    if name := preset_name(preprocessing):
+        return f"`{name}`"
+    at = {"size": preprocessing.size, "shorter_side": preprocessing.shorter_side}
+    names = (
+        name for name, preset in reversed(list(PRESETS.items())) if replace(preset, **at) == preprocessing
+    )
+    return f"`{next(names)}`, {preprocessing.size[0]} px"
 
 
 def draw_panel(name: str, *arguments: str) -> str:
@@ -163,7 +192,7 @@ def filled(text: str, mark: str, content: str) -> str:
     """Replace what stands between `<!-- mark -->` and `<!-- /mark -->`."""
     pattern = rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)"
     text, count = re.subn(pattern, lambda m: f"{m[1]}{content}\n{m[2]}", text, flags=re.DOTALL)
-    assert count == 1, f"README.md must hold the marks of {mark!r} once"
+    assert count == 1, f"the page must hold the marks of {mark!r} once"
     return text
 
 

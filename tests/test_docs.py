@@ -5,11 +5,12 @@ import os
 import re
 import shutil
 import subprocess
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from xface_cli.main import COMMANDS, main
 
 import xface
@@ -77,11 +78,17 @@ def test_every_union_is_named(name):
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_architecture_has_its_layers_and_preset(name):
-    entry = ARCHITECTURES[name]
-    _, layer, stages, preset = row(name, page("docs/checkpoints.md"))
+    entry, table = ARCHITECTURES[name], page("docs/architectures.md").partition("<!-- /architectures -->")[0]
+    _, parameters, layer, stages, preset = row(name, table)
+    with torch.device("meta"):
+        assert parameters == f"{sum(p.numel() for p in entry.build(2).parameters()):,}"
     assert layer == f"`{entry.layer}`"
     assert stages == ", ".join(f"`{stage}`" for stage in entry.stages)
-    assert preset == f"`{entry.preprocessing}`"
+    named, _, side = preset.partition(", ")
+    settings = PRESETS[named.strip("`")]
+    size = {"size": (int(side.split()[0]),) * 2} if side else {}
+    shorter = {"shorter_side": entry.preprocessing.shorter_side}
+    assert replace(settings, **{**size, **shorter}) == entry.preprocessing
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -49,6 +49,18 @@ class Architecture:
     renames: tuple[tuple[str, str], ...] = ()
     unused: str = ""
 
+    def parameter_count(self, num_classes: int = 2) -> int:
+        """The number of parameters; nothing is allocated.
+
+        Example:
+            >>> ARCHITECTURES["resnet18"].parameter_count()
+            11177538
+        """
+        import torch
+
+        with torch.device("meta"):
+            return sum(parameter.numel() for parameter in self.build(num_classes).parameters())
+
 
 ARCHITECTURES: Registry[Architecture] = Registry("architecture")
 TIMM = "timm/"
@@ -141,6 +153,20 @@ for _name, _convolutions in {
 }.items():
     _add(_name, _torchvision(_name), _last_relus(_convolutions, modules=2), "classifier.6")
     _add(f"{_name}_bn", _torchvision(f"{_name}_bn"), _last_relus(_convolutions, modules=3), "classifier.6")
+
+
+def _dense_widths(shapes: Shapes) -> dict[str, Any]:
+    names = ("classifier.0.weight", "classifier.3.weight")
+    return {"widths": tuple(shapes[name][0] for name in names)} if shapes.keys() >= set(names) else {}
+
+
+_add(
+    "vgg16_c",
+    _own("vgg16_c", "Vgg16C"),
+    _last_relus((2, 2, 3, 3, 3), modules=2),
+    "classifier.6",
+    options=_dense_widths,
+)
 
 for _name in ("densenet121", "densenet161", "densenet169", "densenet201"):
     _add(
@@ -241,20 +267,6 @@ for _name, _kind in {"meso4": "Meso4", "mesoinception4": "MesoInception4"}.items
         "dense.head",
         preprocessing=PRESETS["meso"],
     )
-
-
-def _dense_widths(shapes: Shapes) -> dict[str, Any]:
-    names = ("classifier.0.weight", "classifier.3.weight")
-    return {"widths": tuple(shapes[name][0] for name in names)} if shapes.keys() >= set(names) else {}
-
-
-_add(
-    "vgg16_c",
-    _own("vgg16_c", "Vgg16C"),
-    _last_relus((2, 2, 3, 3, 3), modules=2),
-    "classifier.6",
-    options=_dense_widths,
-)
 
 
 def _depth_and_attention(shapes: Shapes) -> dict[str, Any]:
