@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from xface.errors import CheckpointError
-from xface.models.pickled import pickled_names
+from xface.models.pickled import NumberType, number, pickled_names
 
 WRAPPERS = (
     "state_dict", "model_state_dict", "model", "net", "network", "model_state", "weights", "params",
@@ -39,13 +39,10 @@ NEVER = (
     "model.state_dict() with torch.save"
 )
 
-_SCALARS = "?bhilqBHILQefd"  # booleans, integers and floats, as NumPy's type characters
-_numpy_scalar = np.float64(0).__reduce__()[0]  # the function that a pickled NumPy scalar calls
 ALLOWED: list[Any] = [
-    (_numpy_scalar, "numpy.core.multiarray.scalar"),
-    (_numpy_scalar, "numpy._core.multiarray.scalar"),
-    np.dtype,
-    *(type(np.dtype(character)) for character in _SCALARS),
+    (number, "numpy.core.multiarray.scalar"),
+    (number, "numpy._core.multiarray.scalar"),
+    (NumberType, "numpy.dtype"),
     _codecs.encode,
     # What timm and Lightning keep of a run's settings: containers and paths that do nothing.
     argparse.Namespace,
