@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .batch import each_image, print_json
+from .cautions import say_cautions
 from .options import IMAGES, JSON, detector_options
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def explain(
     images: tuple[str, ...],
     arch: str | None,
     weights: str | None,
+    state_key: str | None,
+    positive: str | None,
     device: str,
     layers: tuple[str, ...],
     methods: tuple[str, ...],
@@ -74,19 +77,18 @@ def explain(
 ) -> None:
     """Show which parts of a face a detector looks at: maps, pictures, and a table of facial regions.
 
-    IMAGES are files, folders or globs. Without --method the five core methods are computed, without --layer
-    the architecture's recommended layer is taken.
+    IMAGES are files, folders or globs. Without --method the five core methods are computed, or those of
+    them that the network defines; without --layer the architecture's recommended layer is taken.
     """
     import xface
-    from xface.attribution import CORE_METHODS
     from xface.explanation import checked
     from xface.images import find_pictures, read_picture
     from xface.report import ensure_folder
 
     paths = find_pictures(images)
     face_of = _face_finder(landmarks, face_detector, len(paths))
-    detector = xface.load(weights, arch, device)
-    request = (methods or CORE_METHODS, layers or None, target)
+    detector = xface.load(weights, arch, device, state_key, positive)
+    request = (methods or None, layers or None, target)
     checked(detector, *request)
     ensure_folder(out)
 
@@ -98,7 +100,7 @@ def explain(
         if files.replaced:
             click.echo(f"xface: {found.image!r}: replaced {files.replaced} earlier files", err=True)
 
-    _warn_untrained(detector.trained)
+    say_cautions(detector)
     each_image(paths, job, as_json)
 
 
@@ -116,13 +118,6 @@ def _face_finder(landmarks: str | None, detector: str, count: int) -> Callable[[
             "column `image`"
         )
     return lambda picture: face_from_landmarks(file.of(picture.name), landmarks)
-
-
-def _warn_untrained(trained: bool) -> None:
-    from xface.report.wording import UNTRAINED
-
-    if not trained:
-        click.secho(f"xface: {UNTRAINED}", err=True, bold=True)
 
 
 def _print(found: Explanation, files: SavedFiles) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 from dataclasses import dataclass
 
 import pytest
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from networks import HARD, InPlace, OneModule, OutOfPlace, Small, built, images_for, lively
 from torch import nn
 
-from xface.attribution import METHODS, Maps, attribute
+from xface.attribution import CORE_METHODS, METHODS, Maps, attribute
 from xface.errors import AttributionError, TargetError, UnknownNameError, UsageError
 from xface.models import ARCHITECTURES
 
@@ -209,6 +210,61 @@ def test_one_layer_of_many_runs_is_refused():
         attribute(OneModule(), torch.rand(1, 3, 8, 8), methods=["gradcam"], layers=["relu"])
 
 
+def test_methods_left_open_are_those_that_the_network_defines():
+    """The same maps as when they are named, one forward pass, and a reason for each that is missing."""
+    torch.manual_seed(0)
+    model, images, runs = Small(torch.sigmoid), torch.rand(2, 3, 8, 8), []
+    model.register_forward_hook(lambda module, inputs, output: runs.append(1))
+    maps = attribute(model, images, methods=None, layers=["two"])
+    assert len(runs) == 1
+    truth = attribute(model, images, methods=["vanilla", "gradcam"], layers=["two"])
+    assert list(maps) == list(truth)
+    assert all(torch.equal(maps[key], truth[key]) for key in truth)
+    assert set(maps.undefined) == {"deconvnet", "guided", "guided_gradcam"}
+    assert {"no rectifier" in reason for reason in maps.undefined.values()} == {True}
+    assert truth.undefined == {}
+
+
+@pytest.mark.parametrize(
+    ("model", "layers", "undefined"),
+    [
+        (Small(), ["two"], {}),
+        (Small(), [], {"gradcam": "no layer", "guided_gradcam": "no layer"}),
+        (
+            torch.jit.trace(Small(), torch.rand(1, 3, 8, 8)),
+            [],
+            {
+                "deconvnet": "scripted",
+                "guided": "scripted",
+                "gradcam": "no layer",
+                "guided_gradcam": "scripted",
+            },
+        ),
+        (
+            Small(lambda x: F.relu(_Swish.apply(x))),
+            ["two"],
+            dict.fromkeys(["deconvnet", "guided", "guided_gradcam"], "may be rectifiers"),
+        ),
+    ],
+    ids=["all defined", "no layer", "scripted", "hidden rectifiers"],
+)
+def test_each_undefined_method_has_its_reason(model, layers, undefined):
+    images = torch.rand(1, 3, 8, 8)
+    maps = attribute(model, images, methods=None, layers=layers)
+    assert {method for method, _ in maps} == set(CORE_METHODS) - undefined.keys()
+    assert maps.undefined.keys() == undefined.keys()
+    assert all(undefined[name] in reason for name, reason in maps.undefined.items())
+    assert all(f"no {name}" in repr(maps) or f", {name}" in repr(maps) for name in undefined)
+    for name in undefined:
+        with pytest.raises((AttributionError, UsageError)):
+            attribute(model, images, methods=[name], layers=layers)
+
+
+def test_a_layer_without_map_is_an_error_also_where_methods_are_left_open():
+    with pytest.raises(AttributionError, match="feature map"):
+        attribute(Small(), torch.rand(1, 3, 8, 8), methods=None, layers=["head"])
+
+
 def test_a_network_without_rectifier_is_refused_never_copied():
     model = Small(torch.tanh)
     for method in ("guided", "deconvnet", "guided_gradcam"):
@@ -329,6 +385,90 @@ def test_other_clamps_are_no_rectifiers():
     model, images = lively(Gates()), torch.randn(2, 3, 12, 12, dtype=torch.float64)
     found = attribute(model, images, [0, 1], ["guided"])["guided", None]
     assert reference.relative_error(found, reference.input_gradients(model, images, [0, 1])["guided"]) < EXACT
+
+
+BY_HAND = {
+    "x * torch.sigmoid(x)": lambda x: x * torch.sigmoid(x),
+    "sigmoid(x) * x": lambda x: x.sigmoid() * x,
+    "mul": lambda x: torch.mul(nn.Sigmoid()(x), x),
+    "multiply": lambda x: x.multiply(F.sigmoid(x)),
+    "in place": lambda x: x.mul_(x.sigmoid()),
+    "*=": lambda x: operator.imul(x, torch.special.expit(input=x)),
+    "gate kept": lambda x: (lambda gate: x * gate + 0 * gate)(torch.sigmoid(x)),
+}
+
+
+@pytest.mark.parametrize("spelling", BY_HAND)
+def test_a_tensor_times_its_own_sigmoid_is_silu(spelling):
+    torch.manual_seed(0)
+    model, images = lively(Small(BY_HAND[spelling])), torch.randn(3, 3, 12, 12, dtype=torch.float64)
+    plain = Small(F.silu).double()
+    plain.load_state_dict(model.state_dict())
+    truth = reference.input_gradients(plain, images, [0, 1, 1])
+    maps = attribute(model, images, [0, 1, 1], list(RULES))
+    for method, rule in RULES.items():
+        assert reference.relative_error(maps[method, None], truth[rule]) < EXACT
+    assert maps.rule["guided", None] == "extended"
+    assert torch.equal(maps.output, model(images))
+
+
+def test_a_hand_written_silus_own_gradient_is_autograds_bit_by_bit():
+    torch.manual_seed(0)
+    model, images = Small(BY_HAND["x * torch.sigmoid(x)"]), torch.rand(2, 3, 8, 8)
+    leaf = images.clone().requires_grad_()
+    truth = torch.autograd.grad(model(leaf)[:, 0].sum(), leaf)[0]
+    assert torch.equal(attribute(model, images, 0, ["vanilla"])["vanilla", None], truth)
+
+
+GATES = {
+    "another tensor": lambda x: x * torch.sigmoid(x + 0),
+    "a pooled one": lambda x: x * torch.sigmoid(x.mean(dim=(2, 3), keepdim=True)),
+    "overwritten before": lambda x: (lambda gate, y: y.add_(1) * gate)(torch.sigmoid(x), x),
+    "a gate that is overwritten": lambda x: (lambda gate: x * (gate.clone().add_(1)))(torch.sigmoid(x)),
+    "a detached gate": lambda x: x * torch.sigmoid(x).detach(),
+    "a number": lambda x: torch.sigmoid(x) * 2,
+    "squared": lambda x: (lambda gate: gate * gate)(torch.sigmoid(x)),
+}
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_gates_of_another_tensor_keep_their_gradient(gate):
+    """Against what torch.fx sees, rule by rule: its reference knows no rectifier but the named ones."""
+    torch.manual_seed(0)
+    model = lively(Small(lambda x: F.relu(GATES[gate](x))))
+    images = torch.randn(2, 3, 12, 12, dtype=torch.float64)
+    truth = reference.input_gradients(model, images, [0, 1])
+    maps = attribute(model, images, [0, 1], list(RULES))
+    for method, rule in RULES.items():
+        assert reference.relative_error(maps[method, None], truth[rule]) < EXACT
+        assert maps.rule[method, None] == "published"
+
+
+class SwishOfModules(Small):
+    """A hand-written SiLU whose sigmoid is a module that can be tapped."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda x: x)
+        self.gate = nn.Sigmoid()
+
+    def forward(self, x):
+        x = self.one(x)
+        x = F.relu(self.two(x * self.gate(x)))
+        return self.head(torch.flatten(self.pool(x), 1))
+
+
+def test_a_tapped_sigmoid_has_its_own_gradient_and_changes_no_rule():
+    torch.manual_seed(0)
+    model, images = lively(SwishOfModules()), torch.randn(2, 3, 12, 12, dtype=torch.float64)
+    tapped = attribute(model, images, [0, 1], layers=["gate", "one"])
+    truth = reference.gradcams(model, images, [0, 1], ["gate", "one"])
+    alone = attribute(model, images, [0, 1], list(RULES))
+    for layer, cams in truth.items():
+        assert_same(tapped["gradcam", layer], cams)
+    for method in RULES:
+        assert reference.relative_error(tapped[method, None], alone[method, None]) < EXACT
+    assert reference.relative_error(alone["guided", None], alone["vanilla", None]) > 0.01
+    assert alone.rule["guided", None] == "extended"
 
 
 class _Swish(torch.autograd.Function):

@@ -1,18 +1,26 @@
 """`xface.explain` end to end, on networks whose gradient is known beforehand."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_cli import run
 from test_regions import FACE
 from torch import nn
 
 import xface
 from xface.attribution import CORE_METHODS, METHODS
-from xface.errors import ImageError, LandmarkError, TargetError, UnknownNameError, UsageError
+from xface.errors import (
+    AttributionError,
+    ImageError,
+    LandmarkError,
+    TargetError,
+    UnknownNameError,
+    UsageError,
+)
 from xface.faces import REGIONS, region_labels
 from xface.images import Picture
 from xface.models import Architecture, Card, Detector, Preprocessing
@@ -176,6 +184,47 @@ class TestAgainstTheEngine:
             assert [row.region for row in rows] == NAMES
             if amap.status == "ok":
                 assert sum(row.share for row in rows) == pytest.approx(1, abs=1e-6)
+
+
+class TestUndefinedMethods:
+    """A planted detector is linear: it has no rectifier."""
+
+    MISSING = "no deconvnet, guided, guided_gradcam for this network: it calls no rectifier that xface knows"
+
+    def test_without_names_what_can_be_computed_is_and_the_rest_is_noted(self):
+        found = xface.explain(planted(mask("mouth")), picture(), face=ON_FACE)
+        assert [(amap.method, amap.layer) for amap in found.maps] == [("vanilla", None), ("gradcam", "0")]
+        assert table(found)["mouth"].share == 1
+        [note] = found.to_json()["notes"]
+        assert note.startswith(self.MISSING)
+        assert f"note: {note}" in found._repr_html_()
+
+    def test_without_a_recommended_layer_those_that_need_one_are_noted(self):
+        detector = planted(mask("mouth"))
+        detector = replace(detector, arch=replace(detector.arch, layer="", stages=()))
+        found = xface.explain(detector, picture(), face=ON_FACE)
+        assert [amap.method for amap in found.maps] == ["vanilla"]
+        layers, rectifiers = found.notes
+        assert layers.startswith("no gradcam, guided_gradcam for this network: no layer with a feature map")
+        assert rectifiers.startswith("no deconvnet, guided for this network: it calls no rectifier")
+        with pytest.raises(UsageError, match="gradcam needs layers"):
+            xface.explain(detector, picture(), ["gradcam"], face=ON_FACE)
+
+    @pytest.mark.parametrize("methods", [["guided"], ["vanilla", "deconvnet"], CORE_METHODS])
+    def test_by_name_they_are_refused(self, methods):
+        with pytest.raises(AttributionError, match="no rectifier"):
+            xface.explain(planted(mask("mouth")), picture(), methods, face=ON_FACE)
+
+    @pytest.mark.parametrize("options", [[], ["--json"]])
+    def test_the_command_line_says_so(self, options, tmp_path, monkeypatch):
+        Image.fromarray(picture().pixels).save(tmp_path / "a face.png")
+        monkeypatch.setattr(xface, "load", lambda *arguments: planted(mask("mouth")))
+        words = ["explain", *options, "--out", str(tmp_path / "out"), str(tmp_path / "a face.png")]
+        done = run(*words)
+        assert done.status == 0, done.err
+        assert f"{'' if options else 'note: '}{self.MISSING}" in done.out
+        written = " ".join(path.name for path in (tmp_path / "out").glob("*.png"))
+        assert {name for name in CORE_METHODS if name in written} == {"vanilla", "gradcam"}
 
 
 class TestTargets:

@@ -44,6 +44,15 @@ def test_shapes_are_those_of_the_convolutions_formula():
 def test_stride_is_how_many_pixels_a_cell_is_high():
     [layer] = feature_maps(nn.Sequential(nn.Conv2d(3, 2, 4, stride=4)), (32, 16))
     assert layer.stride((32, 16)) == 4
+    assert layer.cells == 8 * 4
+
+
+def test_a_rectifier_after_an_oblong_kernel_reads_as_the_convolution_does():
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, (1, 9)), nn.ReLU(), nn.Conv2d(4, 5, (5, 1), stride=(3, 1)), nn.ReLU()
+    )
+    shapes = {"0": (4, 16, 8), "1": (4, 16, 8), "2": (5, 4, 8), "3": (5, 4, 8)}
+    assert listed(network) == shapes
 
 
 def test_a_module_that_runs_often_or_never_or_gives_no_map_is_left_out():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xface.attribution import CORE_METHODS, METHODS, Maps, attribute
+from xface.attribution import METHODS, Maps, attribute, gaps
 from xface.errors import LandmarkError, UnknownNameError
 from xface.faces import find_face, measure, region_labels, region_outlines
 from xface.images import Picture, read_picture
@@ -69,7 +69,7 @@ class Explanation(Findings):
 def explain(
     detector: Detector,
     image: ImageLike,
-    methods: Sequence[str] = CORE_METHODS,
+    methods: Sequence[str] | None = None,
     layers: Sequence[str] | str | None = None,
     target: str = "predicted",
     face: Face | None = None,
@@ -79,7 +79,8 @@ def explain(
     Args:
         detector: from `xface.load`.
         image: a path, a PIL image, a uint8 RGB array, or a Picture.
-        methods: names from `xface methods`.
+        methods: names from `xface methods`; None for each core method that the network defines, with a note
+            on those that it doesn't.
         layers: module names, `all` for the architecture's stages, None for its recommended layer.
         target: `predicted`, `margin` (its logit less the best other), or a class name.
         face: the face to measure in, in pixels of the upright original; None finds it with dlib's HOG.
@@ -113,21 +114,21 @@ def explain(
         target=target,
         label=detector.classes[int(found.targets[0])],
         maps=maps,
-        notes=(*picture.notes, *face.notes, *misplaced),
+        notes=(*picture.notes, *face.notes, *misplaced, *gaps(found.undefined)),
         **_measured(prepared, face, maps),
     )
 
 
 def checked(
-    detector: Detector, methods: Sequence[str], layers: Sequence[str] | str | None, target: str
-) -> tuple[int | str | None, Sequence[str], Sequence[str]]:
+    detector: Detector, methods: Sequence[str] | None, layers: Sequence[str] | str | None, target: str
+) -> tuple[int | str | None, Sequence[str] | None, Sequence[str]]:
     """Targets, methods and layers as `attribute` takes them, from what `explain` takes.
 
     Raises:
         UnknownNameError, TargetError: the detector has no such layer or class, or there is no such method.
     """
     methods = [methods] if isinstance(methods, str) else methods
-    for name in methods:
+    for name in methods or ():
         METHODS[name]  # raises for an unknown name
     return _engine_target(detector, target), methods, _layers(detector, layers)
 
@@ -141,7 +142,7 @@ def _engine_target(detector: Detector, target: str) -> int | str | None:
 
 def _layers(detector: Detector, layers: Sequence[str] | str | None) -> Sequence[str]:
     if layers is None:
-        return [detector.arch.layer]
+        return [detector.arch.layer] if detector.arch.layer else []
     names = [layers] if isinstance(layers, str) else layers
     chosen = [part for name in names for part in (detector.arch.stages if name == ALL_STAGES else [name])]
     known = dict(detector.model.named_modules(remove_duplicate=False))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xface.attribution.guard import untouched
-from xface.attribution.maps import Maps, status_of
+from xface.attribution.maps import Maps, gaps, status_of
 from xface.attribution.methods import METHODS, Method
 from xface.attribution.targets import Targets
 from xface.attribution.trace import Needs, Trace, trace
@@ -21,7 +21,7 @@ def attribute(
     model: nn.Module,
     images: Tensor,
     targets: Targets = None,
-    methods: Sequence[str] = CORE_METHODS,
+    methods: Sequence[str] | None = CORE_METHODS,
     layers: Sequence[str] = ("layer4",),
 ) -> Maps:
     """Explain a network's scores for a batch by any registered methods, at any layers.
@@ -35,7 +35,8 @@ def attribute(
         images: (N, C, H, W), preprocessed as the network wants them.
         targets: None (each image's predicted class), `margin` (the predicted logit less the best other),
             a class index, or one index per image.
-        methods: names from `xface methods`.
+        methods: names from `xface methods`; None for each core method that is defined for this network and
+            these layers, with the others' reasons in `undefined`.
         layers: dotted module names, for the methods that work at a layer; `layer4` is a ResNet's last stage.
 
     Returns:
@@ -43,7 +44,8 @@ def attribute(
 
     Raises:
         UnknownNameError: no such method or layer. TargetError: no such class, or a wrong number of targets.
-        AttributionError: the method is undefined for this network (no rectifier, no feature map).
+        AttributionError: a named method is undefined for this network (no rectifier), or a layer has no
+            feature map.
 
     Example:
         >>> from torch import nn
@@ -54,15 +56,24 @@ def attribute(
         >>> maps.rule["guided", None]
         'published'
     """
-    chosen = [METHODS[name] for name in _listed(methods)]
+    chosen = [METHODS[name] for name in _listed(CORE_METHODS if methods is None else methods)]
     layers = _listed(layers)
     network = getattr(model, "_orig_mod", model)  # torch.compile would hide the rectifiers
-    _check(network, images, chosen, layers)
+    named = methods is not None
+    _check(network, images, [entry.name for entry in chosen if entry.layered and named], layers)
+    undefined = _undefined_beforehand(network, chosen, layers)
+    if named:
+        _refuse(undefined)
+    chosen = [entry for entry in chosen if entry.name not in undefined]
     with untouched(network):
         passes = trace(network, _as_network_wants(network, images), targets, _needs(chosen, layers))
+        undefined |= {entry.name: reason for entry in chosen if (reason := _undefined_in(passes, entry))}
+        if named:
+            _refuse(undefined)
         tensors = {
             (entry.name, layer): entry.compute(passes, layer).detach().float()
             for entry in chosen
+            if entry.name not in undefined
             for layer in (layers if entry.layered else [None])
         }
     return Maps(
@@ -71,6 +82,7 @@ def attribute(
         rule={key: _rule(METHODS[key[0]], passes) for key in tensors},
         output=passes.output,
         targets=passes.target.classes,
+        undefined=undefined,
     )
 
 
@@ -90,8 +102,7 @@ def _rule(entry: Method, passes: Trace) -> str:
     return "extended" if any(passes.rule_of(rule) == "extended" for rule in entry.rules) else "published"
 
 
-def _check(model: nn.Module, images: Tensor, methods: list[Method], layers: list[str]) -> None:
-    layered = [entry.name for entry in methods if entry.layered]
+def _check(model: nn.Module, images: Tensor, layered: list[str], layers: list[str]) -> None:
     if layered and not layers:
         last = [name for name, _ in model.named_modules() if name][-6:]
         raise UsageError(
@@ -102,12 +113,25 @@ def _check(model: nn.Module, images: Tensor, methods: list[Method], layers: list
             f"images must be a float tensor (N, C, H, W) with N > 0, not "
             f"{images.dtype} of shape {tuple(images.shape)}"
         )
-    rectified = [entry.name for entry in methods if entry.rules - {"plain"}]
-    if rectified and any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
-        raise AttributionError(
-            f"{', '.join(rectified)}: the rectifiers of a scripted network cannot be seen; "
-            "pass the network it was made from"
-        )
+
+
+def _undefined_beforehand(model: nn.Module, methods: list[Method], layers: list[str]) -> dict[str, str]:
+    """Why methods are undefined, by name, as far as that shows before the network runs."""
+    layered = [entry.name for entry in methods if entry.layered and not layers]
+    reasons = dict.fromkeys(layered, "no layer with a feature map is known")
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
+        scripted = "the rectifiers of a scripted network cannot be seen; pass the network it was made from"
+        reasons |= {entry.name: scripted for entry in methods if entry.rules - {"plain"}}
+    return reasons
+
+
+def _undefined_in(passes: Trace, entry: Method) -> str | None:
+    return next((reason for rule, reason in passes.undefined.items() if rule in entry.rules), None)
+
+
+def _refuse(undefined: dict[str, str]) -> None:
+    if undefined:
+        raise AttributionError("; ".join(gaps(undefined)))
 
 
 def _as_network_wants(model: nn.Module, images: Tensor) -> Tensor:

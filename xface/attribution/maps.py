@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 
 from torch import Tensor
@@ -17,7 +17,8 @@ class Maps(Mapping[Key, Tensor]):
 
     `maps["gradcam", "layer4"]` is (N, h, w), `maps["guided", None]` is (N, C, H, W).
     `status[key]` has `ok`, `zero` or `non_finite` per image; `rule[key]` is `published` or `extended`;
-    `output` is the network's raw output (N, ...) and `targets` the explained class per image.
+    `output` is the network's raw output (N, ...) and `targets` the explained class per image. `undefined`
+    has, by method, why there is no map; it is empty where the methods were named, as that raises instead.
     """
 
     tensors: dict[Key, Tensor]
@@ -25,6 +26,7 @@ class Maps(Mapping[Key, Tensor]):
     rule: dict[Key, str]
     output: Tensor
     targets: Tensor
+    undefined: dict[str, str] = field(default_factory=dict)
 
     def __getitem__(self, key: Key) -> Tensor:
         return self.tensors[key]
@@ -36,7 +38,9 @@ class Maps(Mapping[Key, Tensor]):
         return len(self.tensors)
 
     def __repr__(self) -> str:
-        return "\n".join(["Maps", *(self._line(key) for key in self)])
+        return "\n".join(
+            ["Maps", *(self._line(key) for key in self), *(f"  {gap}" for gap in gaps(self.undefined))]
+        )
 
     def _line(self, key: Key) -> str:
         counts = {s: self.status[key].count(s) for s in dict.fromkeys(self.status[key])}
@@ -44,6 +48,19 @@ class Maps(Mapping[Key, Tensor]):
         return f"  {place}: {tuple(self[key].shape)}, {self.rule[key]}, " + ", ".join(
             f"{count} {status}" for status, count in counts.items()
         )
+
+
+def gaps(undefined: dict[str, str]) -> tuple[str, ...]:
+    """Return a sentence for each reason why methods are undefined, from the reasons by method.
+
+    Example:
+        >>> gaps({"guided": "no rectifier", "deconvnet": "no rectifier", "gradcam": "no feature map"})
+        ('no guided, deconvnet for this network: no rectifier', 'no gradcam for this network: no feature map')
+    """
+    methods: dict[str, list[str]] = {}
+    for method, reason in undefined.items():
+        methods.setdefault(reason, []).append(method)
+    return tuple(f"no {', '.join(names)} for this network: {reason}" for reason, names in methods.items())
 
 
 def status_of(tensor: Tensor, explained: list[bool]) -> list[str]:

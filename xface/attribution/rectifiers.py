@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from xface.attribution import swish
 from xface.attribution.rules import Rule, plain
 from xface.attribution.shortcuts import SHORTCUTS
 
@@ -88,7 +89,7 @@ class Router(TorchFunctionMode):
             return SHORTCUTS[func](func, args, kwargs)
         name = RECTIFIERS.get(func)
         if name is None:
-            return func(*args, **kwargs)
+            return self._noting(func, args, kwargs)
         z, rest, options = _input_apart(args, kwargs)
         known = _known_as(name, rest, options) if z.requires_grad else None
         if known is None:
@@ -96,6 +97,18 @@ class Router(TorchFunctionMode):
         self.seen.add(known)
         call = _Call(func, rest, options)
         return _Rectify.apply(z, self, call, known == "relu")
+
+    def _noting(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run any other call; the product of a tensor and its sigmoid, two calls, is a rectifier too."""
+        if not kwargs and (factors := swish.factors(func, args)):
+            self.seen.add("silu")
+            return swish.multiply(*factors, self, func)
+        result = func(*args, **kwargs)
+        if func in swish.SIGMOIDS and "out" not in kwargs:
+            swish.note(result, _input_apart(args, kwargs)[0])
+        elif func is Tensor.clone:
+            swish.note_on_copy(result, args[0])
+        return result
 
 
 _HIDDEN = re.compile(r"(Relu|Silu|Gelu|Hardswish|Elu|Mish|Softplus)\w*Backward|DifferentiableGraph")
@@ -114,11 +127,15 @@ def hidden_rectifiers(score: Tensor) -> list[str]:
             continue
         met.add(node)
         waiting += [following for following, _ in node.next_functions]
-        custom = isinstance(node, torch.autograd.function.BackwardCFunction)
-        ours = type(node).__name__ in ("_RectifyBackward", "_WithGradientBackward")
-        if (custom and not ours) or _HIDDEN.search(node.name()):
+        custom = isinstance(node, torch.autograd.function.BackwardCFunction) and not _is_ours(node)
+        if custom or _HIDDEN.search(node.name()):
             names.add(type(node).__name__)
     return sorted(names)
+
+
+def _is_ours(node: Any) -> bool:
+    """Whether a custom node is one of this package's; a network's own may bear the same name."""
+    return bool(node._forward_cls.__module__.rpartition(".")[0] == __name__.rpartition(".")[0])
 
 
 def _input_apart(

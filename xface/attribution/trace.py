@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from xface.attribution.rectifiers import Router, hidden_rectifiers
 from xface.attribution.rules import RULES
 from xface.attribution.targets import Target, Targets, class_scores, resolve
 from xface.errors import AttributionError, UnknownNameError
+from xface.grids import Grid, grid_of
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Trace:
 
     `images` (N, C, H, W); `output` the network's raw output; `activations[layer]` and
     `layer_gradients[layer]` (N, K, h, w); `input_gradients[rule]` (N, C, H, W); `rectifiers` the names of
-    the rectifiers that the gradient crossed.
+    the rectifiers that the gradient crossed; `undefined[rule]` why this network has no pass under that rule.
     """
 
     model: nn.Module
@@ -43,6 +44,7 @@ class Trace:
     layer_gradients: dict[str, Tensor]
     input_gradients: dict[str, Tensor]
     rectifiers: frozenset[str]
+    undefined: dict[str, str]
 
     def has_finite_output(self) -> list[bool]:
         """Return for each image whether all its outputs are finite."""
@@ -55,9 +57,15 @@ class Trace:
 
 @dataclass
 class _Taps:
-    """Forward hooks that keep each tapped layer's output where later in-place calls cannot change it."""
+    """Forward hooks that keep each tapped layer's output where later in-place calls cannot change it.
 
+    `grids` says how each output, and its gradient, is read as a map.
+    """
+
+    model: nn.Module
+    images: Tensor
     outputs: dict[str, Tensor] = field(default_factory=dict)
+    grids: dict[str, Grid] = field(default_factory=dict)
     watched: list[tuple[str, Tensor, int]] = field(default_factory=list)
 
     def keep(self, name: str, module: nn.Module, inputs: Any, output: Any) -> Tensor:
@@ -66,11 +74,8 @@ class _Taps:
                 f"layer {name!r} runs more than once in a forward pass, so it has no single activation; "
                 "choose the block around it"
             )
-        if not isinstance(output, Tensor) or output.ndim != 4:
-            shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            raise AttributionError(
-                f"layer {name!r} gives {shape}, no feature map (N, K, h, w); choose another layer"
-            )
+        count, _, height, width = self.images.shape
+        self.grids[name] = grid_of(self.model, name, output, count, (height, width))
         # Where nothing before needs a gradient, the graph starts here: what lies below costs no backward.
         self.outputs[name] = output if output.requires_grad else output.detach().requires_grad_()
         handed_on = self.outputs[name].clone()
@@ -94,9 +99,13 @@ class _Taps:
                     "choose the block around it"
                 )
 
+    def as_maps(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the layers' outputs, or their gradients, as (N, K, h, w)."""
+        return {name: self.grids[name].read(tensor) for name, tensor in tensors.items()}
+
     @contextmanager
-    def on(self, model: nn.Module, layers: Iterable[str]) -> Iterator[None]:
-        modules = dict(model.named_modules(remove_duplicate=False))
+    def on(self, layers: Iterable[str]) -> Iterator[None]:
+        modules = dict(self.model.named_modules(remove_duplicate=False))
         with ExitStack() as stack:
             for name in layers:
                 if name not in modules:
@@ -116,29 +125,32 @@ def _removing(handle: Any) -> Iterator[None]:
 def trace(model: nn.Module, images: Tensor, targets: Targets, needs: Needs) -> Trace:
     """Run the network once forward, and once backward for each rule that `needs` names.
 
-    Call it inside `guard.untouched(model)`. Raises AttributionError where a rule is undefined (no
-    rectifier), a layer has no feature map or isn't reached; UnknownNameError for a layer that isn't there.
+    Rules that are undefined (no rectifier) are left out and noted. Call it inside `guard.untouched(model)`.
+    Raises AttributionError where a layer has no feature map or isn't reached, or the score has no gradient;
+    UnknownNameError for a layer that isn't there.
     """
     leaf = images.detach().requires_grad_(bool(needs.rules))
-    taps, router = _Taps(), Router()
-    with taps.on(model, needs.layers), router if needs.rules else nullcontext(), _explaining_inplace_errors():
+    taps, router = _Taps(model, leaf), Router()
+    with taps.on(needs.layers), router if needs.rules else nullcontext(), _explaining_inplace_errors():
         # A copy: a network whose first call works in place must not write into the caller's images.
         output = model(leaf.clone())
     taps.check(needs.layers)
     target = resolve(targets, output, len(leaf))
     score = target.scores(output).sum()
     _check_gradients(score, needs)
-    _check_rectifiers(score, needs.rules - {"plain"}, router.seen)
-    inputs, layers = _backward(score, leaf, taps.outputs, router, needs)
+    undefined = _undefined(score, needs.rules - {"plain"}, router.seen)
+    defined = replace(needs, rules=needs.rules - undefined.keys())
+    inputs, layers = _backward(score, leaf, taps.outputs, router, defined)
     return Trace(
         model=model,
         images=leaf.detach(),
         output=output.detach(),
         target=target,
-        activations={name: tapped.detach() for name, tapped in taps.outputs.items()},
-        layer_gradients=layers,
+        activations=taps.as_maps({name: tapped.detach() for name, tapped in taps.outputs.items()}),
+        layer_gradients=taps.as_maps(layers),
         input_gradients=inputs,
         rectifiers=frozenset(router.seen),
+        undefined=undefined,
     )
 
 
@@ -150,18 +162,20 @@ def _check_gradients(score: Tensor, needs: Needs) -> None:
         )
 
 
-def _check_rectifiers(score: Tensor, rules: frozenset[str], seen: set[str]) -> None:
-    named = " and ".join(sorted(rules))
-    if rules and (hidden := hidden_rectifiers(score)):
-        raise AttributionError(
-            f"{named} is undefined for this network: {', '.join(hidden)} may be rectifiers, but only their "
-            "gradient can be seen; call torch.nn.functional's rectifiers, unscripted, instead"
+def _undefined(score: Tensor, rules: frozenset[str], seen: set[str]) -> dict[str, str]:
+    """Why the network has no pass under each of these rules, for the rules of which that is so."""
+    if not rules:
+        return {}
+    if hidden := hidden_rectifiers(score):
+        reason = (
+            f"{', '.join(hidden)} may be rectifiers, but only their gradient can be seen; "
+            "call torch.nn.functional's rectifiers, unscripted, instead"
         )
-    if rules and not seen:
-        raise AttributionError(
-            f"the network calls no rectifier that xface knows, so {named} is undefined for it; "
-            "use vanilla, gradcam or integrated_gradients"
-        )
+    elif not seen:
+        reason = "it calls no rectifier that xface knows; use vanilla, gradcam or integrated_gradients"
+    else:
+        return {}
+    return dict.fromkeys(rules, reason)
 
 
 def _backward(

@@ -13,15 +13,16 @@ from xface.results import Findings
 
 
 def as_html(findings: Findings) -> str:
-    """Return the verdict, the panel as an embedded picture, and the table of regions."""
+    """Return the verdict, the notes, the panel as an embedded picture, and the table of regions."""
     buffer = io.BytesIO()
     draw_panel(findings).savefig(buffer, dpi=80, format="png")
     picture = base64.b64encode(buffer.getvalue()).decode()
     names = escape(", ".join(map_name(amap) for amap in findings.maps), quote=True)
     warning = "" if findings.trained else f"<p><strong>{escape(UNTRAINED)}</strong></p>"
+    notes = "".join(f"<p>note: {escape(printable(note))}</p>" for note in findings.notes)
     return (
         f"<p><strong>{escape(printable(findings.image))}</strong>: {escape(verdict(findings.prediction))}<br>"
-        f"explained: {escape(subject(findings))}; {escape(origin(findings))}</p>{warning}"
+        f"explained: {escape(subject(findings))}; {escape(origin(findings))}</p>{warning}{notes}"
         f'<img alt="Maps of this face: {names}" src="data:image/png;base64,{picture}">'
         f"<pre>{escape(region_table(findings))}</pre>"
     )
