@@ -8,9 +8,10 @@ from PIL import Image
 from torch import nn
 
 from xface.attribution import attribute
-from xface.errors import UnknownNameError, UsageError
+from xface.errors import CheckpointError, UnknownNameError, UsageError
 from xface.models import architecture, load, read_checkpoint
 from xface.models.recognition import restore
+from xface.models.timm_networks import timm_names
 
 FAMILIES = (
     "resnet26", "convnext_atto", "swin_tiny_patch4_window7_224", "vit_tiny_patch16_224", "efficientnet_lite0",
@@ -33,7 +34,7 @@ def seeded(name: str) -> nn.Module:
 def test_the_recommended_layer_and_stages_can_be_explained(name: str) -> None:
     arch = architecture(f"timm/{name}")
     network = seeded(arch.name)
-    images = torch.rand(1, 3, *(arch.preprocessing.size or ()), generator=torch.Generator().manual_seed(4))
+    images = torch.rand(1, 3, *(arch.preprocessing.size or ()), generator=torch.Generator().manual_seed(1))
     layers = list(dict.fromkeys([*arch.stages, arch.layer]))
     maps = attribute(network, images, methods=["vanilla", "layercam"], layers=layers)
     assert maps.status["vanilla", None] == ["ok"]
@@ -44,11 +45,14 @@ def test_the_recommended_layer_and_stages_can_be_explained(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_saved_network_is_restored_by_name(name: str, tmp_path) -> None:
+def test_a_saved_network_is_recognised_and_restored(name: str, tmp_path) -> None:
     """Also where a network has tensors that no state dict holds, as Swin's indices."""
     source = seeded(f"timm/{name}")
     torch.save(source.state_dict(), tmp_path / "a.pth")
-    found = restore(read_checkpoint(tmp_path / "a.pth"), f"timm/{name}")
+    shapes = {key: tuple(tensor.shape) for key, tensor in source.state_dict().items()}
+    is_alone = timm_names(shapes) == [f"timm/{name}"]
+    found = restore(read_checkpoint(tmp_path / "a.pth"), None if is_alone else f"timm/{name}")
+    assert found.arch.name == f"timm/{name}"
     x = torch.rand(1, 3, *(found.arch.preprocessing.size or ()))
     with torch.inference_mode():
         assert torch.equal(found.model(x), source(x))
@@ -65,6 +69,24 @@ def test_preprocessing_is_timms(name: str) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (300, 260, 3), np.uint8)
     prepared = ours.prepare(Picture("noise", pixels)).tensor
     torch.testing.assert_close(prepared, theirs(Image.fromarray(pixels)), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", timm.list_models(["resnet1*", "vit_tiny*", "*_atto*", "regnety_00*"]))
+def test_the_index_of_names_holds_for_any_number_of_classes(name: str) -> None:
+    with torch.device("meta"):
+        state = timm.create_model(name, num_classes=7).state_dict()
+    assert f"timm/{name}" in timm_names({key: tuple(tensor.shape) for key, tensor in state.items()})
+
+
+def test_networks_that_differ_in_no_weight_are_listed(tmp_path) -> None:
+    torch.save(seeded("timm/efficientnet_b0").state_dict(), tmp_path / "a.pth")
+    with pytest.raises(
+        CheckpointError, match=r"several architectures \(.*timm/efficientnet_b0, .*say which"
+    ) as e:
+        restore(read_checkpoint(tmp_path / "a.pth"))
+    assert "timm/tf_efficientnet_b0" in str(e.value)
+    found = restore(read_checkpoint(tmp_path / "a.pth"), "timm/tf_efficientnet_b0")
+    assert found.arch.name == "timm/tf_efficientnet_b0"
 
 
 def test_tags_of_published_weights_are_taken_off() -> None:
@@ -84,9 +106,7 @@ def test_nothing_is_fetched(name: str) -> None:
 
 def test_a_network_without_a_classifier_is_refused() -> None:
     with pytest.raises(UsageError, match="no linear classifier"):
-        architecture(
-            "timm/test_vit_no_head" if timm.is_model("test_vit_no_head") else "timm/samvit_base_patch16"
-        )
+        architecture("timm/mobilenetv5_300m_enc")
 
 
 def test_the_detector_is_named_after_timm() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -56,8 +56,8 @@ def recognise(checkpoint: Checkpoint) -> Architecture:
     for named in _named_in(checkpoint):
         if not misfit(named, _renamed(named, state)):
             return named
-    for candidates in (_likely(state), ARCHITECTURES.values()):
-        if fitting := [arch for arch in candidates if not misfit(arch, _renamed(arch, state))]:
+    for candidates in (_likely, _registered, _timms):
+        if fitting := [arch for arch in candidates(state) if not misfit(arch, _renamed(arch, state))]:
             break
     if len(fitting) == 1:
         return fitting[0]
@@ -68,8 +68,8 @@ def recognise(checkpoint: Checkpoint) -> Architecture:
     if _likeness(near, state) < ALIKE:
         raise refusal(
             path,
-            f"its keys fit no architecture of {', '.join(ARCHITECTURES)}; if it is one of timm's networks, "
-            f"say which (--arch timm/NAME); they are {_shortened(tuple(state))}{_foreign(state)}",
+            f"its keys fit no architecture of {', '.join(ARCHITECTURES)}, and none that is known of timm's; "
+            f"they are {_shortened(tuple(state))}{_foreign(state)}",
         )
     wrong = misfit(near, _renamed(near, state))
     raise refusal(path, f"its keys look like {near.name}, but do not fit: {wrong}{_foreign(state)}")
@@ -142,7 +142,7 @@ def _named_in(checkpoint: Checkpoint) -> Iterator[Architecture]:
                     continue
 
 
-def _likely(state: Mapping[str, Tensor]) -> list[Architecture]:
+def _likely(state: Mapping[str, Tensor]) -> Iterable[Architecture]:
     """Those to build first, which saves most others: their head and the root of a stage are in the file."""
     roots = {name.partition(".")[0] for name in state}
     return [
@@ -150,6 +150,16 @@ def _likely(state: Mapping[str, Tensor]) -> list[Architecture]:
         for arch in ARCHITECTURES.values()
         if _weight(arch) in state and any(stage.partition(".")[0] in roots for stage in arch.stages)
     ]
+
+
+def _registered(state: Mapping[str, Tensor]) -> Iterable[Architecture]:
+    return ARCHITECTURES.values()
+
+
+def _timms(state: Mapping[str, Tensor]) -> Iterable[Architecture]:
+    from xface.models.timm_networks import timm_names
+
+    return [architecture(name) for name in timm_names(_shapes_of(state))]
 
 
 def _renames(arch: Architecture) -> tuple[tuple[str, str], ...]:
