@@ -2,32 +2,58 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from .options import ARCH, WEIGHTS
 
+if TYPE_CHECKING:
+    from torch import nn
 
-@click.command(epilog="Example: xface layers --arch resnet18")
+    from xface.models import Architecture
+
+EPILOG = """\b
+Examples:
+  xface layers --arch resnet18
+  xface layers --arch timm/convnext_tiny
+  xface layers --weights mine.pth
+"""
+
+
+@click.command(epilog=EPILOG)
 @ARCH
 @WEIGHTS
 def layers(arch: str | None, weights: str | None) -> None:
-    """List the layers of a network that maps can be made at, with their output's shape and stride.
+    """List the layers of a network that maps can be made at.
 
-    `*` marks the stages (`--layer all`), `**` the recommended layer.
+    Each with its output's shape (channels, height, width), its stride in input pixels, and how many cells
+    its map has. `*` marks the stages (`--layer all`), `**` the recommended layer.
     """
-    from xface.models import feature_maps, load
+    from xface.models import feature_maps
 
-    detector = load(weights or ("none" if arch else None), arch, "cpu")
-    size = detector.card.preprocessing.size
-    click.echo(f"{detector.arch.name}, input {size[0]}x{size[1]}")
-    found = feature_maps(detector.model, size)
-    name_width = max(len(layer.name) for layer in found) + 2
-    kind_width = max(len(layer.kind) for layer in found) + 1
-    click.echo(f"{'':3}{'layer':<{name_width}}{'kind':<{kind_width}}{'output':>11}{'stride':>8}")
-    for layer in found:
-        mark = (
-            "**" if layer.name == detector.arch.layer else "*" if layer.name in detector.arch.stages else ""
-        )
+    entry, model, size = network(arch, weights)
+    click.echo(f"{entry.name}, input {size[0]}x{size[1]}")
+    rows = [("", "layer", "kind", "output", "stride", "cells")]
+    for layer in feature_maps(model, size):
+        mark = "**" if layer.name == entry.layer else "*" if layer.name in entry.stages else ""
+        stride = f"{layer.stride(size):.2f}".rstrip("0").rstrip(".")
         shape = "x".join(map(str, layer.shape))
-        names = f"{mark:<3}{layer.name:<{name_width}}{layer.kind:<{kind_width}}"
-        click.echo(f"{names}{shape:>11}{layer.stride(size):>8g}")
+        rows.append((mark, layer.name, layer.kind, shape, stride, str(layer.cells)))
+    _, name, kind, *numbers = (max(map(len, column)) for column in zip(*rows, strict=True))
+    for row in rows:
+        right = "  ".join(f"{cell:>{width}}" for cell, width in zip(row[3:], numbers, strict=True))
+        click.echo(f"{row[0]:<3}{row[1]:<{name}} {row[2]:<{kind}} {right}")
+
+
+def network(arch: str | None, weights: str | None) -> tuple[Architecture, nn.Module, tuple[int, int]]:
+    """The network of the two options and its input's size; an outline without storage if untrained."""
+    from xface.models import architecture, load
+    from xface.models.loading import DEFAULT_ARCH, UNTRAINED
+    from xface.models.outline import outline, usual_size
+
+    if weights == UNTRAINED or (arch and weights is None):
+        entry = architecture(arch or DEFAULT_ARCH)
+        return entry, outline(entry), usual_size(entry.preprocessing, entry)
+    detector = load(weights, arch, "cpu")
+    return detector.arch, detector.model, usual_size(detector.card.preprocessing, detector.arch)

@@ -14,8 +14,11 @@ from xface.errors import UsageError, XFaceError
 COMMANDS = {
     "explain": "Show which parts of a face a detector looks at.",
     "predict": "Call images real or fake.",
+    "models": "List the networks that can be restored, with their sizes and stages.",
     "layers": "List the layers of a network.",
     "methods": "List the attribution methods.",
+    "card": "Show or change what is said of a weights file: classes, preprocessing, threshold.",
+    "convert": "Write a checkpoint as clean safetensors with its card.",
     "summary": "Print a network's layers, shapes and parameters.",
     "doctor": "Check what is installed, and say what to do about what is missing.",
 }

@@ -22,6 +22,14 @@ WEIGHTS = click.option(
 DEVICE = click.option(
     "--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to compute."
 )
+STATE_KEY = click.option(
+    "--state-key",
+    metavar="KEY",
+    help="Which of several sets of weights in a file, such as model_ema.",
+)
+POSITIVE = click.option(
+    "--positive", metavar="NAME", help="The class that is the forgery; by default the one called fake."
+)
 JSON = click.option(
     "--json", "as_json", is_flag=True, help="One JSON object per image, a line each, on stdout."
 )
@@ -29,5 +37,28 @@ IMAGES = click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 
 
 def detector_options(command: F) -> F:
-    """Add --arch, --weights and --device."""
-    return ARCH(WEIGHTS(DEVICE(command)))
+    """Add --arch, --weights, --state-key, --positive and --device."""
+    return ARCH(WEIGHTS(STATE_KEY(POSITIVE(DEVICE(command)))))
+
+
+def card_options(command: F) -> F:
+    """Add what is said of the weights on a card: --classes, --positive and --preset."""
+    return CLASSES(POSITIVE(PRESET(command)))
+
+
+def split_names(context: click.Context, option: click.Parameter, text: str | None) -> tuple[str, ...] | None:
+    """Names between commas as a tuple."""
+    return None if text is None else tuple(name.strip() for name in text.split(","))
+
+
+CLASSES = click.option(
+    "--classes",
+    metavar="A,B",
+    callback=split_names,
+    help="The names of the classes, in the order of the logits.",
+)
+PRESET = click.option(
+    "--preset",
+    metavar="NAME",
+    help="How pictures are prepared: imagenet, seed, meso, inception or none (in their own size).",
+)

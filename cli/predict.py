@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from .batch import each_image, print_json
+from .cautions import say_cautions
 from .options import IMAGES, JSON, detector_options
 
 
@@ -15,17 +16,22 @@ from .options import IMAGES, JSON, detector_options
 @JSON
 @IMAGES
 def predict(
-    images: tuple[str, ...], arch: str | None, weights: str | None, device: str, as_json: bool
+    images: tuple[str, ...],
+    arch: str | None,
+    weights: str | None,
+    state_key: str | None,
+    positive: str | None,
+    device: str,
+    as_json: bool,
 ) -> None:
     """Call images real or fake: files, folders, globs."""
     from xface.images import find_pictures, read_picture
     from xface.models import load
-    from xface.report.wording import UNTRAINED, printable, verdict
+    from xface.report.wording import printable, verdict
 
     paths = find_pictures(images)
-    detector = load(weights, arch, device)
-    if not detector.trained:
-        click.secho(f"xface: {UNTRAINED}", err=True, bold=True)
+    detector = load(weights, arch, device, state_key, positive)
+    say_cautions(detector)
 
     def job(index: int, path: Path) -> None:
         picture = read_picture(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from .layers import network
 from .options import ARCH, WEIGHTS
 
 
@@ -15,14 +16,10 @@ def summary(arch: str | None, weights: str | None, depth: int) -> None:
     """Print a network's layers with output shapes and parameter counts (torchinfo's table)."""
     import torchinfo
 
-    from xface.models import load
-
-    detector = load(weights or ("none" if arch else None), arch, "cpu")
-    detector.model.requires_grad_(
-        True
-    )  # a detector's weights are frozen, the table would call none trainable
-    shape = (1, 3, *detector.card.preprocessing.size)
+    _, model, size = network(arch, weights)
+    model.requires_grad_(True)  # a detector's weights are frozen, the table would call none trainable
+    device = next(model.parameters()).device
     table = torchinfo.summary(
-        detector.model, shape, depth=depth, row_settings=("var_names",), verbose=0, device="cpu"
+        model, (1, 3, *size), depth=depth, row_settings=("var_names",), verbose=0, device=device
     )
     click.echo(str(table))

@@ -720,11 +720,11 @@ class TestOtherCommands:
 
     def test_layers_gives_shape_and_stride(self):
         lines = {
-            line[3:].split()[0]: line.split()[-3:]
+            line[3:].split()[0]: line.split()[-4:]
             for line in run("layers", "--arch", "resnet18").out.splitlines()
         }
-        assert lines["layer4"] == ["Sequential", "512x7x7", "32"]
-        assert lines["conv1"] == ["Conv2d", "64x112x112", "2"]
+        assert lines["layer4"] == ["Sequential", "512x7x7", "32", "49"]
+        assert lines["conv1"] == ["Conv2d", "64x112x112", "2", "12544"]
 
     def test_summary_counts_parameters(self):
         """ResNet-18 of torchvision with two classes: 11,176,512 + 512 x 2 + 2."""

@@ -1,0 +1,131 @@
+"""`xface card`."""
+
+from __future__ import annotations
+
+import textwrap
+from shlex import quote
+from typing import TYPE_CHECKING
+
+import click
+
+from .batch import print_json
+from .options import ARCH, card_options
+
+if TYPE_CHECKING:
+    from xface.models import Card
+    from xface.models.card_changes import CardChanges, ChangedCard
+
+INDENT = 16
+EPILOG = """\b
+Examples:
+  xface card meso4
+  xface card mine.pth --classes real,fake --preset imagenet
+  xface card mine.pth --positive fake --threshold 0.7
+"""
+
+
+@click.command(epilog=EPILOG)
+@ARCH
+@card_options
+@click.option(
+    "--threshold", metavar="P|none", help="Call an image forged from this probability up; none: if likelier."
+)
+@click.option("--training", metavar="TEXT", help="On what and how the weights were trained.")
+@click.option("--notes", metavar="TEXT", help="What else one should know of them.")
+@click.option("--json", "as_json", is_flag=True, help="The card as one JSON object, on stdout.")
+@click.argument("weights", metavar="FILE|NAME")
+def card(
+    weights: str,
+    arch: str | None,
+    classes: tuple[str, ...] | None,
+    positive: str | None,
+    preset: str | None,
+    threshold: str | None,
+    training: str | None,
+    notes: str | None,
+    as_json: bool,
+) -> None:
+    """Show, write or change the card of a weights file: what its classes mean, how pictures are prepared.
+
+    FILE is the weights file, NAME a bundled detector. With options from --classes to --notes the card beside
+    the file is changed, or written where there is none; before that, the weights are restored to see whether
+    it fits them. Without these options the card is shown, or what is assumed where there is none.
+    """
+    from xface.models.card_changes import CardChanges
+
+    changes = CardChanges(classes, preset, positive, threshold, training, notes)
+    _change(weights, changes, arch, as_json) if changes else _show(weights, arch, as_json)
+
+
+def _show(weights: str, arch: str | None, as_json: bool) -> None:
+    from xface.models.card_changes import open_given
+    from xface.report.wording import printable
+
+    found = open_given(weights, arch)
+    name = printable(weights)
+    if as_json:
+        print_json(found.card.to_json())
+    elif found.card_file:
+        click.echo(f"card {printable(str(found.card_file))}:")
+        print_card(found.card)
+    else:
+        click.echo(f"no card lies beside {name}; assumed:")
+        print_card(found.card)
+        click.echo(f"\nTo write one: xface card {printable(quote(weights))} --classes A,B --preset NAME")
+    found.check(found.card)
+
+
+def _change(weights: str, changes: CardChanges, arch: str | None, as_json: bool) -> None:
+    from xface.models.card_changes import change_card
+    from xface.report.wording import printable
+
+    made = change_card(weights, changes, arch)
+    name = printable(str(made.path))
+    if as_json:
+        print_json(made.card.to_json())
+    elif made.before is None:
+        click.echo(f"card {name}, written anew:")
+        print_card(made.card)
+    else:
+        changed = _changed_lines(made)
+        click.echo(f"card {name}: {'changed' if changed else 'nothing to change'}")
+        for line in changed:
+            click.echo(line)
+    if made.card.positive is None:
+        click.echo("xface: note: no class is the forgery; --positive NAME says which one is", err=True)
+
+
+def print_card(card: Card) -> None:
+    """Print what a card says, a line for each entry."""
+    for name, text in _entries(card).items():
+        wrapped = textwrap.wrap(text, 80 - INDENT, break_on_hyphens=False)
+        click.echo(f"  {name:<{INDENT - 2}}" + f"\n{'':{INDENT}}".join(wrapped or ["-"]))
+
+
+def _changed_lines(made: ChangedCard) -> list[str]:
+    before, after = _entries(made.before) if made.before else {}, _entries(made.card)
+    return [
+        f"  {name}: {before[name] or '-'} -> {text or '-'}"
+        for name, text in after.items()
+        if text != before[name]
+    ]
+
+
+def _entries(card: Card) -> dict[str, str]:
+    """Each entry in words; empty where the card says nothing of it."""
+    from xface.models.preprocessing import preset_name
+    from xface.report.wording import printable
+
+    preset = preset_name(card.preprocessing)
+    entries = {
+        "architecture": card.arch,
+        "classes": ", ".join(card.classes),
+        "positive": card.positive or "none",
+        "threshold": "none" if card.threshold is None else f"{card.threshold:g}",
+        "preprocessing": f"{card.preprocessing}{f' (preset {preset})' if preset else ''}",
+        "training": card.training,
+        "scores": ", ".join(f"{name} {score:g}" for name, score in card.scores.items()),
+        "notes": card.notes,
+        "sha256": card.sha256 or "",
+    }
+    return {name: printable(text) for name, text in entries.items()}

@@ -1,0 +1,371 @@
+"""The commands about networks and weights files, as a user meets them."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from test_cli import FAKE, REAL, columns, fresh, quick, run
+from test_conversion import digest, saved, seeded
+from torch import nn
+
+import xface
+from xface.models import ARCHITECTURES, PRESETS, Card, architecture, load
+from xface.models.card import card_path, read_card, write_card
+from xface.models.checkpoint import read_checkpoint
+from xface.report.wording import UNTRAINED
+
+
+def numbers(model: nn.Module) -> int:
+    return sum(tensor.numel() for tensor in {id(p): p for p in model.parameters()}.values())
+
+
+class TestModels:
+    def test_every_network_has_its_line(self):
+        done = run("models")
+        lines = done.out.splitlines()
+        heads = {line.split()[0]: line.split()[1:] for line in lines if line[:1].strip()}
+        assert list(heads)[: len(ARCHITECTURES)] == list(ARCHITECTURES)
+        assert heads["resnet18"] == ["11,177,538", "224x224"]
+        assert heads["inception_v3"][1] == "299x299"
+        assert heads["meso4"][2:] == ["weights:", "meso4"]
+        assert [name for name, rest in heads.items() if "weights:" in rest] == ["meso4"]
+        assert "    layer relu2; stages relu1 relu2 statistics" in lines
+        assert columns(done.out) <= 80
+        assert "timm/NAME stands for any of timm's " in done.out
+        assert (done.status, done.err) == (0, "")
+
+    def test_json_says_the_same_of_each(self):
+        entries = run("models", "--json").lines
+        assert [entry["arch"] for entry in entries] == list(ARCHITECTURES)
+        for entry in entries:
+            arch = ARCHITECTURES[entry["arch"]]
+            assert (entry["layer"], entry["stages"]) == (arch.layer, list(arch.stages))
+            assert entry["input"] == list(arch.preprocessing.size)
+            assert entry["weights"] == (["meso4"] if entry["arch"] == "meso4" else [])
+
+    def test_parameters_are_those_of_networks_that_are_really_built(self):
+        counts = {entry["arch"]: entry["parameters"] for entry in run("models", "--json").lines}
+        for name in ("resnet18", "densenet121", "squeezenet1_0", "meso4", "mesoinception4", "cozzolino"):
+            assert counts[name] == numbers(ARCHITECTURES[name].build(2))
+        assert counts["vgg16"] == 138_357_544 - 998 * 4097  # published with 1000 classes
+
+    def test_it_answers_in_six_seconds(self, tmp_path):
+        def seconds() -> float:
+            started = time.perf_counter()
+            assert fresh("models", cwd=tmp_path).returncode == 0
+            return time.perf_counter() - started
+
+        assert min(seconds() for _ in range(3)) < 6
+
+
+def listed(text: str) -> dict[str, list[str]]:
+    """Each layer's mark, output, stride and cells."""
+    rows = [(line[:3].strip(), line[3:].split()) for line in text.splitlines()[2:]]
+    return {words[0]: [mark, *words[2:]] for mark, words in rows}
+
+
+class TestLayers:
+    @pytest.mark.parametrize("name", ["inception_v3", "efficientnet-b0", "rahmouni", "timm/resnet26"])
+    def test_shapes_are_those_of_a_forward_pass_with_numbers(self, name):
+        arch = architecture(name)
+        model, seen, side = arch.build(2).eval(), {}, arch.preprocessing.size[0]
+
+        def keep(layer):
+            return lambda module, inputs, output: seen.setdefault(layer, []).append(tuple(output.shape[1:]))
+
+        for layer in arch.stages:
+            model.get_submodule(layer).register_forward_hook(keep(layer))
+        with torch.inference_mode():
+            model(torch.zeros(2, 3, side, side))
+        done = run("layers", "--arch", name)
+        found = listed(done.out)
+        assert done.out.splitlines()[0] == f"{name}, input {side}x{side}"
+        for layer in arch.stages:
+            mark, shape, stride, cells = found[layer]
+            [(channels, height, width)] = seen[layer]
+            assert mark == ("**" if layer == arch.layer else "*")
+            assert shape == f"{channels}x{height}x{width}"
+            assert float(stride) == pytest.approx(side / height, abs=0.0051)
+            assert int(cells) == height * width
+        assert [layer for layer, row in found.items() if row[0]] == list(arch.stages)
+
+    def test_odd_strides_are_rounded(self):
+        rows = listed(run("layers", "--arch", "inception_v3").out)
+        assert rows["Conv2d_1a_3x3"] == ["", "32x149x149", "2.01", "22201"]
+        assert {len(row[2].partition(".")[2]) for row in rows.values()} <= {0, 1, 2}
+
+    def test_a_vision_transformers_tokens_are_a_grid(self):
+        rows = listed(run("layers", "--arch", "timm/vit_tiny_patch16_224").out)
+        assert rows["blocks.3"] == ["*" * (rows["blocks.3"][0].count("*")), "192x14x14", "16", "196"]
+
+    def test_a_card_without_a_size_takes_the_architectures(self, tmp_path):
+        write_card(Card("resnet18", ("fake", "real"), PRESETS["none"]), tmp_path / "a.json")
+        saved(tmp_path / "a.pth")
+        for words in (["--weights", tmp_path / "a.pth"], ["--arch", "resnet18"]):
+            assert listed(run("layers", *words).out)["layer4"] == ["**", "512x7x7", "32", "49"]
+        assert "[1, 512, 7, 7]" in run("summary", "--weights", tmp_path / "a.pth").out
+
+    @pytest.mark.parametrize("command", ["layers", "summary"])
+    def test_370_million_parameters_take_no_memory(self, command, tmp_path):
+        """As much as the smallest network of the same code takes: their numbers alone would be 1.4 GiB."""
+        code = (
+            "import atexit, resource, sys\n"
+            "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10\n"
+            "atexit.register(lambda: print('peak', peak(), file=sys.stderr))"
+        )
+        peaks = []
+        for options in (["cbam_resnet"], ["resnet18"]):
+            done = fresh(command, "--arch", *options, cwd=tmp_path, code=code)
+            assert done.returncode == 0
+            peaks.append(int(done.stderr.split()[-1]))
+        assert peaks[0] < peaks[1] + 200
+
+    def test_summary_of_a_network_without_storage_counts_it_all(self):
+        assert "Total params: 369,895,135\n" in run("summary", "--arch", "cbam_resnet", "--depth", 1).out
+
+    def test_an_unknown_network_of_timm(self):
+        done = run("layers", "--arch", "timm/resnet27")
+        assert (done.status, done.out) == (2, "")
+        assert "unknown timm network 'resnet27'; did you mean 'resnet26" in done.err
+
+
+@pytest.fixture(scope="module")
+def ema(tmp_path_factory) -> Path:
+    """A file with two sets of weights, which call the same face differently."""
+    folder = tmp_path_factory.mktemp("ema")
+    state = seeded("meso4").state_dict()
+    for sign, key in ((9.0, "a"), (-9.0, "b")):
+        bias = torch.tensor([sign, -sign])
+        torch.save({**state, "dense.head.bias": bias}, folder / f"{key}.pth")
+    both = [torch.load(folder / f"{key}.pth", weights_only=True) for key in "ab"]
+    torch.save({"model": both[0], "model_ema": both[1], "criterion.w": torch.ones(1)}, folder / "ema.pth")
+    return folder / "ema.pth"
+
+
+class TestStateKeyAndPositive:
+    def test_the_key_picks_the_weights(self, ema):
+        plain, chosen = (
+            run("predict", "--json", "--weights", ema, *options, FAKE).lines[0]["prediction"]
+            for options in ([], ["--state-key", "model_ema"])
+        )
+        assert (plain["label"], chosen["label"]) == ("fake", "real")
+        assert (
+            chosen
+            == run("predict", "--json", "--weights", ema.with_name("b.pth"), FAKE).lines[0]["prediction"]
+        )
+
+    def test_a_key_without_weights(self, ema):
+        done = run("predict", "--weights", ema, "--state-key", "ema", FAKE)
+        assert done.status == 1
+        assert "no named weights under 'ema', but under 'model', 'model_ema'" in done.err
+
+    def test_explain_takes_them_too(self, ema, tmp_path):
+        options = ["--weights", ema, "--state-key", "model_ema", "--positive", "Real"]
+        [line] = quick(tmp_path, "--json", *options, FAKE).lines
+        assert line["prediction"]["label"] == "real"
+        assert line["detector"]["card"]["positive"] == "real"
+        assert "positive class real given" in line["detector"]["card"]["source"]
+
+    def test_positive_must_be_a_class(self):
+        done = run("predict", "--positive", "forged", FAKE)
+        assert (done.status, done.out) == (2, "")
+        assert "no class 'forged'; this detector has 'fake', 'real'" in done.err
+
+    @pytest.mark.parametrize("command", ["predict", "explain"])
+    @pytest.mark.parametrize("as_json", [False, True])
+    def test_notes_are_said_once_on_stderr(self, ema, tmp_path, command, as_json):
+        note = "the file also holds weights under 'model_ema'; --state-key takes them"
+        out = ["--out", tmp_path, "--method", "vanilla"] if command == "explain" else []
+        done = run(command, *out, *(["--json"] if as_json else []), "--weights", ema, FAKE, REAL)
+        assert done.err.count(f"xface: note: {note}\n") == 1
+        assert note not in done.out or as_json
+        if as_json:
+            assert [line["detector"]["notes"] for line in done.lines] == [[note]] * 2
+
+    def test_the_untrained_network_is_still_called_so(self):
+        assert run("predict", "--weights", "none", FAKE).err.count(UNTRAINED) == 1
+
+
+class TestThreshold:
+    @pytest.fixture
+    def mine(self, tmp_path) -> Path:
+        """A copy of the bundled detector."""
+        assert run("convert", "meso4", tmp_path / "mine.safetensors").status == 0
+        return tmp_path / "mine.safetensors"
+
+    @pytest.mark.parametrize("image", [FAKE, REAL])
+    def test_it_turns_the_verdict_both_ways(self, mine, image):
+        [likely] = xface.load(mine).predict(image)
+        fake = likely.probabilities["fake"]
+        assert 0.02 < fake < 0.98
+        for threshold, label in ((fake - 0.01, "fake"), (fake + 0.01, "real")):
+            assert run("card", mine, "--threshold", threshold).status == 0
+            done = run("predict", "--weights", mine, image)
+            said = f"{image}: {label}, probability {likely.probabilities[label]:.3f}\n"
+            assert done.out == said
+            [line] = run("predict", "--json", "--weights", mine, image).lines
+            assert line["prediction"]["label"] == label
+            assert line["prediction"]["probabilities"] == likely.probabilities
+            assert line["detector"]["card"]["threshold"] == threshold
+        assert run("card", mine, "--threshold", "none").status == 0
+        assert run("predict", "--weights", mine, image).out.split(": ")[1].startswith(likely.label)
+
+    def test_it_belongs_to_the_positive_class(self, mine):
+        """Of one logit, p(real) = 1 - p(fake): a threshold of p(real) turns the verdict elsewhere."""
+        real = xface.load(mine).predict(FAKE)[0].probabilities["real"]
+        for threshold, label in ((real - 0.01, "real"), (real + 0.01, "fake")):
+            run("card", mine, "--positive", "real", "--threshold", threshold)
+            assert run("predict", "--weights", mine, FAKE).out.split(": ")[1].startswith(f"{label},")
+
+
+class TestCard:
+    def test_a_bundled_detectors_is_shown(self):
+        done = run("card", "meso4")
+        assert (done.status, done.err) == (0, "")
+        assert columns(done.out) <= max(80, len(done.out.splitlines()[0]))
+        words = " ".join(done.out.split())
+        card = read_card(card_path(xface.models.bundled.bundled()["meso4"]))
+        for said in (card.training, card.notes, card.sha256, "classes fake, real", "(preset meso)"):
+            assert said in words
+        assert run("card", "meso4", "--json").lines == [load("meso4", device="cpu").card.to_json()]
+
+    def test_without_a_card_what_is_assumed_is_said(self, tmp_path):
+        path = saved(tmp_path / "my face.pth")
+        done = run("card", path)
+        assert done.status == 0
+        assert done.out.startswith(f"no card lies beside {path}; assumed:\n  architecture  resnet18\n")
+        assert "(preset imagenet)" in done.out
+        assert f"xface card '{path}' --classes A,B --preset NAME" in done.out
+        [line] = run("card", "--json", path).lines
+        assert line["source"].startswith("assumed: imagenet preset; classes fake, real assumed")
+        assert os.listdir(tmp_path) == ["my face.pth"]
+
+    def test_one_is_written_and_then_changed(self, tmp_path):
+        path = saved(tmp_path / "a.pth")
+        written = run("card", path, "--classes", "Real, Fake", "--preset", "seed", "--notes", "mine")
+        assert written.out.startswith(f"card {tmp_path / 'a.json'}, written anew:\n")
+        content = json.loads((tmp_path / "a.json").read_text())
+        assert content["classes"] == ["Real", "Fake"]
+        assert content["preprocessing"]["colours"] == "BGR"
+        assert content["sha256"] == digest(path)
+        changed = run("card", path, "--classes", "Fake,Real", "--threshold", "0.7")
+        assert changed.out.splitlines() == [
+            f"card {tmp_path / 'a.json'}: changed",
+            "  classes: Real, Fake -> Fake, Real",
+            "  threshold: none -> 0.7",
+        ]
+        again = run("card", path, "--threshold", "0.70")
+        assert again.out == f"card {tmp_path / 'a.json'}: nothing to change\n"
+        assert "Fake, Real" in run("card", path).out
+
+    def test_classes_without_a_forgery_are_noted(self, tmp_path):
+        path = saved(tmp_path / "a.pth")
+        done = run("card", path, "--classes", "doctored,genuine")
+        assert "no class is the forgery; --positive NAME says which one is" in done.err
+        done = run("card", path, "--positive", "doctored")
+        assert done.out.splitlines()[1:] == ["  positive: none -> doctored"]
+        assert done.err == ""
+
+    def test_a_card_that_does_not_fit_is_shown_and_called_so(self, tmp_path):
+        path = saved(tmp_path / "a.pth")
+        write_card(Card("resnet18", ("a", "b", "c"), PRESETS["seed"]), tmp_path / "a.json")
+        done = run("card", path)
+        assert done.status == 1
+        assert "a, b, c" in done.out
+        assert "its head has 2 classes, but its card (a.json) names 3" in done.err
+
+    def test_a_network_of_timm_gets_one_by_its_name(self, tmp_path):
+        path = saved(tmp_path / "a.pth", "timm/resnet26")
+        assert run("card", path, "--arch", "timm/resnet26", "--classes", "real,fake").status == 0
+        assert load(path, device="cpu").arch.name == "timm/resnet26"
+
+    @pytest.mark.parametrize(
+        ("words", "status", "said"),
+        [
+            ([], 2, "FILE|NAME"),
+            (["absent.pth"], 1, "no such file"),
+            (["none"], 2, "has no file"),
+            (["meso4", "--threshold", "0.7"], 2, "xface convert meso4 mine.safetensors"),
+            (["a.pth", "--threshold", "high"], 2, "neither a number nor none"),
+            (["a.pth", "--classes", "fake"], 2, "two different names"),
+            (["a.pth", "--classes", "a,b,c"], 1, "has 2 classes"),
+            (["a.pth", "--preset", "imagnet"], 2, "did you mean 'imagenet'"),
+            (["a.pth", "--positive", "forged"], 2, "none of fake, real"),
+        ],
+    )
+    def test_wrong_calls(self, tmp_path, monkeypatch, words, status, said):
+        monkeypatch.chdir(tmp_path)
+        saved(tmp_path / "a.pth")
+        done = run("card", *words)
+        assert (done.status, done.out) == (status, "")
+        assert said in done.err
+        assert os.listdir(tmp_path) == ["a.pth"]
+
+
+class TestConvert:
+    def test_what_is_written_and_assumed_is_said(self, tmp_path):
+        path, out = saved(tmp_path / "a.pth"), tmp_path / "b.safetensors"
+        done = run("convert", path, out)
+        assert (done.status, done.err) == (0, "")
+        lines = done.out.splitlines()
+        assert lines[:2] == [f"{out}: resnet18, 11,177,538 parameters", f"card {tmp_path / 'b.json'}:"]
+        assert lines[-2] == "assumed, as nothing says it: preprocessing imagenet; classes fake, real"
+        assert lines[-1].startswith(f"to correct it: xface card {out} ")
+        assert digest(out) in done.out
+        before, after = (run("predict", "--json", "--weights", file, FAKE).lines[0] for file in (path, out))
+        assert before["prediction"] == after["prediction"]
+        assert after["detector"]["card"]["source"] == "b.json"
+        assert read_card(tmp_path / "b.json", digest(out)).arch == "resnet18"
+
+    def test_given_options_reach_the_card(self, ema, tmp_path):
+        out = tmp_path / "b.safetensors"
+        options = ["--classes", "genuine,forged", "--positive", "forged", "--preset", "seed"]
+        ends = [ema, out, "--state-key", "model_ema"]
+        done = run("convert", *options, *ends)
+        assert done.status == 1  # Meso-4 has a dense layer for 256 pixels
+        assert "asks for inputs of 224x224" in done.err
+        done = run("convert", *options[:4], *ends)
+        assert done.status == 0
+        assert "xface: note: the file also holds weights under 'model'" in done.err
+        card = read_card(tmp_path / "b.json")
+        assert (card.classes, card.positive) == (("genuine", "forged"), "forged")
+        head = read_checkpoint(out).state["dense.head.bias"]
+        assert head.tolist() == [-9.0, 9.0]
+
+    def test_a_network_of_timm_is_found_again_without_its_name(self, tmp_path):
+        path, out = saved(tmp_path / "a.pth", "timm/resnet26"), tmp_path / "b.safetensors"
+        assert run("convert", "--arch", "timm/resnet26", path, out).status == 0
+        assert (
+            run("predict", "--json", "--weights", out, FAKE).lines[0]["detector"]["arch"] == "timm/resnet26"
+        )
+
+    @pytest.mark.parametrize(
+        ("words", "status", "said"),
+        [
+            (["a.pth"], 2, "OUT.safetensors"),
+            (["a.pth", "b.pth"], 2, "must end in .safetensors"),
+            (["a.pth", "taken.safetensors"], 2, "taken.json would be overwritten; give another name"),
+            (["absent.pth", "b.safetensors"], 1, "no such file"),
+            (["a.pth", "b.safetensors", "--state-key", "ema"], 1, "under 'ema'"),
+            (["a.pth", "deep/b.safetensors"], 1, "no folder 'deep'"),
+            (["taken.json", "b.safetensors"], 1, "no checkpoint"),
+        ],
+    )
+    def test_wrong_calls(self, tmp_path, monkeypatch, words, status, said):
+        monkeypatch.chdir(tmp_path)
+        saved(tmp_path / "a.pth", "meso4")
+        (tmp_path / "taken.json").write_text("mine")
+        done = run("convert", *words)
+        assert (done.status, done.out) == (status, "")
+        assert said in done.err
+        assert sorted(os.listdir(tmp_path)) == ["a.pth", "taken.json"]
+
+
+def test_the_helps_name_every_preset():
+    for command in ("card", "convert"):
+        text = " ".join(run(command, "--help").out.split())
+        for name in PRESETS:
+            assert name in text.partition("--preset NAME")[2].partition("--")[0]

@@ -1,0 +1,157 @@
+"""Changes to a card: what a user corrects on it, held against the weights that it describes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from xface.errors import CheckpointError, OutputError, UsageError
+from xface.models.bundled import bundled
+from xface.models.card import Card, card_path, write_card
+from xface.models.loading import UNTRAINED, Opened, open_weights
+from xface.models.preprocessing import PRESETS
+
+NO_THRESHOLD = "none"
+
+
+@dataclass(frozen=True)
+class CardChanges:
+    """What a card is to say from now on; None leaves an entry as it is.
+
+    `preset` names a preprocessing preset, `threshold` is a number or `"none"`. False if nothing changes.
+    Raises UsageError for classes that are not at least two different names.
+
+    Example:
+        >>> card = Card("meso4", ("fake", "real"), PRESETS["meso"])
+        >>> CardChanges(classes=("real", "fake"), threshold="0.7").on(card).threshold
+        0.7
+    """
+
+    classes: tuple[str, ...] | None = None
+    preset: str | None = None
+    positive: str | None = None
+    threshold: str | None = None
+    training: str | None = None
+    notes: str | None = None
+
+    def __post_init__(self) -> None:
+        folded = {name.casefold() for name in self.classes or ()} - {""}
+        if self.classes is not None and not len(folded) == len(self.classes) >= 2:
+            raise UsageError(f"classes {', '.join(self.classes)!r} must be at least two different names")
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, field.name) is not None for field in fields(self))
+
+    def on(self, card: Card) -> Card:
+        """The card with these changes.
+
+        A positive class that is no class any more is found anew, as on a card that names none.
+
+        Raises:
+            UsageError: no such preset, no number, a threshold that was another class's, or a card without
+                sense, such as one whose positive class is none of its classes.
+        """
+        classes = self.classes or card.classes
+        remains = card.positive is not None and card.positive in classes
+        try:
+            changed = replace(
+                card,
+                classes=classes,
+                positive=self.positive or (card.positive if remains else None),
+                threshold=None,
+                preprocessing=card.preprocessing if self.preset is None else PRESETS[self.preset],
+                training=card.training if self.training is None else self.training,
+                notes=card.notes if self.notes is None else self.notes,
+            )
+            return replace(changed, threshold=self._threshold(card, changed.positive))
+        except CheckpointError as error:
+            raise UsageError(f"such a card has no sense: {error}") from error
+
+    def _threshold(self, card: Card, positive: str | None) -> float | None:
+        if self.threshold is None:
+            if card.threshold is not None and positive != card.positive:
+                raise UsageError(
+                    f"the threshold {card.threshold} was set for {card.positive!r}, which is no longer the "
+                    "positive class; give a new one with it (--threshold), or none"
+                )
+            return card.threshold
+        try:
+            threshold = None if self.threshold == NO_THRESHOLD else float(self.threshold)
+        except ValueError:
+            raise UsageError(f"threshold {self.threshold!r} is neither a number nor none") from None
+        if threshold is not None and positive is None:
+            raise UsageError("a threshold is the forgery's; say which class that is (--positive NAME)")
+        return threshold
+
+
+@dataclass(frozen=True)
+class ChangedCard:
+    """A card that was written to `path`; `before` is what it said, None where there was none."""
+
+    path: Path
+    card: Card
+    before: Card | None
+
+
+def change_card(weights: str | Path, changes: CardChanges, arch: str | None = None) -> ChangedCard:
+    """Change the card of a weights file, or write one where there is none; whole or not at all.
+
+    The weights are restored first: a card that does not fit them is not written.
+
+    Raises:
+        UsageError: the detector is bundled, or a change is wrong. OutputError: the card cannot be written.
+        CheckpointError: the weights cannot be restored, or the changed card does not fit them.
+    """
+    found = open_given(weights, arch, changes.classes)
+    path = (found.card_file or card_path(found.checkpoint.path)).resolve()
+    if path in {card_path(file).resolve() for file in bundled().values()}:
+        raise UsageError(
+            f"{str(weights)!r} is bundled with xface, its card stays as it is; "
+            f"make a copy to change: xface convert {weights} mine.safetensors"
+        )
+    card = replace(fitting_card(found, changes), source=path.name)
+    with written_aside(path) as part:
+        write_card(card, part)
+    return ChangedCard(path, card, found.card if found.card_file else None)
+
+
+def fitting_card(found: Opened, changes: CardChanges) -> Card:
+    """The card of opened weights with changes, and with the architecture that they were restored to.
+
+    Raises:
+        UsageError: a change is wrong. CheckpointError: the card does not fit the weights.
+    """
+    card = changes.on(replace(found.card, arch=found.restored.arch.name))
+    found.check(replace(card, source="with these changes") if changes else card)
+    return card
+
+
+def open_given(
+    weights: str | Path,
+    arch: str | None = None,
+    classes: tuple[str, ...] | None = None,
+    state_key: str | None = None,
+) -> Opened:
+    """`open_weights` for what must be a file; raises UsageError for the untrained network."""
+    if weights == UNTRAINED:
+        raise UsageError("'none' stands for an untrained network, which has no file; give a weights file")
+    return open_weights(weights, arch, state_key, classes)
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; it is renamed to that in the end, and removed if this isn't reached.
+
+    Raises:
+        OutputError: the folder is missing, or cannot be written.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        yield part
+        part.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror}); give another folder") from error
+    finally:
+        part.unlink(missing_ok=True)
