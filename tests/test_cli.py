@@ -555,7 +555,7 @@ class TestBadInput:
             (["explain", "--landmarks", "absent.pts", FAKE], 1, "absent.pts"),
             (["explain", "--landmarks", FAKE, FAKE], 1, ".pts"),
             (["predict", "--device", "gpu", FAKE], 2, "auto, cpu, cuda"),
-            (["layers", "--arch", "vgg"], 2, "did you mean 'vgg16'"),
+            (["layers", "--arch", "vgg"], 2, "did you mean 'vgg19', 'vgg16'"),
             (["summary", "--depth", "deep"], 2, "deep"),
         ],
         ids=lambda value: (
