@@ -394,3 +394,17 @@ class TestExplanation:
         assert content["detector"]["card"]["preprocessing"] == PLAIN.to_json()
         assert content["detector"]["weights_sha256"] == "0" * 64
         assert content["target"] == "predicted"
+
+
+@pytest.mark.parametrize(("threshold", "called"), [(None, "fake"), (0.99, "real"), (0.01, "fake")])
+def test_the_class_that_the_threshold_calls_is_explained(threshold, called):
+    detector = xface.load("none", arch="resnet18")
+    with torch.inference_mode():
+        detector.model.fc.bias[0] += 3.0
+    detector = replace(detector, card=replace(detector.card, threshold=threshold))
+    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    found = xface.explain(detector, picture, methods=["vanilla"])
+    assert 0.9 < found.prediction.probabilities["fake"] < 0.99
+    assert found.prediction.label == found.label == called
+    named = xface.explain(detector, picture, methods=["vanilla"], target=called)
+    assert np.array_equal(found.maps[0].values, named.maps[0].values)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xface.attribution import METHODS, Maps, attribute, gaps
+from xface.attribution.targets import Targets
 from xface.errors import LandmarkError, UnknownNameError
 from xface.faces import find_face, measure, region_labels, region_outlines
 from xface.images import Picture, read_picture
@@ -121,7 +122,7 @@ def explain(
 
 def checked(
     detector: Detector, methods: Sequence[str] | None, layers: Sequence[str] | str | None, target: str
-) -> tuple[int | str | None, Sequence[str] | None, Sequence[str]]:
+) -> tuple[Targets, Sequence[str] | None, Sequence[str]]:
     """Targets, methods and layers as `attribute` takes them, from what `explain` takes.
 
     Raises:
@@ -133,11 +134,11 @@ def checked(
     return _engine_target(detector, target), methods, _layers(detector, layers)
 
 
-def _engine_target(detector: Detector, target: str) -> int | str | None:
+def _engine_target(detector: Detector, target: str) -> Targets:
     """The classes' names come first: a class may be called `margin`."""
     if target in detector.classes or target not in ("predicted", "margin"):
         return detector.class_index(target)
-    return None if target == "predicted" else target
+    return detector.called if target == "predicted" else target
 
 
 def _layers(detector: Detector, layers: Sequence[str] | str | None) -> Sequence[str]:

@@ -34,7 +34,7 @@ def attribute(
         model: any network from (N, C, H, W) to logits (N, classes), or (N, 1) for one sigmoid logit.
         images: (N, C, H, W), preprocessed as the network wants them.
         targets: None (each image's predicted class), `margin` (the predicted logit less the best other),
-            a class index, or one index per image.
+            a class index, one index per image, or a function from raw outputs to such indices.
         methods: names from `xface methods`; None for each core method that is defined for this network and
             these layers, with the others' reasons in `undefined`.
         layers: dotted module names, for the methods that work at a layer; `layer4` is a ResNet's last stage.

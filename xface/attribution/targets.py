@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from xface.errors import AttributionError, TargetError
 
-Targets = int | Sequence[int] | Tensor | str | None
+Targets = int | Sequence[int] | Tensor | str | Callable[[Tensor], Tensor] | None
 
 
 def class_scores(output: Tensor, count: int) -> Tensor:
@@ -64,6 +64,8 @@ class Target:
 def resolve(targets: Targets, output: Tensor, count: int) -> Target:
     """Return the target for the output of `count` images: None or `margin` take each image's predicted class.
 
+    A function gives each image's class from the raw output, by a threshold for instance.
+
     Raises TargetError for a wrong number of targets or a class that the network doesn't have.
 
     Example:
@@ -80,7 +82,8 @@ def resolve(targets: Targets, output: Tensor, count: int) -> Target:
         )
     if targets is None or isinstance(targets, str):
         return Target(scores.argmax(dim=1), margin=targets == "margin")
-    return Target(_indices(targets, *scores.shape).to(scores.device))
+    chosen = targets(output.detach()) if callable(targets) else targets
+    return Target(_indices(chosen, *scores.shape).to(scores.device))
 
 
 def _indices(targets: int | Sequence[int] | Tensor, count: int, classes: int) -> Tensor:
