@@ -254,6 +254,22 @@ def test_attention_within_one_window_is_not_taken_for_a_map():
         attribute(model, torch.rand(1, 3, 32, 32), 0, ["gradcam"], ["layers.1.blocks.0.attn.softmax"])
 
 
+class Table(nn.Module):
+    """Positions, the same for every image: a map of one row of the batch, as wide as the image's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.table = nn.Conv2d(3, 6, 4, stride=4), nn.ConvTranspose2d(1, 6, 4)
+        self.start = nn.Parameter(torch.ones(1, 1, 1, 1))
+
+    def forward(self, x):
+        return (self.conv(x) + self.table(self.start)).mean(dim=(2, 3))[:, :2]
+
+
+def test_what_is_the_same_for_all_images_is_not_listed():
+    assert [layer.name for layer in feature_maps(Table(), (16, 16))] == ["conv"]
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_listed_maps_lie_where_the_image_changes(name):
     """Half of the image is changed: before attention mixes them, that half of the map alone changes."""
