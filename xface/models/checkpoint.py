@@ -102,6 +102,9 @@ def read_checkpoint(path: str | Path, state_key: str | None = None) -> Checkpoin
     state, extras = _chosen(path, content, state_key)
     if unusable := [name for name, tensor in state.items() if not _is_plain(tensor)]:
         raise refusal(path, f"these are no dense tensors: {', '.join(unusable[:10])}; save them as such")
+    size = path.stat().st_size
+    if too_large := [name for name, tensor in state.items() if tensor.numel() * tensor.itemsize > size]:
+        raise refusal(path, f"these are larger than the file: {', '.join(too_large[:10])}; save them whole")
     left_out = tuple(name for name in state if COMPANIONS.match(name))
     weights = {name: tensor for name, tensor in state.items() if name not in left_out}
     layout = {"safetensors": "safetensors", "keras": "keras"}.get(kind, "torch")
@@ -177,10 +180,23 @@ def _read_torch(path: Path, mmap: bool) -> object:
     try:
         with safe_globals(ALLOWED), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+            return _without_attributes(content)
     except Exception as error:  # on damaged files, the unpickler raises a dozen kinds
         cause = error.__context__ or error  # torch wraps it into advice that must not be followed
         raise refusal(path, _reason(path, str(cause), is_zip=mmap)) from error
+
+
+def _without_attributes(content: object) -> object:
+    """Plain dicts, at any depth of dicts: those of a pickle may have attributes that hide their methods."""
+    waiting, seen = [content], set()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict) and id(value) not in seen:
+            seen.add(id(value))
+            getattr(value, "__dict__", {}).clear()
+            waiting += dict.values(value)
+    return content
 
 
 def _reason(path: Path, message: str, is_zip: bool) -> str:
@@ -230,13 +246,13 @@ def _chosen(path: Path, content: object, state_key: str | None) -> _Found:
     return found[0], {**around, **found[1]}
 
 
-def _find_state(content: object, nesting: int = MAX_NESTING) -> _Found | None:
+def _find_state(content: object, above: tuple[object, ...] = ()) -> _Found | None:
     """The innermost wrapped dict that holds tensors, and what else lay around them."""
-    if not isinstance(content, Mapping) or nesting == 0:
+    if not isinstance(content, Mapping) or len(above) == MAX_NESTING or any(content is one for one in above):
         return None
     named = {key: value for key, value in content.items() if isinstance(key, str)}
     for key in WRAPPERS:
-        if found := _find_state(named.get(key), nesting - 1):
+        if found := _find_state(named.get(key), (*above, content)):
             around = {name: value for name, value in named.items() if name != key}
             return found[0], {**around, **found[1]}
     state = {key: value for key, value in named.items() if isinstance(value, Tensor)}
