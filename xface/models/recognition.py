@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xface.errors import UnknownNameError
+from xface.errors import UsageError
 from xface.models.architectures import ARCHITECTURES, Architecture, Shapes, architecture
 from xface.models.checkpoint import PREFIXES, Checkpoint, refusal
 
@@ -138,7 +139,7 @@ def _named_in(checkpoint: Checkpoint) -> Iterator[Architecture]:
             for known in (name, f"timm/{name}"):
                 try:
                     yield architecture(known)
-                except UnknownNameError:
+                except UsageError:
                     continue
 
 
@@ -191,7 +192,8 @@ def _wanted(arch: Architecture, state: Mapping[str, Tensor]) -> Shapes:
 
 @cache
 def _built_shapes(arch: Architecture, options: tuple[tuple[str, Any], ...]) -> Shapes:
-    with torch.device("meta"):
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of widths of zero, which a damaged file may have
         return _shapes_of(arch.build(2, **dict(options)).state_dict())
 
 
@@ -225,12 +227,17 @@ def _foreign(state: Mapping[str, Tensor]) -> str:
 
 
 def _weights(checkpoint: Checkpoint, name: str, stored: Tensor | None) -> Tensor:
-    """One tensor as the network needs it: an own, contiguous, finite copy in float32."""
-    if stored is None or _is_counter(name):
-        return torch.zeros((), dtype=torch.int64) if stored is None else stored.to(torch.int64, copy=True)
-    if not stored.is_floating_point():
+    """One tensor as the network needs it: an own, contiguous, finite copy in float32; counters in int64."""
+    is_counter = _is_counter(name)
+    if stored is None:
+        return torch.zeros((), dtype=torch.int64)
+    if stored.is_complex() or not (is_counter or stored.is_floating_point()):
         raise refusal(checkpoint.path, f"{name} holds {stored.dtype}, not floating-point weights")
-    tensor = stored.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    kind = torch.int64 if is_counter else torch.float32
+    try:
+        tensor = stored.to(kind, copy=True, memory_format=torch.contiguous_format)
+    except NotImplementedError as error:
+        raise refusal(checkpoint.path, f"{name} holds {stored.dtype}, which torch cannot convert") from error
     if not _is_finite(tensor):
         raise refusal(checkpoint.path, f"{name} holds NaN or infinite weights; use an earlier checkpoint")
     if name.endswith("running_var") and (tensor < 0).any():
