@@ -157,7 +157,8 @@ for _name, _convolutions in {
 
 def _dense_widths(shapes: Shapes) -> dict[str, Any]:
     names = ("classifier.0.weight", "classifier.3.weight")
-    return {"widths": tuple(shapes[name][0] for name in names)} if shapes.keys() >= set(names) else {}
+    given = [shapes.get(name, ()) for name in names]
+    return {"widths": tuple(shape[0] for shape in given)} if all(given) else {}
 
 
 _add(
@@ -269,10 +270,14 @@ for _name, _kind in {"meso4": "Meso4", "mesoinception4": "MesoInception4"}.items
     )
 
 
+MAX_BLOCKS = 16  # in a stage; a file with thousands of such names is no network
+
+
 def _depth_and_attention(shapes: Shapes) -> dict[str, Any]:
     blocks = {name.split(".")[1] for name in shapes if name.startswith("stage1.")}
+    per_stage = min(len(blocks), MAX_BLOCKS)
     attention = any(".attention." in name for name in shapes)
-    return {"depth": 4 * len(blocks), "attention": attention} if blocks else {}
+    return {"depth": 4 * per_stage, "attention": attention} if blocks else {}
 
 
 _add(

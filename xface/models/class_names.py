@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -78,7 +79,7 @@ def _in_order(value: object) -> tuple[str, ...] | None:
 
 def _inverted(names: Mapping[Any, Any]) -> dict[Any, int]:
     """Name to index from index to name, where indices may be digits, as JSON has them; else empty."""
-    if not all(_is_index(k) or (isinstance(k, str) and k.isdecimal()) for k in names):
+    if not all(_is_index(k) or (isinstance(k, str) and re.fullmatch("[0-9]{1,9}", k)) for k in names):
         return {}
     return {name: int(k) for k, name in names.items() if isinstance(name, str)}
 

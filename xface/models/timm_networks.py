@@ -130,7 +130,7 @@ def timm_names(shapes: Shapes) -> list[str]:
 def fingerprint(shapes: Shapes) -> str:
     """A short hash of names and shapes without each first side, which is the classes' number in a head."""
     entries = (f"{name}{shape[1:]}" for name, shape in shapes.items() if "num_batches_tracked" not in name)
-    return sha256("\n".join(sorted(entries)).encode()).hexdigest()[:12]
+    return sha256("\n".join(sorted(entries)).encode(errors="replace")).hexdigest()[:12]
 
 
 @cache
