@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from xface.errors import UsageError
 from xface.models import ARCHITECTURES
+
+UNRECTIFIED = {"cozzolino"}
 
 
 def families() -> list[str]:
@@ -25,6 +30,11 @@ def is_heavy(name: str) -> bool:
     with torch.device("meta"):
         parameters = sum(p.numel() for p in entry.build(2).parameters())
     return parameters > 30e6 or max(entry.preprocessing.size) > 320
+
+
+def marked(names: Iterable[str]) -> list[object]:
+    """Architectures as parameters of a test, slow ones marked."""
+    return [pytest.param(name, marks=[pytest.mark.slow] if is_heavy(name) else []) for name in names]
 
 
 def lively(model: nn.Module, seed: int = 0, dtype: torch.dtype = torch.double) -> nn.Module:

@@ -106,7 +106,7 @@ def _vjp(node, values, modules, g, rule):
         settings = [module.negative_slope] if isinstance(module, nn.LeakyReLU) else []
         slope = SLOPES[kind](values[parent], *settings)
         return [(parent, rectifier_gradient(rule, slope, g, values[parent]))]
-    parents = [p for p in node.all_input_nodes if _floating(values[p])]
+    parents = [p for p in node.all_input_nodes if _floating(values[p]) and p.op != "get_attr"]
     leaves = {p: values[p].detach().clone().requires_grad_() for p in parents}
     with torch.enable_grad():
         result = _run(node, values, modules, leaves)

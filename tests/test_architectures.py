@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from networks import is_heavy
+from networks import marked
 from torch import nn
 
 from xface.models import ARCHITECTURES, Checkpoint, read_checkpoint
@@ -59,7 +59,9 @@ def output_shapes(name: str) -> dict[str, torch.Size]:
         model = ARCHITECTURES[name].build(2).eval()
         x = torch.zeros(1, 3, *ARCHITECTURES[name].preprocessing.size)
     for key, module in model.named_modules():
-        module.register_forward_hook(lambda _m, _i, out, key=key: found.update({key: getattr(out, "shape", ())}))
+        module.register_forward_hook(
+            lambda _m, _i, out, key=key: found.update({key: getattr(out, "shape", ())})
+        )
     model(x)
     return found
 
@@ -138,11 +140,7 @@ def test_stages_are_maps_fine_to_coarse(name: str) -> None:
         assert not following or following[0] < side or following[0] in sides
 
 
-def heavy_marked(names: list[str]) -> list[object]:
-    return [pytest.param(name, marks=[pytest.mark.slow] if is_heavy(name) else []) for name in names]
-
-
-@pytest.mark.parametrize("name", heavy_marked(list(ARCHITECTURES)))
+@pytest.mark.parametrize("name", marked(ARCHITECTURES))
 def test_saved_network_is_recognised_and_restored(name: str, tmp_path: Path) -> None:
     source = seeded(name)
     torch.save(source.state_dict(), tmp_path / "weights.pth")

@@ -10,7 +10,19 @@ import pytest
 import reference
 import torch
 import torch.nn.functional as F
-from networks import HARD, InPlace, OneModule, OutOfPlace, Small, built, images_for, lively
+from networks import (
+    HARD,
+    UNRECTIFIED,
+    InPlace,
+    OneModule,
+    OutOfPlace,
+    Small,
+    built,
+    families,
+    images_for,
+    lively,
+    marked,
+)
 from torch import nn
 
 from xface.attribution import CORE_METHODS, METHODS, Maps, attribute
@@ -31,7 +43,11 @@ class Case:
     cams: dict[str, torch.Tensor]
 
 
-@pytest.fixture(scope="module", params=list(ARCHITECTURES))
+FAMILIES = [name for name in families() if name not in UNRECTIFIED]
+COMPARED = [*FAMILIES, "resnet50", "vgg11_bn"]  # those two: bottlenecks, and batch norm in a VGG
+
+
+@pytest.fixture(scope="module", params=marked(COMPARED))
 def case(request):
     stages, classes = ARCHITECTURES[request.param].stages, [0, 1]
     model, images = built(request.param), images_for(request.param)

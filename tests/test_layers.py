@@ -17,10 +17,9 @@ def listed(model: nn.Module, side: int = 16) -> dict[str, tuple[int, ...]]:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_an_architectures_stages_are_listed_fine_to_coarse(name):
     """Spatial sizes never grow along the stages, and the recommended layer is one of them."""
-    side = 256 if name == "meso4" else 64
     with torch.device("meta"):  # shapes alone
         network = ARCHITECTURES[name].build(2)
-    layers = feature_maps(network, (side, side))
+    layers = feature_maps(network, ARCHITECTURES[name].preprocessing.size)
     order = [layer.name for layer in layers]
     stages = [order.index(stage) for stage in ARCHITECTURES[name].stages]
     assert stages == sorted(stages)

@@ -2,27 +2,22 @@
 
 import pytest
 import torch
-from networks import built, images_for, is_heavy
+from networks import UNRECTIFIED, built, images_for, marked
 from reference import relative_error
 
 from xface.attribution import CORE_METHODS, METHODS, attribute
 from xface.errors import AttributionError
 from xface.models import ARCHITECTURES
 
-UNRECTIFIED = {"cozzolino"}
 RULED = [name for name in CORE_METHODS if METHODS[name].rules - {"plain"}]
 SEEDS = range(3, 15)
-
-
-def names() -> list[object]:
-    return [pytest.param(name, marks=[pytest.mark.slow] if is_heavy(name) else []) for name in ARCHITECTURES]
 
 
 def defined_for(name: str) -> list[str]:
     return [method for method in CORE_METHODS if name not in UNRECTIFIED or method not in RULED]
 
 
-@pytest.fixture(scope="module", params=names())
+@pytest.fixture(scope="module", params=marked(ARCHITECTURES))
 def explained(request):
     """A network's name, itself, its weights before, its maps, and each map's statuses over the seeds.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _codecs
-import argparse
 import hashlib
 import pathlib
 import re
@@ -13,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -45,7 +45,7 @@ ALLOWED: list[Any] = [
     (NumberType, "numpy.dtype"),
     _codecs.encode,
     # What timm and Lightning keep of a run's settings: containers and paths that do nothing.
-    argparse.Namespace,
+    (SimpleNamespace, "argparse.Namespace"),
     (dict, "pytorch_lightning.utilities.parsing.AttributeDict"),
     (dict, "lightning_fabric.utilities.data.AttributeDict"),
     *((pathlib.PurePosixPath, f"pathlib.{name}") for name in ("PosixPath", "PurePosixPath")),
