@@ -110,9 +110,14 @@ def open_weights(
 def _with_positive(detector: Detector, name: str | None) -> Detector:
     if name is None:
         return detector
-    spelled = detector.classes[detector.class_index(name)]
-    source = f"{detector.card.source}; positive class {spelled} given"
-    return replace(detector, card=replace(detector.card, positive=spelled, source=source))
+    card, spelled = detector.card, detector.classes[detector.class_index(name)]
+    if card.threshold is not None and spelled != card.positive:
+        raise UsageError(
+            f"the threshold {card.threshold} on the card was set for {card.positive!r}, not for {spelled!r}; "
+            "set both on the card: xface card FILE --positive NAME --threshold P"
+        )
+    source = f"{card.source}; positive class {spelled} given"
+    return replace(detector, card=replace(card, positive=spelled, source=source))
 
 
 def _notes(checkpoint: Checkpoint, restored: Restored) -> tuple[str, ...]:

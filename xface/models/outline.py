@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from xface.models.architectures import Architecture
 from xface.models.preprocessing import Preprocessing
 
 USUAL_SIZE = (224, 224)
+
+INITIALISERS = {
+    "constant_", "fill_", "kaiming_uniform_", "normal_", "uniform_", "zero_",  # what draws the numbers
+    "add_", "clamp_", "erfinv_", "mul_",  # what nn.init.trunc_normal_ does with them
+}  # fmt: skip
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves out the drawing of initial weights: without storage it takes time and does nothing."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func.__name__ in INITIALISERS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def outline(arch: Architecture) -> nn.Module:
@@ -19,7 +40,7 @@ def outline(arch: Architecture) -> nn.Module:
         >>> parameter_count(outline(architecture("resnet18")))
         11177538
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _Undrawn():
         return arch.build(2).eval()
 
 
