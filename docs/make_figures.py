@@ -31,6 +31,7 @@ from xface.faces import REGIONS, find_face, region_labels, region_outlines
 from xface.faces.sketch import BoolArray
 from xface.images import read_picture
 from xface.models import ARCHITECTURES, PRESETS, Preprocessing
+from xface.models.outline import outline, parameter_count
 from xface.models.preprocessing import preset_name
 from xface.results import ByteArray, FloatArray
 
@@ -87,7 +88,7 @@ def architectures() -> str:
     rows = [head, ("---",) * len(head)]
     for name, entry in ARCHITECTURES.items():
         stages = ", ".join(f"`{stage}`" for stage in entry.stages)
-        count, how = f"{entry.parameter_count():,}", in_words(entry.preprocessing)
+        count, how = f"{parameter_count(outline(entry)):,}", in_words(entry.preprocessing)
         rows.append((f"`{name}`", count, f"`{entry.layer}`", stages, how))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
@@ -124,8 +125,8 @@ def draw_regions(path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     axes.imshow(tinted(pixels, labels))
-    for _, outline in region_outlines(landmarks, pixels.shape[:2]):
-        axes.plot(*outline[[*range(len(outline)), 0]].T, color="white", linewidth=1)
+    for _, line in region_outlines(landmarks, pixels.shape[:2]):
+        axes.plot(*line[[*range(len(line)), 0]].T, color="white", linewidth=1)
     axes.scatter(*landmarks.T, s=6, color="white", edgecolors="black", linewidths=0.5)
     for index, name in enumerate(REGIONS):
         add_label(axes, name, inside(labels == index), pixels.shape[0])

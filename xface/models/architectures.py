@@ -49,18 +49,6 @@ class Architecture:
     renames: tuple[tuple[str, str], ...] = ()
     unused: str = ""
 
-    def parameter_count(self, num_classes: int = 2) -> int:
-        """The number of parameters; nothing is allocated.
-
-        Example:
-            >>> ARCHITECTURES["resnet18"].parameter_count()
-            11177538
-        """
-        import torch
-
-        with torch.device("meta"):
-            return sum(parameter.numel() for parameter in self.build(num_classes).parameters())
-
 
 ARCHITECTURES: Registry[Architecture] = Registry("architecture")
 TIMM = "timm/"
