@@ -342,7 +342,7 @@ def _saved(write: Callable[[Any], bytes], content: Any) -> bytes:
 
 
 @functools.cache
-def _intact() -> dict[str, bytes]:
+def intact() -> dict[str, bytes]:
     files = {}
     for name, content in bases().items():
         files[f"{name}.pth"], files[f"{name}.pt"] = _zipped(content()), _legacy(content())
@@ -354,8 +354,8 @@ def _intact() -> dict[str, bytes]:
 
 def _spoiled(rng: random.Random) -> Iterator[Case]:
     for spoil in cycle(SPOILED):
-        name = rng.choice(sorted(_intact()))
-        yield Case(f"{spoil.__name__} {name}", Path(name).suffix, spoil(_intact()[name], rng))
+        name = rng.choice(sorted(intact()))
+        yield Case(f"{spoil.__name__} {name}", Path(name).suffix, spoil(intact()[name], rng))
 
 
 def _hostile(rng: random.Random) -> Iterator[Case]:
@@ -393,7 +393,7 @@ def _headers(rng: random.Random) -> Iterator[Case]:
         yield Case("header", ".safetensors", struct.pack("<Q", length) + text + bytes(rng.choice([0, 8, 64])))
 
 
-def _keras(leave_out: int = -1, links: bool = False) -> bytes:
+def _keras(leave_out: int = 10, links: bool = False) -> bytes:
     """Meso-4 as Keras saves its weights."""
     kernels = [(3, 3, 3, 8), (5, 5, 8, 8), (5, 5, 8, 16), (5, 5, 16, 16)]
     variables = [(f"conv2d_{i}", {"kernel": k, "bias": k[3:]}) for i, k in enumerate(kernels)]
@@ -405,7 +405,7 @@ def _keras(leave_out: int = -1, links: bool = False) -> bytes:
     ]
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
-        for layer, shapes in variables[:leave_out] + variables[len(variables) + leave_out + 1 :]:
+        for layer, shapes in variables[:leave_out] + variables[leave_out:][1:]:
             for name, shape in shapes.items():
                 file[f"{layer}/{layer}/{name}:0"] = np.full(shape, 0.01, np.float32)
         if links:
@@ -415,7 +415,7 @@ def _keras(leave_out: int = -1, links: bool = False) -> bytes:
 
 def _hdf5(rng: random.Random) -> Iterator[Case]:
     while True:
-        content = _keras(rng.choice([-1, -2, -5, -10]), links=rng.random() < 0.3)
+        content = _keras(rng.choice([10, 10, 9, 5, 0]), links=rng.random() < 0.3)
         spoil = rng.choice([*SPOILED, lambda content, rng: content])
         yield Case("keras", ".h5", spoil(content, rng))
 

@@ -142,6 +142,12 @@ def warm(tmp_path: Path) -> None:
     (tmp_path / "c.h5").unlink()
 
 
+@pytest.mark.parametrize("name", mutations.intact())
+def test_unchanged_they_are_restored(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(mutations.intact()[name])
+    assert outcome(tmp_path / name) == "restored"
+
+
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timer that interrupts")
 @pytest.mark.usefixtures("warm")
 def test_mutated_checkpoints_end_in_a_network_or_one_error(
