@@ -1,0 +1,76 @@
+"""What an evaluation leaves on disk, in a folder that appears whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xface.analysis.evaluation import Evaluation
+from xface.analysis.figures import draw_evaluation
+from xface.errors import OutputError
+from xface.images import safe_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DPI = 130
+TABLE_FORMATS: Mapping[str, Callable[[pd.DataFrame, Path], object]] = {
+    "csv": lambda table, path: table.to_csv(path, index=False),
+    "parquet": lambda table, path: table.to_parquet(path, index=False),
+}
+
+
+@contextmanager
+def appearing(folder: Path) -> Iterator[Path]:
+    """An empty folder to write into; what is in it comes to `folder` if all goes well, else nothing does.
+
+    A folder that exists keeps its other files, and gets each new one whole. Raises OutputError where nothing
+    can be written, before the work begins.
+    """
+    target = folder.absolute()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            os.listdir(target)
+        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", suffix=".part", dir=target.parent))
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot write there ({error.strerror}); give another folder") from error
+    try:
+        yield aside
+        _move(aside, target)
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: cannot be written ({error}); give another folder, or make room"
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def save_evaluations(
+    evaluations: Sequence[Evaluation], detector: Mapping[str, Any], folder: Path, table_format: str = "csv"
+) -> None:
+    """Write `scores` (a row per image of all sets), `evaluation.json`, and a figure per set."""
+    import pandas as pd
+
+    tables = [each.table.assign(data=each.data) for each in evaluations]
+    TABLE_FORMATS[table_format](pd.concat(tables, ignore_index=True), folder / f"scores.{table_format}")
+    content = {"detector": detector, "evaluations": [each.to_json() for each in evaluations]}
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / "evaluation.json").write_text(f"{text}\n", encoding="utf-8")
+    for index, each in enumerate(evaluations):
+        draw_evaluation(each).savefig(folder / f"{index}-{safe_name(each.data)}.png", dpi=DPI)
+
+
+def _move(aside: Path, target: Path) -> None:
+    if not target.exists():
+        aside.chmod(0o755)
+        aside.rename(target)
+        return
+    for file in aside.iterdir():
+        file.replace(target / file.name)

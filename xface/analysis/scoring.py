@@ -1,0 +1,91 @@
+"""Scoring: a detector asked about every image of a table, in batches."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import groupby
+from typing import TYPE_CHECKING, TypeAlias
+
+import torch
+from torch import Tensor
+
+from xface.errors import ImageError, UsageError
+from xface.images import read_picture
+from xface.models.detector import Detector
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BATCH = 32
+READERS = 4  # threads: decoding and resizing let go of the interpreter
+
+Read: TypeAlias = "Tensor | ImageError"
+Scored: TypeAlias = tuple[float, str]
+"""The positive class's probability and "", or NaN and the reason."""
+
+
+def score(
+    detector: Detector, table: pd.DataFrame, progress: Callable[[int], object] = lambda done: None
+) -> pd.DataFrame:
+    """A copy of `table` with `score`, the positive class's probability of each `path`, and `reason`.
+
+    An image that cannot be read, or gives no finite logits, has the score NaN and a reason; others have the
+    reason "". `progress` is told how many images are done, batch by batch. Raises UsageError if no class of
+    the detector is its positive one.
+    """
+    if detector.card.positive is None:
+        raise UsageError(
+            f"no class of this detector is called fake ({', '.join(detector.classes)}); name the forgery's"
+        )
+    found: list[Scored] = []
+    for part in _read_ahead(detector, list(table["path"])):
+        found += _scored(detector, part)
+        progress(len(part))
+    scores, reasons = zip(*found, strict=True) if found else ((), ())
+    return table.assign(score=list(scores), reason=list(reasons))
+
+
+def _read_ahead(detector: Detector, paths: Sequence[str]) -> Iterator[list[Read]]:
+    """Batches of prepared images, the next one read while the last is computed."""
+
+    def read(path: str) -> Read:
+        try:
+            return detector.prepare(read_picture(path)).tensor
+        except ImageError as error:
+            return error
+
+    pool = ThreadPoolExecutor(READERS)
+    waiting: deque[list[Future[Read]]] = deque()
+    try:
+        for start in range(0, len(paths), BATCH):
+            waiting.append([pool.submit(read, path) for path in paths[start : start + BATCH]])
+            if len(waiting) > 1:
+                yield [future.result() for future in waiting.popleft()]
+        while waiting:
+            yield [future.result() for future in waiting.popleft()]
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _scored(detector: Detector, part: Sequence[Read]) -> list[Scored]:
+    found: list[Scored] = []
+    for shape, alike in groupby(part, key=lambda read: getattr(read, "shape", None)):
+        if shape is None:
+            found += [(float("nan"), str(error)) for error in alike]
+        else:
+            found += _probabilities(
+                detector, torch.stack([read for read in alike if isinstance(read, Tensor)])
+            )
+    return found
+
+
+def _probabilities(detector: Detector, batch: Tensor) -> list[Scored]:
+    logits = detector.logits(batch).double()  # in float32, all above a logit of 17 would tie at 1
+    halves = torch.cat([-logits, logits], dim=1) / 2 if logits.shape[1] == 1 else logits
+    column = detector.class_index(str(detector.card.positive))
+    scores = halves.softmax(dim=1)[:, column].tolist()
+    finite = logits.isfinite().all(dim=1).tolist()
+    reason = "the network gives no finite logits for it"
+    return [(s, "") if well else (float("nan"), reason) for s, well in zip(scores, finite, strict=True)]
