@@ -25,9 +25,10 @@ lint: $(VENV)/installed-lint ## Check style and types
 docs: $(VENV)/installed ## Draw the pictures and fill in the table of README.md and docs/ again
 	$(BIN)/python docs/make_figures.py
 
-bench: $(VENV)/installed ## Time attribution against captum, grad-cam and the floor (many minutes)
+bench: $(VENV)/installed ## Time attribution against captum, grad-cam and the floor, and loading (many minutes)
 	mkdir -p benchmarks/results
 	$(BIN)/python benchmarks/attribution.py --out benchmarks/results/attribution-cpu.json
+	$(BIN)/python benchmarks/loading.py --out benchmarks/results/loading-cpu.json
 
 clean: ## Remove the environment and caches; results/ stays
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache

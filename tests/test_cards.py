@@ -109,3 +109,27 @@ def test_card_of_other_weights(tmp_path: Path) -> None:
 def test_unwritable_card(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"cannot write the card .*a\.json"):
         write_card(FULL, tmp_path / "missing" / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("scores", {"auc": 10**400}, "too large"),
+        ("classes", ["real\nfake", "x"], "printable"),
+        ("classes", ["real", "fa\x1b[31mke"], "printable"),
+        ("threshold", 1.5, "must be in"),
+        ("threshold", 0, "must be in"),
+        ("threshold", "0.5", "threshold cannot be"),
+    ],
+)
+def test_values_without_sense_are_one_clear_error(key, value, reason, tmp_path):
+    content = {"arch": "meso4", "classes": ["fake", "real"], "preprocessing": "meso", key: value}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=reason) as caught:
+        read_card(tmp_path / "a.json")
+    assert str(caught.value).isprintable()
+
+
+def test_a_threshold_needs_a_positive_class():
+    with pytest.raises(CheckpointError, match="needs a positive class"):
+        Card("resnet18", ("cat", "dog"), PRESETS["seed"], threshold=0.3)

@@ -59,6 +59,8 @@ class Card:
         folded = [name.casefold() for name in self.classes]
         if len(folded) < 2 or len(set(folded)) < len(folded) or "" in folded:
             raise CheckpointError(f"classes {list(self.classes)} must be at least two different names")
+        if not all(name.isprintable() for name in self.classes):
+            raise CheckpointError(f"classes {list(self.classes)} must be printable names of one line")
         positive = "fake" if self.positive is None else self.positive.casefold()
         if self.positive is not None and positive not in folded:
             raise CheckpointError(f"positive class {self.positive!r} is none of {', '.join(self.classes)}")
@@ -66,7 +68,7 @@ class Card:
         object.__setattr__(self, "positive", spelled)
         if self.threshold is not None and not (0 < self.threshold < 1 and spelled):
             raise CheckpointError(
-                f"threshold {self.threshold} must lie between 0 and 1, for a positive class"
+                f"threshold {self.threshold} must be in (0, 1), and needs a positive class"
             )
         if not all(math.isfinite(score) for score in self.scores.values()):
             raise CheckpointError(f"scores {dict(self.scores)} must be finite numbers")
@@ -99,7 +101,7 @@ def read_card(path: Path, weights_sha256: str | None = None) -> Card:
     """
     try:
         card = replace(_from_json(json.loads(path.read_text(encoding="utf-8"))), source=path.name)
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError, OverflowError) as error:
         raise CheckpointError(f"cannot read the card {str(path)!r}: {error}; correct that file") from error
     except XFaceError as error:
         raise CheckpointError(f"the card {str(path)!r} is wrong: {error}; correct that file") from error
