@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 from math import isclose, sqrt
+from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
@@ -12,9 +13,10 @@ from sklearn import metrics as sk
 from xface.analysis import metrics as ours
 from xface.analysis.bootstrap import LEAST_GROUPS, Estimate, estimate, group_codes
 from xface.analysis.metrics import METRICS, measure
-from xface.analysis.thresholds import Threshold, choose_threshold, stated_threshold
+from xface.analysis.thresholds import CRITERIA, Threshold, choose_threshold, stated_threshold
 from xface.errors import UnknownNameError, UsageError
 
+ROOT = Path(__file__).resolve().parents[1]
 THRESHOLD = 0.45
 
 
@@ -220,6 +222,12 @@ def test_wrong_arrays_are_refused(labels, scores, groups):
 def test_an_unknown_metric_is_refused():
     with pytest.raises(UnknownNameError, match="accuracy"):
         measure([1, 0], [0.5, 0.4], metrics=["acuracy"])
+
+
+@pytest.mark.parametrize("name", [*METRICS, *CRITERIA])
+def test_every_metric_and_criterion_is_documented(name):
+    text = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
+    assert f"`{name}`" in text.partition("## How good is a detector?")[2]
 
 
 class TestGroups:

@@ -205,7 +205,7 @@ def _picked(scored: pd.DataFrame, column: str) -> Iterator[tuple[str, bool, pd.D
     values = scored[column].fillna("").astype(str)
     for value in sorted(set(values) - {""}):
         rows = scored[values == value]
-        rest = scored[(scored["positive"] != rows["positive"].iloc[0]) & (values != value)]
+        rest = scored[scored["positive"] != rows["positive"].iloc[0]]
         alone = rows["positive"].nunique() == 1 and not rest.empty
         yield value, alone, scored.loc[rows.index.union(rest.index)] if alone else rows
 

@@ -53,8 +53,8 @@ def _title(figure: Figure, evaluation: Evaluation) -> None:
     lines = [
         f"{printable(evaluation.data, FONT_ENDS)}: {whole.count:,} images, "
         f"{whole.positives:,} of them {_positive(evaluation)}, {whole.groups:,} groups",
-        f"threshold {threshold.value:.3g} ({printable(threshold.source, FONT_ENDS)}); "
-        "intervals: 95 %, bootstrap over groups",
+        f"threshold {threshold.value:.3g} ({printable(threshold.source, FONT_ENDS)})",
+        f"in brackets, and as bars: 95 % intervals, {evaluation.resamples:,} bootstrap resamples of groups",
     ]
     title = "\n".join(textwrap.fill(line, LETTERS) for line in lines)
     figure.suptitle(title, fontsize=11, parse_math=False)
@@ -132,8 +132,8 @@ def _draw_histogram(cell: Any, evaluation: Evaluation, labels: NDArray[np.bool_]
                       edgecolor=colour, hatch=hatch, linewidth=1.3,
                       label=f"{name}: {rows.sum():,}")  # fmt: skip
     cell.axvline(evaluation.threshold.value, color="black", linestyle="--", label="threshold")
-    _dress(cell, "Scores", f"score: probability of {positive}", "images", "best")
-    cell.set_ylim(0, None)
+    _dress(cell, "Scores", f"score: probability of {positive}", "images", "upper left", columns=3)
+    cell.set_ylim(0, 1.15 * cell.get_ylim()[1])  # room for the legend
 
 
 def _rgb(colour: str) -> tuple[float, ...]:
@@ -147,13 +147,13 @@ def _words(found: Estimate) -> str:
     return f"{found.value:.3f}{interval}"
 
 
-def _dress(cell: Any, title: str, x: str, y: str, where: str) -> None:
+def _dress(cell: Any, title: str, x: str, y: str, where: str, columns: int = 1) -> None:
     cell.set_title(title, fontsize=11)
     cell.set_xlabel(x, parse_math=False)
     cell.set_ylabel(y, parse_math=False)
     cell.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02) if title != "Scores" else None)
     cell.grid(alpha=0.25)
-    legend = cell.legend(loc=where, fontsize=8.5, framealpha=0.9)
+    legend = cell.legend(loc=where, fontsize=8.5, framealpha=0.9, ncols=columns)
     for text in legend.get_texts():
         text.set_parse_math(False)
 

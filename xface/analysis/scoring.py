@@ -13,12 +13,11 @@ from torch import Tensor
 
 from xface.errors import ImageError, UsageError
 from xface.images import read_picture
-from xface.models.detector import Detector
+from xface.models.detector import BATCH, Detector
 
 if TYPE_CHECKING:
     import pandas as pd
 
-BATCH = 32
 READERS = 4  # threads: decoding and resizing let go of the interpreter
 
 Read: TypeAlias = "Tensor | ImageError"
