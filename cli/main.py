@@ -14,6 +14,7 @@ from xface.errors import UsageError, XFaceError
 COMMANDS = {
     "explain": "Show which parts of a face a detector looks at.",
     "predict": "Call images real or fake.",
+    "evaluate": "Measure a detector on labelled images, with intervals.",
     "models": "List the networks that can be restored, with their sizes and stages.",
     "layers": "List the layers of a network.",
     "methods": "List the attribution methods.",

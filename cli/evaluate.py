@@ -1,0 +1,155 @@
+"""`xface evaluate`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from xface.errors import UsageError
+
+from .batch import print_json
+from .cautions import say_cautions, say_notes
+from .options import detector_options
+
+if TYPE_CHECKING:
+    from xface.analysis.evaluation import Evaluation
+    from xface.analysis.labelled_sets import LabelledSet
+    from xface.analysis.thresholds import Threshold
+    from xface.models import Detector
+
+CRITERIA = ("balanced_accuracy", "accuracy", "f1", "eer")
+FORMATS = ("csv", "parquet")
+
+
+@click.command(
+    epilog="Example: xface evaluate --weights meso4 --split test --out results/meso4 faces/manifest.csv"
+)
+@detector_options
+@click.option("--split", metavar="NAME", help="Only the rows of this split, such as test.")
+@click.option(
+    "--by", multiple=True, metavar="COLUMN", help="Also each value of a column, such as the manipulation."
+)
+@click.option("--threshold", type=float, help="Called fake from here on; else the card's, else 0.5.")
+@click.option("--validation", metavar="DATA", help="Choose the threshold on this data instead.")
+@click.option("--validation-split", metavar="NAME", help="Its split; `val` if it names splits.")
+@click.option("--criterion", type=click.Choice(CRITERIA), default=CRITERIA[0], show_default=True,
+              help="What the chosen threshold is best by.")  # fmt: skip
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="A folder for scores, JSON and a figure per set."
+)
+@click.option("--format", "table_format", type=click.Choice(FORMATS), default="csv", show_default=True,
+              help="Of the table of scores.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per set, a line each, on stdout.")
+@click.argument("data", nargs=-1, required=True, metavar="DATA...")
+def evaluate(
+    data: tuple[str, ...],
+    arch: str | None,
+    weights: str | None,
+    state_key: str | None,
+    positive: str | None,
+    device: str,
+    split: str | None,
+    by: tuple[str, ...],
+    threshold: float | None,
+    validation: str | None,
+    validation_split: str | None,
+    criterion: str,
+    out: Path | None,
+    table_format: str,
+    as_json: bool,
+) -> None:
+    """Measure a detector on labelled images: CSV files, folders with real/ and fake/, or manifests.
+
+    Each number comes with a 95 % interval over groups; several sets make a table.
+    """
+    from xface.analysis.files import appearing, save_evaluations
+    from xface.analysis.labelled_sets import read_sets
+    from xface.models import load
+
+    _check_thresholds(threshold, validation, validation_split)
+    detector = load(weights, arch, device, state_key, positive)
+    say_cautions(detector)
+    sets = read_sets(data, split)
+    with appearing(out) if out else nullcontext() as folder:
+        if validation:
+            limit = _validated(detector, validation, validation_split, criterion, sets)
+        else:
+            limit = _stated(detector, threshold)
+        found = [_evaluated(detector, each, limit, by) for each in sets]
+        if folder:
+            save_evaluations(found, detector.to_json(), folder, table_format)
+    _print(found, detector, as_json)
+    if out:
+        click.echo(f"written to {out}", err=True)
+    _fail_for_images(found)
+
+
+def _check_thresholds(threshold: float | None, validation: str | None, validation_split: str | None) -> None:
+    if threshold is not None and validation:
+        raise UsageError("--threshold and --validation contradict each other; give one")
+    if validation_split and not validation:
+        raise UsageError("--validation-split needs --validation")
+
+
+def _stated(detector: Detector, threshold: float | None) -> Threshold:
+    from xface.analysis.thresholds import stated_threshold
+
+    return stated_threshold(threshold, detector.card.threshold)
+
+
+def _validated(
+    detector: Detector, source: str, split: str | None, criterion: str, sets: Sequence[LabelledSet]
+) -> Threshold:
+    from xface.analysis.labelled_sets import check_apart, read_validation, validated_threshold
+
+    chosen = read_validation(source, split)
+    check_apart(chosen, sets)
+    with _progress(f"validation {chosen.name}", len(chosen.samples)) as advance:
+        return validated_threshold(detector, chosen, criterion, advance)
+
+
+def _evaluated(detector: Detector, each: LabelledSet, limit: Threshold, by: Sequence[str]) -> Evaluation:
+    from xface.analysis.labelled_sets import evaluate_set
+
+    with _progress(each.name, len(each.samples)) as advance:
+        return evaluate_set(detector, each, limit, by, advance)
+
+
+@contextmanager
+def _progress(label: str, count: int) -> Iterator[Callable[[int], object]]:
+    from xface.report.wording import printable
+
+    hidden = not sys.stderr.isatty()
+    with click.progressbar(length=count, label=printable(label), file=sys.stderr, hidden=hidden) as bar:
+        yield bar.update
+
+
+def _print(found: Sequence[Evaluation], detector: Detector, as_json: bool) -> None:
+    from xface.analysis.tables import evaluation_table, parts_table, sets_table
+
+    for each in found:
+        if as_json:
+            print_json({**each.to_json(), "detector": detector.to_json()})
+            continue
+        tables = [evaluation_table(each), parts_table(each)]
+        click.echo("\n\n".join(filter(None, tables)) + "\n")
+        say_notes(each.cautions)
+    if len(found) > 1 and not as_json:
+        click.echo(sets_table(found))
+    if not as_json:
+        click.echo(f"detector: {detector.arch.name}, card {detector.card.source}", err=True)
+
+
+def _fail_for_images(found: Sequence[Evaluation]) -> None:
+    reasons = [reason for each in found for reason in each.failed["reason"]]
+    for reason in reasons:
+        click.echo(f"xface: {reason}", err=True)
+    if reasons:
+        total = sum(len(each.table) for each in found)
+        click.echo(f"xface: {len(reasons)} of {total} images failed, the others are evaluated", err=True)
+        sys.exit(1)

@@ -1,0 +1,270 @@
+"""`xface evaluate` as a user meets it."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from test_cli import COMMAND, run
+from xface_cli.evaluate import evaluate as command
+
+from xface.analysis.files import TABLE_FORMATS
+from xface.analysis.thresholds import CRITERIA
+from xface.models import ARCHITECTURES, Card, Preprocessing
+from xface.models.card import card_path, read_card, write_card
+
+ROOT = Path(__file__).resolve().parents[1]
+GREYS = {"fake": [40, 120, 140, 180, 200, 240], "real": [10, 60, 100, 130, 150, 190]}
+
+
+def evaluate(*words):
+    return run("evaluate", "--device", "cpu", *words)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A Meso-4 whose P(fake) rises with the picture's grey: each block hands its first channel on."""
+    torch.manual_seed(0)
+    network = ARCHITECTURES["meso4"].build(2)
+    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    for block in range(1, 5):
+        kernel = state[f"block{block}.conv.weight"].zero_()
+        kernel[0, : 3 if block == 1 else 1, kernel.shape[2] // 2, kernel.shape[3] // 2] = 1
+        state[f"block{block}.conv.bias"].zero_()
+    state["dense.hidden.weight"].zero_()[0, 0] = 1
+    state["dense.hidden.bias"].zero_()
+    state["dense.head.weight"].zero_()[0, 0] = 10
+    state["dense.head.bias"] = torch.tensor([-5.0, 0.0])
+    path = tmp_path_factory.mktemp("weights") / "planted.safetensors"
+    save_file(state, path)
+    write_card(Card("meso4", ("fake", "real"), Preprocessing((256, 256))), card_path(path))
+    return path
+
+
+@pytest.fixture
+def faces(tmp_path):
+    """A folder with real/ and fake/."""
+    for label, greys in GREYS.items():
+        for grey in greys:
+            place = tmp_path / "faces" / label / f"{grey}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((64, 64, 3), grey, np.uint8)).save(place)
+    return tmp_path / "faces"
+
+
+def auc():
+    return sum(f > r for f in GREYS["fake"] for r in GREYS["real"]) / 36
+
+
+@pytest.fixture
+def manifest(faces):
+    """Two splits, groups and a column of kinds."""
+    rows = [
+        {"path": f"{label}/{g}.png", "label": label, "split": ("val", "test")[i % 2], "group": f"v{i}",
+         "kind": "swap" if label == "fake" and i < 4 else "mouth" if label == "fake" else ""}
+        for label, greys in GREYS.items() for i, g in enumerate(greys)
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_csv(faces / "manifest.csv", index=False)
+    return faces / "manifest.csv"
+
+
+def test_it_prints_every_number(weights, faces):
+    done = evaluate("--weights", weights, faces)
+    assert done.status == 0
+    assert "faces: 12 images (6 fake) in 12 groups" in done.out
+    [line] = [line for line in done.out.splitlines() if line.startswith("AUC")]
+    assert f"{auc():.3f} (" in line
+    assert "no groups are named" in done.err
+
+
+def test_json_is_one_object_per_set(weights, faces, manifest):
+    done = evaluate("--weights", weights, "--json", faces, manifest)
+    first, second = done.lines
+    assert (first["data"], second["data"]) == (str(faces), str(manifest))
+    assert first["whole"][0]["metrics"]["auc"]["value"] == pytest.approx(auc())
+    assert first["detector"]["card"]["source"] == "planted.json"
+    assert first["threshold"] == {"value": 0.5, "source": "default"}
+    assert first["bootstrap"]["resamples"] >= 1000
+
+
+def test_a_split_and_its_kinds(weights, manifest):
+    [found] = evaluate("--weights", weights, "--json", "--split", "test", "--by", "kind", manifest).lines
+    assert found["whole"][0]["count"] == 6
+    assert [(part["value"], part["count"], part["rest"]) for part in found["parts"]] == [
+        ("mouth", 4, True),
+        ("swap", 5, True),
+    ]
+
+
+def test_undefined_is_null(weights, tmp_path, faces):
+    shutil.rmtree(faces / "fake")
+    [found] = evaluate("--weights", weights, "--json", faces).lines
+    metrics = found["whole"][0]["metrics"]
+    assert metrics["auc"] == {"value": None, "low": None, "high": None}
+    assert metrics["accuracy"]["value"] is not None
+
+
+def test_several_sets_make_a_table(weights, faces, manifest, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(faces, other)
+    text = evaluate("--weights", weights, "--split", "test", faces, other).out
+    rows = text.partition("test set")[2].splitlines()
+    assert [row.split()[0] for row in rows[1:]] == ["faces", "other"]
+
+
+def test_bad_images_are_listed_and_counted(weights, faces):
+    (faces / "fake" / "a.png").write_bytes(b"no picture")
+    (faces / "real" / "b.png").write_bytes(b"")
+    done = evaluate("--weights", weights, faces)
+    assert done.status == 1
+    assert "12 images (6 fake) in 12 groups, 2 more failed" in done.out
+    assert "a.png': it is not an image" in done.err
+    assert "b.png': it is empty" in done.err
+    assert "2 of 14 images failed" in done.err
+    assert "1 of 7 fake, 1 of 7 real" in done.err
+    [found] = evaluate("--weights", weights, "--json", faces).lines
+    assert [Path(failed["path"]).name for failed in found["failed"]] == ["a.png", "b.png"]
+
+
+class TestThreshold:
+    def test_as_given(self, weights, faces):
+        [found] = evaluate("--weights", weights, "--json", "--threshold", 1, faces).lines
+        assert found["threshold"] == {"value": 1, "source": "as given"}
+        assert found["whole"][0]["metrics"]["precision"]["value"] is None
+
+    def test_the_cards(self, weights, faces, tmp_path):
+        path = tmp_path / "other.safetensors"
+        shutil.copy(weights, path)
+        card = read_card(card_path(weights))
+        write_card(Card(card.arch, card.classes, card.preprocessing, threshold=0.2), card_path(path))
+        [found] = evaluate("--weights", path, "--json", faces).lines
+        assert found["threshold"] == {"value": 0.2, "source": "the card's"}
+
+    def test_chosen_on_a_validation_set(self, weights, manifest):
+        words = ["--weights", weights, "--split", "test", "--validation", manifest, "--criterion", "accuracy"]
+        [found] = evaluate(*words, "--json", manifest).lines
+        assert found["threshold"]["source"] == "best by accuracy on faces, split val, 6 images"
+        scores = pd.DataFrame(
+            [(g, label) for label, greys in GREYS.items() for g in greys[::2]], columns=["grey", "label"]
+        )
+        best = max(((scores["grey"] >= cut) == (scores["label"] == "fake")).mean() for cut in range(256))
+        [at] = evaluate(
+            "--weights",
+            weights,
+            "--json",
+            "--split",
+            "val",
+            "--threshold",
+            found["threshold"]["value"],
+            manifest,
+        ).lines
+        assert at["whole"][0]["metrics"]["accuracy"]["value"] == pytest.approx(best)
+
+    def test_on_the_test_images_is_refused(self, weights, manifest):
+        done = evaluate("--weights", weights, "--validation", manifest, manifest)
+        assert done.status == 2
+        assert "6 images" in done.err
+
+    @pytest.mark.parametrize(
+        "words",
+        [("--threshold", "0.4", "--validation", "x"), ("--validation-split", "val"), ("--threshold", "2")],
+        ids=" ".join,
+    )
+    def test_contradictions_are_wrong_usage(self, weights, faces, words):
+        assert evaluate("--weights", weights, *words, faces).status == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere"], "no such file"),
+        (["--split", "tset", "FACES"], "tset"),
+        (["--by", "kid", "FACES"], "'kind'"),
+    ],
+)
+def test_errors_name_what_is_wrong(weights, manifest, words, said):
+    done = evaluate("--weights", weights, *[manifest if word == "FACES" else word for word in words])
+    assert done.status in (1, 2)
+    assert said in done.err
+
+
+def test_positive_turns_the_question_round(weights, faces):
+    [fake], [real] = (
+        evaluate("--weights", weights, "--json", "--positive", name, faces).lines for name in ("fake", "real")
+    )
+    assert real["positive"] == "real"
+    one, other = (found["whole"][0]["metrics"] for found in (fake, real))
+    assert other["auc"]["value"] == pytest.approx(one["auc"]["value"])
+    assert (other["tp"]["value"], other["fn"]["value"]) == (one["tn"]["value"], one["fp"]["value"])
+
+
+def test_out_holds_scores_json_and_a_figure(weights, faces, tmp_path):
+    out = tmp_path / "out"
+    done = evaluate("--weights", weights, "--out", out, faces)
+    assert f"written to {out}" in done.err
+    assert {path.name for path in out.iterdir()} == {"scores.csv", "evaluation.json", "0-faces.png"}
+    assert Image.open(out / "0-faces.png").size[0] > 1000
+    table = pd.read_csv(out / "scores.csv")
+    greys = [int(Path(path).stem) for path in table["path"]]
+    assert table.assign(grey=greys).sort_values("grey")["score"].is_monotonic_increasing
+    assert table["outcome"].isin(["TP", "FN", "FP", "TN"]).all()
+
+
+SLOW_NETWORK = """
+import time
+from xface.models import Detector
+plain = Detector.logits
+def slow(self, batch):
+    print("scoring", flush=True)
+    time.sleep(30)
+    return plain(self, batch)
+Detector.logits = slow
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "setsid"), reason="needs POSIX signals")
+def test_ctrl_c_leaves_nothing_half_written(weights, faces, tmp_path):
+    out = tmp_path / "run" / "out"
+    words = ["evaluate", "--device", "cpu", "--weights", str(weights), "--out", str(out), str(faces)]
+    command = [sys.executable, "-c", f"{SLOW_NETWORK}\n{COMMAND[2]}", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "scoring\n"
+        assert list(out.parent.iterdir()) != []
+        process.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        _, err = process.communicate(timeout=20)
+    assert time.monotonic() - started < 10
+    assert process.returncode == 1
+    assert "Traceback" not in err
+    assert list(out.parent.iterdir()) == []
+
+
+def test_the_bundled_detector_has_the_scores_of_its_card(shared_data):
+    scores = read_card(ROOT / "weights" / "meso4.json").scores
+    [found] = evaluate("--weights", "meso4", "--json", "--split", "test", shared_data / "stylegan_ffhq").lines
+    metrics = found["whole"][0]["metrics"]
+    assert metrics["auc"]["value"] == pytest.approx(scores["test_auc"], abs=0.001)
+    assert metrics["accuracy"]["value"] == pytest.approx(scores["test_accuracy"], abs=0.005)
+    assert found["whole"][0]["count"] == scores["test_images"]
+    assert metrics["auc"]["low"] < 0.74 < 0.83 < metrics["auc"]["high"]
+
+
+def test_it_offers_every_criterion_and_format():
+    options = {option.name: option for option in command.params}
+    assert set(options["criterion"].type.choices) == set(CRITERIA)
+    assert set(options["table_format"].type.choices) == set(TABLE_FORMATS)
+
+
+def test_every_value_of_the_json_is_plain(weights, faces):
+    [found] = evaluate("--weights", weights, "--json", faces).lines
+    assert json.loads(json.dumps(found)) == found

@@ -1,0 +1,104 @@
+"""Labelled sets: data as the user named it, evaluated one by one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import pandas as pd
+
+from xface.analysis.evaluation import Evaluation, check_columns, evaluate, true_class
+from xface.analysis.scoring import score
+from xface.analysis.thresholds import Threshold, choose_threshold
+from xface.data import CLASSES, Samples, read_samples
+from xface.errors import UsageError
+from xface.models.detector import Detector
+
+MANIFEST = "manifest"
+VALIDATION = "val"
+
+Progress: TypeAlias = Callable[[int], object]
+
+
+@dataclass(frozen=True)
+class LabelledSet:
+    """Samples and what they are called in tables."""
+
+    name: str
+    samples: Samples
+
+
+def read_sets(sources: Sequence[str], split: str | None = None) -> list[LabelledSet]:
+    """Read each source, only the rows of `split` if one is named; raises DataError.
+
+    A set bears the name of its folder or CSV file, or the whole path where two would bear the same.
+    """
+    names = [_short_name(Path(source)) for source in sources]
+    often = Counter(names)
+    return [
+        LabelledSet(name if often[name] == 1 else source, _read(source, split))
+        for name, source in zip(names, sources, strict=True)
+    ]
+
+
+def read_validation(source: str, split: str | None = None) -> LabelledSet:
+    """Read a validation set: its rows of `split`, by default of `val` if it names splits, else all.
+
+    Raises DataError.
+    """
+    samples, name = read_samples(source), _short_name(Path(source))
+    if split is None and any(samples.column("split")):
+        split = VALIDATION
+    if split is None:
+        return LabelledSet(name, samples)
+    return LabelledSet(f"{name}, split {split}", samples.of_split(split))
+
+
+def validated_threshold(
+    detector: Detector, each: LabelledSet, criterion: str, progress: Progress
+) -> Threshold:
+    """The threshold that is best by a criterion on a validation set; UsageError if it has one class."""
+    table = score(detector, each.samples.table, progress)
+    scored = table[table["reason"] == ""]
+    truth = scored["label"] == true_class(detector.card.positive, _labels(each.samples))
+    value = choose_threshold(truth.to_numpy(), scored["score"].to_numpy(), criterion)
+    return Threshold(value, f"best by {criterion} on {each.name}, {len(scored)} images")
+
+
+def evaluate_set(
+    detector: Detector, each: LabelledSet, threshold: Threshold, by: Sequence[str], progress: Progress
+) -> Evaluation:
+    """Score one test set and sum it up; raises UsageError as `evaluate` does, for columns before scoring."""
+    check_columns(each.samples.table, by)
+    table = score(detector, each.samples.table, progress)
+    positive = true_class(detector.card.positive, _labels(each.samples))
+    return evaluate(table, each.name, threshold, positive, by, notes=each.samples.notes)
+
+
+def check_apart(validation: LabelledSet, sets: Sequence[LabelledSet]) -> None:
+    """Raise UsageError if an image on which the threshold was chosen is in a test set."""
+    chosen = set(validation.samples.paths)
+    for each in sets:
+        if shared := chosen & set(each.samples.paths):
+            raise UsageError(
+                f"{len(shared)} images of {each.name}, such as {min(shared)!r}, are those on which the "
+                "threshold was to be chosen; which would flatter; name other data, or a split with --split"
+            )
+
+
+def _read(source: str, split: str | None) -> Samples:
+    samples = read_samples(source)
+    if split is None:
+        return samples
+    return Samples(samples.of_split(split).table, samples.notes)
+
+
+def _labels(samples: Samples) -> list[str]:
+    return list(pd.unique(pd.Series([*CLASSES, *samples.labels])))
+
+
+def _short_name(source: Path) -> str:
+    return source.absolute().parent.name if source.stem == MANIFEST else source.absolute().stem
