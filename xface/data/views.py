@@ -1,0 +1,203 @@
+"""Views: pictures cropped and resized as the network sees them, read one by one or kept in a file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+
+from xface.data.crops import Crop, LandmarkStore
+from xface.errors import ImageError, LandmarkError, OutputError, UsageError
+from xface.images import Picture, read_picture
+from xface.models.preprocessing import Preprocessing
+from xface.results import ByteArray, FloatArray
+
+VERSION = 1  # of the stored files; views that an older way of reading made are made again
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A picture as uint8 RGB (H, W, 3) at the network's size, and its landmarks (68, 2) there, if known."""
+
+    pixels: ByteArray = field(repr=False)
+    landmarks: FloatArray | None = None
+
+
+class Views(Protocol):
+    """Views by index; `view` raises ImageError for a picture that cannot be read."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+    def view(self, index: int) -> View:
+        """One of them."""
+        ...
+
+
+@dataclass(frozen=True)
+class ReadViews:
+    """Views read from their files whenever asked for.
+
+    They are what `preprocessing.prepare` makes of the pictures, after the crop: to the last bit, and so
+    without a shortcut as JPEG's decoding at reduced size. A picture without a face stays uncropped.
+    `store` is needed for a crop or where landmarks are wanted.
+    """
+
+    paths: Sequence[str]
+    preprocessing: Preprocessing
+    crop: Crop | None = None
+    store: LandmarkStore | None = None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def view(self, index: int) -> View:
+        """Read, crop and resize one picture; ImageError if it cannot be read."""
+        picture = read_picture(self.paths[index])
+        pixels, landmarks = picture.pixels, None
+        if self.store is not None:
+            landmarks = self.store.landmarks(pixels)
+        if self.crop is not None and landmarks is not None:
+            try:
+                pixels, landmarks = self.crop(pixels, landmarks)
+            except LandmarkError:
+                landmarks = None
+        prepared = self.preprocessing.prepare(Picture(picture.name, pixels))
+        moved = None if landmarks is None else prepared.geometry.to_input(landmarks)
+        return View(prepared.view, moved)
+
+    def fingerprint(self) -> str:
+        """A hash of all that the views depend on: files by path, size and time of change, and settings."""
+        settings = {**self.preprocessing.to_json(), "scale": 0, "mean": 0, "std": 0, "colours": 0}
+        parts = [VERSION, settings, repr(self.crop), self.store is not None]
+        for path in self.paths:
+            status = os.stat(path) if os.path.isfile(path) else None
+            parts.append([path, status.st_size, status.st_mtime_ns] if status else [path])
+        return hashlib.blake2b(json.dumps(parts).encode(), digest_size=12).hexdigest()
+
+
+class StoredViews:
+    """Views kept in one file, mapped into memory and so shared by all processes that read it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.reasons: dict[int, str] = {
+            int(index): reason
+            for index, reason in json.loads((folder / "unreadable.json").read_text()).items()
+        }
+        self._landmarks: FloatArray = np.load(folder / "landmarks.npy")
+        self._pixels: Any = None
+
+    def __len__(self) -> int:
+        return len(self._landmarks)
+
+    def view(self, index: int) -> View:
+        """One view, copied out of the file; ImageError for what could not be read when it was made."""
+        if index in self.reasons:
+            raise ImageError(self.reasons[index])
+        if self._pixels is None:
+            self._pixels = np.load(self.folder / "pixels.npy", mmap_mode="r")
+        points = self._landmarks[index].astype(np.float64)
+        return View(np.array(self._pixels[index]), None if np.isnan(points).any() else points)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pixels": None}  # a mapped file would be copied to the worker
+
+
+def stored_views(views: ReadViews, folder: str | os.PathLike[str], workers: int = 0) -> StoredViews:
+    """The views as one file below `folder`, made now if it isn't there yet.
+
+    A file of N views takes 3 N H W bytes (9,000 at 224x224: 1.35 GB). It is named after all that the views
+    depend on, made aside and renamed when it is whole.
+
+    Raises:
+        UsageError: the preprocessing keeps each picture's own size.
+        OutputError: the folder cannot be written.
+    """
+    if views.preprocessing.size is None:
+        raise UsageError("views of their own sizes cannot be kept in one file; give a size, or no cache")
+    place = Path(folder) / views.fingerprint()
+    if not place.is_dir():
+        try:
+            _store(views, views.preprocessing.size, place, workers)
+        except OSError as error:
+            raise OutputError(
+                f"views cannot be kept in '{folder}' ({error.strerror or error}); "
+                "name another folder, or none"
+            ) from error
+    return StoredViews(place)
+
+
+def _store(views: ReadViews, size: tuple[int, int], place: Path, workers: int) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=place.parent, prefix="part-"))
+    try:
+        _fill(views, size, aside, workers)
+        try:
+            os.replace(aside, place)
+        except OSError:
+            if not place.is_dir():  # another process may have been faster
+                raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _fill(views: ReadViews, size: tuple[int, int], folder: Path, workers: int) -> None:
+    from torch.utils.data import DataLoader
+
+    shape = (len(views), *size, 3)
+    pixels = np.lib.format.open_memmap(folder / "pixels.npy", "w+", np.uint8, shape)
+    landmarks = np.full((len(views), 68, 2), np.nan, np.float32)
+    reasons = {}
+    quieten_opencv(workers)
+    found: Any = DataLoader(_Attempts(views), batch_size=None, num_workers=workers, collate_fn=_as_it_is)  # type: ignore[arg-type]
+    for index, one in enumerate(found):
+        if isinstance(one, str):
+            reasons[index] = one
+            continue
+        pixels[index] = one.pixels
+        if one.landmarks is not None:
+            landmarks[index] = one.landmarks
+    pixels.flush()
+    np.save(folder / "landmarks.npy", landmarks)
+    (folder / "unreadable.json").write_text(json.dumps(reasons))
+
+
+def quieten_opencv(workers: int) -> None:
+    """Keep OpenCV to one thread where there are to be worker processes, which inherit that.
+
+    A process forked off while OpenCV holds threads of its own hangs when it first touches their number, and
+    with a worker for each core they would only be in each other's way.
+    """
+    if workers:
+        cv2.setNumThreads(1)
+
+
+def _as_it_is(one: Any) -> Any:
+    return one
+
+
+@dataclass(frozen=True)
+class _Attempts:
+    """A dataset of views, or of the reason why there is none."""
+
+    views: ReadViews
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+    def __getitem__(self, index: int) -> View | str:
+        try:
+            return self.views.view(index)
+        except ImageError as error:
+            return str(error)
