@@ -155,12 +155,12 @@ def _deformed(
     columns, rows = ((axis - m - s) / zoom + m for axis, m, s in zip(axes, middle, shift, strict=True))
     across, down = (cv2.resize(wave, (width, height), interpolation=cv2.INTER_CUBIC) for wave in waves)
     x, y = (across + columns).astype(np.float32), (down + rows[:, None]).astype(np.float32)
-    return np.asarray(cv2.remap(solid, x, y, cv2.INTER_NEAREST), np.uint8)
+    return np.asarray(cv2.remap(solid, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
 def _cells(size: tuple[int, ...], extent: float) -> tuple[int, int]:
-    """Of the grid of waves: cells of an eighth of the face, however large the picture."""
-    return max(2, round(8 * size[0] / extent)), max(2, round(8 * size[1] / extent))
+    """Of the grid of waves: cells of a sixth of the face, however large the picture."""
+    return max(2, round(6 * size[0] / extent)), max(2, round(6 * size[1] / extent))
 
 
 def _affine(chance: Generator, recipe: SelfBlending, extent: float) -> tuple[float, FloatArray]:

@@ -1,0 +1,176 @@
+"""Samples are read from CSV files and folders as they are, and whatever is left out is said."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from xface.data import DataError, Samples, join, read_samples
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("a.png", "b.png", "sub/c.png", "d.png"):
+        path = tmp_path / "set" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(path)
+    return tmp_path / "set"
+
+
+def written(folder, text, name="faces.csv"):
+    path = folder / name
+    path.write_bytes(text.encode())
+    return path
+
+
+def test_labels_by_name_in_any_case_and_paths_relative_to_the_csv(folder, monkeypatch):
+    path = written(
+        folder, f"path,label,age\na.png,REAL,30\n ./sub/../b.png , Fake ,\n{folder}/d.png,fake,5\n"
+    )
+    monkeypatch.chdir(folder.parent)
+    for samples in (read_samples(path), read_samples("set/faces.csv")):
+        assert samples.paths == [str(folder / name) for name in ("a.png", "b.png", "d.png")]
+        assert samples.labels == ["real", "fake", "fake"]
+        assert samples.column("age") == ["30", "", "5"]
+        assert samples.column("source") == ["set"] * 3
+        assert samples.column("group") == samples.column("split") == samples.column("pair") == [""] * 3
+        assert samples.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("header", "cells"),
+    [
+        ("real", ["1", "0", "1"]),
+        ("Real", ["True", "FALSE", "true"]),
+        ("fake", ["0", "1", "0.0"]),
+        ("real", ["1.0", "0.0", "1.0"]),
+    ],
+)
+def test_a_flag_says_which_class(folder, header, cells):
+    rows = "".join(f"{name},{cell}\n" for name, cell in zip(("a.png", "b.png", "d.png"), cells, strict=True))
+    samples = read_samples(written(folder, f"path,{header}\n{rows}"))
+    assert samples.labels == ["real", "fake", "real"]
+    assert samples.label_indices().tolist() == [1, 0, 1]
+    assert samples.label_indices(("real", "fake")).tolist() == [0, 1, 0]
+
+
+def test_windows_text_blank_lines_quotes_and_an_unnamed_column(folder):
+    text = '\ufeff,path,label,what\r\n0,a.png,real,"x, y"\r\n\r\n1,b.png,fake,\r\n'
+    samples = read_samples(written(folder, text))
+    assert samples.labels == ["real", "fake"]
+    assert samples.column("what") == ["x, y", ""]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is empty"),
+        ("file,label\na.png,real\n", "no column 'path', only file, label"),
+        ("path,class\na.png,real\n", "no column 'label' or 'real', only path, class"),
+        ("path;label\na.png;real\n", "no column 'path', only path;label"),
+        ("path,label\na.png,real\nb.png,\n", "line 3: label '' doesn't say which class"),
+        ("path,label\n\na.png,1\n", "line 3: label '1' doesn't say which class .* call the column 'real'"),
+        ("path,real\na.png,maybe\n", "line 2: real 'maybe' doesn't say which class it is; write 0 or 1"),
+        ("path,label\na.png,real\nb.png,fake,3\n", "line 3: 3 cells under 2 columns"),
+        ('path,label\n"a.png,real\n', "cannot read .* as CSV"),
+        ("path,label\nx.png,real\n", "none of the 1 files .* is there .*x.png"),
+        ("path,label\na.png,real\n./a.png,fake\n", "a.png' has two labels"),
+    ],
+)
+def test_errors_say_where_and_what_to_do(folder, text, message):
+    with pytest.raises(DataError, match=message) as caught:
+        read_samples(written(folder, text))
+    assert "faces.csv" in str(caught.value)
+
+
+def test_text_that_is_no_utf8_is_refused(folder):
+    path = folder / "latin.csv"
+    path.write_bytes("path,label\nJosé.png,real\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"latin.csv.*UTF-8"):
+        read_samples(path)
+
+
+def test_missing_and_repeated_files_are_left_out_and_counted(folder):
+    lines = [f"gone{n}.png,real" for n in range(5)]
+    text = "\n".join(["path,label", "a.png,real", *lines, "b.png,fake", "sub/../a.png,real"])
+    samples = read_samples(written(folder, text))
+    assert samples.paths == [str(folder / "a.png"), str(folder / "b.png")]
+    missing, repeated = samples.notes
+    assert missing.startswith("5 files")
+    assert f"line 3: '{folder}/gone0.png'" in missing
+    assert missing.endswith(", ...")
+    assert repeated.startswith("1 rows")
+    assert "a.png" in repeated
+
+
+def test_folders_of_any_case_and_depth(tmp_path):
+    names = ["Real/1.png", "train/FAKE/deep/2.png", "val/real/3.png", "real/test/4.png", "other/5.png"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(tmp_path / name)
+    (tmp_path / "real" / "notes.txt").write_text("no picture")
+    samples = read_samples(tmp_path)
+    found = {
+        path.rsplit("/", 1)[1]: kind for path, *kind in samples.table[["path", "label", "split"]].to_numpy()
+    }
+    assert found == {
+        "1.png": ["real", ""],
+        "2.png": ["fake", "train"],
+        "3.png": ["real", "val"],
+        "4.png": ["real", "test"],
+    }
+    assert "1 pictures" in samples.notes[0]
+    assert "5.png" in samples.notes[0]
+
+
+def test_a_folder_that_contradicts_itself_or_has_no_classes(tmp_path):
+    with pytest.raises(DataError, match="no pictures in folders called real and fake"):
+        read_samples(tmp_path)
+    (tmp_path / "real" / "fake").mkdir(parents=True)
+    Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(tmp_path / "real" / "fake" / "a.png")
+    with pytest.raises(DataError, match="below a folder real and a folder fake"):
+        read_samples(tmp_path)
+
+
+def test_several_sources_keep_their_names_and_their_groups_apart(folder):
+    first = written(folder, "path,label,group,age\na.png,real,g1,3\nb.png,fake,,4\n", "one.csv")
+    second = written(folder / "sub", "path,label,group\nc.png,fake,g1\n../a.png,real,g1\n", "two.csv")
+    samples = read_samples([first, second])
+    assert [path.rsplit("/", 1)[1] for path in samples.paths] == ["a.png", "b.png", "c.png"]
+    assert samples.column("source") == ["set", "set", "sub"]
+    assert samples.column("group") == ["set:g1", "", "sub:g1"]
+    assert samples.column("age") == ["3", "4", ""]
+    assert samples.notes[0].startswith("1 rows of the sources repeat a file")
+    assert join([samples]) is samples
+
+
+def test_selection_by_mask_positions_and_split(folder):
+    table = pd.DataFrame(
+        {"path": list("abc"), "label": ["real", "fake", "real"], "split": ["train", "", "test"]}
+    )
+    samples = Samples(table, ("a note",))
+    assert samples.select(np.array([True, False, True])).paths == ["a", "c"]
+    assert samples.select([2, 0]).paths == ["c", "a"]
+    assert samples.of_split("test").paths == ["c"]
+    assert list(table.columns) == ["path", "label", "split"]  # the caller's table stays as it was
+    with pytest.raises(DataError, match="split 'val'; the splits are: test, train"):
+        samples.of_split("val")
+    with pytest.raises(DataError, match="no column 'age'"):
+        samples.column("age")
+    with pytest.raises(DataError, match=r"'b' has the label 'fake', which is none of the classes real, swap"):
+        samples.label_indices(("real", "swap"))
+
+
+def test_the_shared_manifests(shared_data):
+    pairs, ffhq = (
+        read_samples(shared_data / "dfdc_pairs"),
+        read_samples(shared_data / "stylegan_ffhq/manifest.csv"),
+    )
+    assert pairs.counts() == {"fake": 4500, "real": 4500}
+    assert ffhq.counts() == {"fake": 950, "real": 950}
+    assert pairs.notes == ffhq.notes == ()
+    assert {name: len(pairs.of_split(name)) for name in ("train", "val", "test")} == {
+        "train": 7200, "val": 900, "test": 900,
+    }  # fmt: skip
+    counterpart = dict(zip(pairs.paths, pairs.column("pair"), strict=True))
+    assert all(counterpart[counterpart[path]] == path for path in pairs.paths)
