@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "faces": GROUND,
     "report": GROUND,
     "explanation": {*GROUND, "models", "attribution", "faces", "report"},
+    "data": {*GROUND, "models", "faces"},
     "analysis": {*GROUND, "models", "data", "report"},
 }
 """Below `explanation` a row lists what lies lower; a part that isn't in it may import anything but `cli`."""
