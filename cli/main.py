@@ -15,6 +15,7 @@ COMMANDS = {
     "explain": "Show which parts of a face a detector looks at.",
     "predict": "Call images real or fake.",
     "evaluate": "Measure a detector on labelled images, with intervals.",
+    "train": "Train a detector as a config says, or go on with a run.",
     "models": "List the networks that can be restored, with their sizes and stages.",
     "layers": "List the layers of a network.",
     "methods": "List the attribution methods.",

@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "explanation": {*GROUND, "models", "attribution", "faces", "report"},
     "data": {*GROUND, "models", "faces"},
     "analysis": {*GROUND, "models", "data", "report"},
+    "training": {*GROUND, "models", "data"},
 }
 """Below `explanation` a row lists what lies lower; a part that isn't in it may import anything but `cli`."""
 

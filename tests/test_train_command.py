@@ -1,0 +1,252 @@
+"""`xface train` as a user meets it, every config in configs/ started, and grids."""
+
+import csv
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+from test_cli import run
+from test_training import SMALL, ended, in_a_process, make_faces, same_ends
+from xface_cli.main import main
+
+import xface
+from xface.errors import XFaceError
+from xface.images import read_picture
+from xface.models import ARCHITECTURES
+from xface.training import grid as grids
+from xface.training.config import FOLLOWED
+from xface.training.document import read
+from xface.training.epochs import read_rows
+from xface.training.grid import cells, run_grid
+from xface.training.reading import read_config
+from xface.training.run import train
+
+CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))
+GRIDS = [path for path in CONFIGS if path.stem.startswith("grid_")]
+SIZES = {"rahmouni": 100, "inception_v3": 299, "inception_resnet_v2": 96, "xception": 96, "xception41": 96}
+FIXED = {"meso4", "mesoinception4", "cbam_resnet", "freq_attention"}
+LARGE = {"vgg11_bn", "vgg16_c", "cbam_resnet", "freq_attention", "inception_resnet_v2"}
+
+
+def network_of(path: Path) -> str:
+    name = read(path).values["network"]
+    return FOLLOWED.get(name, name)
+
+
+def is_large(path: Path) -> bool:
+    first = next(iter((read(path).values.get("grid") or {}).get("network", [])), None)
+    return (first or network_of(path)) in LARGE
+
+
+def started() -> list:
+    return [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if is_large(path) else [])
+        for path in CONFIGS
+    ]
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory) -> Path:
+    folder = make_faces(tmp_path_factory.mktemp("data") / "faces", count=20)
+    other = {"real": "fake", "fake": "real"}
+    rows = [f"{a}/{n:02}.png,{a},{n % 8},{other[a]}/{n:02}.png" for a in other for n in range(20)]
+    (folder / "manifest.csv").write_text("path,label,group,pair\n" + "\n".join(rows) + "\n")
+    return folder / "manifest.csv"
+
+
+def shrunk(path: Path, manifest: Path, prefix: Path) -> list[str]:
+    """What makes a config small enough to try: two pictures, one step, no pretrained weights."""
+    network = network_of(path)
+    changes = {
+        "data.train": manifest,
+        "prefix": prefix,
+        "num_epochs": 1,
+        "limit": 1,
+        "batch_size": 2,
+        "num_workers": 0,
+        "device": "cpu",
+        "precision": "'32'",
+        "data.cache": prefix.parent / "cache",
+        "model.pretrained": "false",
+    }
+    if network not in FIXED:
+        changes["input_size"] = SIZES.get(network, 64)
+    return [f"{key}={value}" for key, value in changes.items()]
+
+
+def options(changes: list[str]) -> list[str]:
+    return [word for change in changes for word in ("--set", change)]
+
+
+@pytest.mark.parametrize("path", started())
+def test_every_config_trains_a_detector_that_loads(path, manifest, tmp_path):
+    changes = shrunk(path, manifest, tmp_path / "run")
+    try:
+        if path in GRIDS:
+            first = cells(read(path).changed(changes))[0]
+            made = train(first.config.model_copy(update={"model": read_config(path, changes).model}))
+            weights = made.weights
+        else:
+            done = run("train", path, *options(changes))
+            assert (done.status, done.err) == (0, "")
+            weights = tmp_path / "run" / "best.safetensors"
+        detector = xface.load(weights, device="cpu")
+        assert detector.arch.name == (network_of(path) if path not in GRIDS else first.config.network)
+        assert detector.prepare(read_picture(manifest.parent / "real" / "00.png")).tensor.shape[0] == 3
+    finally:
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)  # some are gigabytes
+
+
+def test_every_family_has_a_config():
+    named = {network_of(path) for path in CONFIGS}
+    families = {"resnet", "vgg", "densenet", "efficientnet_", "efficientnet-", "squeezenet", "inception_v3"}
+    families |= {
+        "inception_resnet_v2",
+        "xception",
+        "meso4",
+        "mesoinception4",
+        "cbam_resnet",
+        "freq_attention",
+    }
+    families |= {"cozzolino", "rahmouni", "vgg16_c"}
+    assert all(any(name.startswith(family) for name in named) for family in families)
+    assert all(any(name.startswith(family) for family in families) for name in ARCHITECTURES)
+
+
+@pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
+def test_every_cell_of_a_grid_is_a_valid_config(path):
+    found = cells(read(path))
+    assert len(found) == len({str(cell.config) for cell in found}) >= 8
+
+
+def small(manifest: Path, folder: Path, *more: str) -> Path:
+    """A config file of a run of a second."""
+    lines = [
+        f"network: {SMALL}",
+        f"data: {{train: {manifest}}}",
+        f"prefix: {folder}",
+        "input_size: 32",
+        "batch_size: 6",
+        "device: cpu",
+        "num_epochs: 2",
+        *more,
+    ]
+    file = folder.parent / f"{folder.name}.yaml"
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+def test_train_prints_a_banner_a_line_for_each_epoch_and_the_result(manifest, tmp_path):
+    file = small(manifest, tmp_path / "run")
+    done = run("train", file, "--set", "seed=5", "--set", "print_epochs=2")
+    assert (done.status, done.err) == (0, "")
+    assert "Random seed: 5" in done.out
+    assert [line[:5] for line in done.out.splitlines() if line.startswith("[") and "train" in line] == [
+        "[1/2]",
+        "[2/2]",
+    ]
+    assert f"weights: {tmp_path / 'run' / 'best.safetensors'}" in done.out
+    again = run("train", file)
+    assert again.status == 2
+    assert "--resume" in again.err
+    resumed = run("train", "--resume", tmp_path / "run")
+    assert resumed.status == 0
+    assert resumed.out.splitlines()[-1] == done.out.splitlines()[-1]
+
+
+def test_a_killed_command_goes_on_from_another_folder(manifest, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = small(manifest, Path("run"), "optimizer: {lr: 1e-3}")
+    assert run("train", file.name, "--set", "prefix=whole").status == 0
+
+    def die_after_the_first_epoch() -> None:
+        from xface.training.network import Learner
+
+        Learner.on_validation_epoch_end = lambda learner: (
+            learner.current_epoch and os.kill(os.getpid(), signal.SIGKILL),
+            learner._log("validation", learner.validation_tally),
+        )
+        monkeypatch.setattr("sys.argv", ["xface", "train", file.name])
+        main()
+
+    process = in_a_process(die_after_the_first_epoch)
+    assert ended(process) == -signal.SIGKILL
+    monkeypatch.chdir(manifest.parent)
+    assert run("train", "--resume", tmp_path / "run").status == 0
+    same_ends(tmp_path / "whole", tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "give a config"),
+        (["--resume", "nowhere"], "there is no run in 'nowhere'"),
+        (["a.yaml", "--resume", "run"], "--resume goes on with a run as it was begun"),
+        (["nowhere.yaml"], "cannot read 'nowhere.yaml': No such file"),
+        ([CONFIGS[0], "--set", "seed"], "--set 'seed' must have the form key=value"),
+        ([GRIDS[0]], "lists a grid: run it with --grid"),
+        ([CONFIGS[0], "--grid"], "has no grid"),
+    ],
+)
+def test_wrong_calls_are_refused(words, said):
+    done = run("train", *words)
+    assert done.status == 2
+    assert said in done.err
+
+
+def test_a_grid_writes_one_table_and_runs_no_cell_twice(manifest, tmp_path, monkeypatch):
+    file = small(manifest, tmp_path / "grid", "grid: {seed: [0, 1], optimizer.lr: [1e-4, 1e-3]}")
+    document = read(file)
+    ran, whole = [], grids.train
+
+    def counted(config, *others):
+        ran.append((config.seed, config.optimizer.lr))
+        if len(ran) == 3:
+            raise KeyboardInterrupt
+        return whole(config, *others)
+
+    monkeypatch.setattr(grids, "train", counted)
+    with pytest.raises(KeyboardInterrupt):
+        run_grid(document)
+    done = run("train", file, "--grid")
+    assert done.status == 0
+    assert ran == [(0, 1e-4), (0, 1e-3), (1, 1e-4), (1, 1e-4), (1, 1e-3)]
+    with open(tmp_path / "grid" / "table.csv", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert [(row["seed"], row["optimizer.lr"]) for row in rows] == [
+        ("0", "0.0001"), ("0", "0.001"), ("1", "0.0001"), ("1", "0.001"),
+    ]  # fmt: skip
+    for row, cell in zip(rows, cells(document), strict=True):
+        epochs = read_rows(cell.folder / "metrics.csv")
+        assert float(row["validation_auc"]) == pytest.approx(
+            max(e["validation_auc"] for e in epochs), abs=1e-4
+        )
+        assert row["error"] == ""
+    assert all(line in done.out for line in ("=== 4 of 4: seed 1, optimizer.lr 0.001", "val_auc"))
+    other = small(
+        manifest, tmp_path / "grid", "grid: {seed: [0, 1], optimizer.lr: [1e-4, 1e-3]}", "dropout_rate: 0.5"
+    )
+    refused = run("train", other, "--grid")
+    assert refused.status == 2
+    assert "holds a run with other settings" in refused.err
+
+
+def test_a_cell_that_fails_costs_itself_only(manifest, tmp_path, monkeypatch):
+    file = small(manifest, tmp_path / "grid", "grid: {seed: [0, 1, 2]}", "num_epochs: 1").read_text()
+    (tmp_path / "grid.yaml").write_text(file.replace("num_epochs: 2\n", ""))
+    whole = grids.train
+
+    def failing(config, *others):
+        if config.seed == 1:
+            raise XFaceError("planted")
+        return whole(config, *others)
+
+    monkeypatch.setattr(grids, "train", failing)
+    done = run("train", tmp_path / "grid.yaml", "--grid")
+    assert done.status == 1
+    with open(tmp_path / "grid" / "table.csv", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert [row["error"] for row in rows] == ["", "planted", ""]
+    assert [row["epochs"] for row in rows] == ["1", "", "1"]

@@ -1,0 +1,608 @@
+"""Training runs: what they learn, what they write, and that a kill at any moment changes nothing."""
+
+import json
+import math
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from sklearn.metrics import precision_score, recall_score, roc_auc_score
+
+import xface
+from xface.data.samples import read_samples
+from xface.errors import CheckpointError, DeviceError, UsageError, XFaceError
+from xface.images import read_picture
+from xface.models import architecture
+from xface.training import recipes
+from xface.training import run as runs
+from xface.training.banner import banner
+from xface.training.config import METRICS, Config, Loss
+from xface.training.config import Optimizer as OptimizerSettings
+from xface.training.epochs import read_rows
+from xface.training.network import Learner, positive_index, real_index
+from xface.training.run import resume, train
+from xface.training.start import build, set_dropout
+from xface.training.storage import AsideIO
+from xface.training.tally import Tally
+
+SMALL = "timm/test_efficientnet"  # 0.4 million parameters, with BatchNorm
+SIDE = 32
+
+
+def make_faces(folder: Path, count: int = 12, side: int = SIDE, seed: int = 0) -> Path:
+    """Noise; the fakes have every other row brighter."""
+    chance = np.random.default_rng(seed)
+    for label in ("real", "fake"):
+        (folder / label).mkdir(parents=True)
+        for number in range(count):
+            pixels = chance.normal(120, 40, (side, side, 3))
+            pixels[::2] += 60 * (label == "fake")
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / label / f"{number:02}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory) -> Path:
+    return make_faces(tmp_path_factory.mktemp("data") / "faces")
+
+
+def settings(faces: Path, prefix: Path, **others) -> Config:
+    usual = {
+        "network": SMALL,
+        "data": {"train": str(faces)},
+        "prefix": str(prefix),
+        "input_size": SIDE,
+        "num_epochs": 3,
+        "batch_size": 6,
+        "device": "cpu",
+        "dropout_rate": 0.2,
+        "augmentations": ["flip", "colour"],
+        "optimizer": {"lr": 1e-3, "head_lr_multiplier": 10},
+    }
+    return Config.model_validate({**usual, **others})
+
+
+def same_weights(first: Path, second: Path) -> bool:
+    one, two = load_file(first), load_file(second)
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def last_state(folder: Path) -> dict:
+    return torch.load(folder / "last.ckpt", weights_only=True)
+
+
+def same_ends(first: Path, second: Path) -> None:
+    """The last and the best weights, the optimiser and the scores are equal bit by bit."""
+    assert same_weights(first / "best.safetensors", second / "best.safetensors")
+    one, two = last_state(first), last_state(second)
+    assert one["state_dict"].keys() == two["state_dict"].keys()
+    assert all(torch.equal(one["state_dict"][name], two["state_dict"][name]) for name in one["state_dict"])
+    moments = [state["optimizer_states"][0]["state"] for state in (one, two)]
+    assert all(
+        torch.equal(moments[0][i][name], moments[1][i][name]) for i in moments[0] for name in moments[0][i]
+    )
+    rows = [read_rows(folder / "metrics.csv") for folder in (first, second)]
+    for row in (*rows[0], *rows[1]):
+        del row["seconds"], row["waiting"]
+    assert rows[0] == rows[1]
+
+
+def in_a_process(call) -> multiprocessing.Process:
+    """Call it in a fork of this process, which is to be waited for with `ended`."""
+    cv2.setNumThreads(1)  # a fork that sets it waits for the threads of its parent's pool, if there is one
+    process = multiprocessing.get_context("fork").Process(target=call)
+    process.start()
+    return process
+
+
+def ended(process: multiprocessing.Process) -> int:
+    """The exit status of a process, which must not hang."""
+    process.join(60)
+    if process.is_alive():
+        process.kill()
+        pytest.fail("the process hangs")
+    return process.exitcode
+
+
+def finish(folder: Path) -> None:
+    resume(folder)
+
+
+@pytest.fixture(scope="module")
+def unbroken(faces, tmp_path_factory):
+    """A run in one go, of a recipe with as much state as there is, and how long it took."""
+    folder = tmp_path_factory.mktemp("unbroken") / "run"
+    begun = time.monotonic()
+    train(stateful(faces, folder))
+    return folder, time.monotonic() - begun
+
+
+def stateful(faces: Path, folder: Path) -> Config:
+    return settings(
+        faces,
+        folder,
+        num_epochs=6,
+        schedule={
+            "type": "ReduceLROnPlateau",
+            "monitor": "validation_accuracy",
+            "patience": 0,
+            "factor": 0.5,
+        },
+        early_stopping={"monitor": "validation_loss", "patience": 4},
+    )
+
+
+def broken_off(faces: Path, folder: Path, kills: int, lasts: float, chance: random.Random) -> int:
+    """Train with so many kills at random moments; returns how many hit a process that was still at work."""
+    hits = 0
+    for kill in range(kills):
+        begun = (folder / "config.yaml").is_file()
+        process = in_a_process(
+            (lambda: resume(folder)) if begun else (lambda: train(stateful(faces, folder)))
+        )
+        time.sleep(chance.uniform(0, lasts / (1 if kill % 2 else 3)))
+        os.kill(process.pid, signal.SIGKILL)
+        hits += ended(process) == -signal.SIGKILL
+    process = in_a_process(
+        lambda: resume(folder) if (folder / "config.yaml").is_file() else train(stateful(faces, folder))
+    )
+    assert ended(process) == 0
+    return hits
+
+
+def test_a_run_killed_at_random_moments_ends_as_an_unbroken_one(faces, unbroken, tmp_path):
+    seed = random.randrange(2**32)
+    print(f"seed of the moments: {seed}")
+    broken_off(faces, tmp_path / "run", 3, unbroken[1], random.Random(seed))
+    same_ends(unbroken[0], tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_moments_change_nothing(faces, unbroken, tmp_path):
+    seed = random.randrange(2**32)
+    print(f"seed of the moments: {seed}")
+    hits, round_ = 0, 0
+    while hits < 10:
+        round_ += 1
+        hits += broken_off(faces, tmp_path / str(round_), 4, unbroken[1], random.Random(seed + round_))
+        same_ends(unbroken[0], tmp_path / str(round_))
+
+
+def test_a_kill_in_the_middle_of_writing_a_checkpoint_leaves_the_one_before(faces, unbroken, tmp_path):
+    folder = tmp_path / "run"
+
+    def die_while_writing() -> None:
+        whole, written = torch.save, []
+
+        def save(content, part):
+            whole(content, part)
+            written.append(part)
+            if len(written) == 3:
+                os.truncate(part, os.path.getsize(part) // 2)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        torch.save = save
+        train(stateful(faces, folder))
+
+    process = in_a_process(die_while_writing)
+    assert ended(process) == -signal.SIGKILL
+    assert (folder / "last.ckpt.part").exists()  # half a file, which must never be read
+    assert last_state(folder)["epoch"] == 1
+    finish(folder)
+    assert not (folder / "last.ckpt.part").exists()
+    same_ends(unbroken[0], folder)
+
+
+def test_a_kill_after_the_last_checkpoint_trains_no_more(faces, tmp_path):
+    """Early stopping has decided in the epoch of the checkpoint; the run that goes on must know."""
+    config = settings(
+        faces,
+        tmp_path / "whole",
+        num_epochs=9,
+        optimizer={"lr": 1e-9},
+        early_stopping={"monitor": "train_accuracy", "patience": 2, "min_delta": 0.9},
+    )
+    whole = train(config)
+    assert len(whole.rows) == 3
+    other = tmp_path / "broken"
+
+    def die_at_the_end() -> None:
+        runs._finish = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        train(config.model_copy(update={"prefix": str(other)}))
+
+    ended(in_a_process(die_at_the_end))
+    assert not (other / "run.json").exists()
+    finish(other)
+    same_ends(whole.folder, other)
+
+
+def test_a_damaged_checkpoint_is_refused_by_name(faces, tmp_path):
+    train(settings(faces, tmp_path / "run", num_epochs=1))
+    (tmp_path / "run" / "run.json").unlink()
+    last = tmp_path / "run" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:5000])
+    with pytest.raises(CheckpointError, match=r"last\.ckpt' is damaged .*remove it to begin the run anew"):
+        resume(tmp_path / "run")
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(faces, tmp_path):
+    first, second = (train(settings(faces, tmp_path / name)) for name in ("a", "b"))
+    same_ends(first.folder, second.folder)
+    third = train(settings(faces, tmp_path / "c", seed=1))
+    assert not same_weights(first.weights, third.weights)
+
+
+def test_workers_change_nothing_not_even_in_a_run_that_goes_on(faces, tmp_path):
+    """Workers draw their first batches before Lightning says which epoch it is."""
+    alone = train(settings(faces, tmp_path / "a"))
+    config = settings(faces, tmp_path / "b", num_workers=2)
+
+    def die_in_the_second_epoch() -> None:
+        seeded = Learner.on_train_epoch_start
+
+        def start(learner):
+            seeded(learner)
+            if learner.current_epoch == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        Learner.on_train_epoch_start = start
+        train(config)
+
+    ended(in_a_process(die_in_the_second_epoch))
+    assert last_state(tmp_path / "b")["epoch"] == 0
+    helped = resume(tmp_path / "b")
+    same_ends(alone.folder, helped.folder)
+
+
+def test_workers_start_in_a_process_that_has_used_opencv(faces, tmp_path):
+    """A fork of a process with OpenCV's threads hangs as soon as it sets their number."""
+    code = f"""
+import cv2, numpy as np
+cv2.setNumThreads(2)
+cv2.warpAffine(np.zeros((600, 600, 3), np.uint8), np.eye(2, 3), (600, 600))
+from xface.training import Config, train
+train(Config.model_validate({settings(faces, tmp_path / "run", num_workers=2, num_epochs=1).model_dump()}))
+assert cv2.getNumThreads() == 2
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_run_leaves_the_callers_random_state_alone(faces, tmp_path):
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    train(settings(faces, tmp_path / "run", num_epochs=1))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_it_learns_and_the_kept_detector_scores_as_its_card_says(faces, tmp_path):
+    lines = []
+    config = settings(faces, tmp_path / "run", num_epochs=8, augmentations=[], dropout_rate=None)
+    run = train(config, tell=lines.append)
+    assert run.best["validation_auc"] == max(row["validation_auc"] for row in run.rows) > 0.9
+    detector = xface.load(run.weights, device="cpu")
+    assert detector.arch.name == SMALL
+    assert detector.card.scores == run.scores
+    held_out = read_samples(run.folder / "samples.csv").of_split("val")
+    tensors = torch.stack([detector.prepare(read_picture(path)).tensor for path in held_out.paths])
+    probability = detector.model(tensors).softmax(1)[:, 0].detach().numpy()
+    fake = np.array(held_out.labels) == "fake"
+    assert run.scores["validation_auc"] == pytest.approx(roc_auc_score(fake, probability), abs=1e-4)
+    assert run.scores["validation_accuracy"] == pytest.approx(np.mean((probability > 0.5) == fake), abs=1e-4)
+    assert len(lines) == 1 + 8
+    assert lines[1].startswith("[1/8] train loss ")
+
+
+def test_the_test_data_is_scored_with_the_best_weights(faces, tmp_path):
+    unseen = make_faces(tmp_path / "unseen", count=7, seed=5)
+    data = {"train": str(faces), "test": str(unseen), "random_split": True}
+    run = train(settings(faces, tmp_path / "run", data=data))
+    detector = xface.load(run.weights, device="cpu")
+    samples = read_samples(unseen)
+    tensors = torch.stack([detector.prepare(read_picture(path)).tensor for path in samples.paths])
+    probability = detector.model(tensors).softmax(1)[:, 0].detach().numpy()
+    fake = np.array(samples.labels) == "fake"
+    assert run.card.scores["test_auc"] == pytest.approx(roc_auc_score(fake, probability), abs=1e-4)
+    assert run.card.scores["test_images"] == 14
+
+
+def test_half_precision_halves_the_file_and_loads(faces, tmp_path):
+    full = train(settings(faces, tmp_path / "full", num_epochs=1))
+    half = train(settings(faces, tmp_path / "half", num_epochs=1, half_precision=True))
+    assert half.weights.stat().st_size < 0.6 * full.weights.stat().st_size
+    assert next(xface.load(half.weights, device="cpu").model.parameters()).dtype == torch.float32
+
+
+def test_scores_are_over_all_samples_not_means_over_batches():
+    chance = np.random.default_rng(0)
+    logits = chance.normal(size=(23, 2)).astype(np.float32)
+    labels, losses = chance.integers(0, 2, 23), chance.random(5).astype(np.float32)
+    tally, sizes = Tally(2, positive=0), (9, 1, 2, 10, 1)
+    parts = zip(
+        np.split(logits, np.cumsum(sizes)[:-1]), np.split(labels, np.cumsum(sizes)[:-1]), losses, strict=True
+    )
+    for part, truth, loss in parts:
+        tally.add(torch.from_numpy(part), torch.from_numpy(truth), torch.tensor(loss))
+    found, chosen, fake = tally.scores(), logits.argmax(1) == 0, labels == 0
+    margin = logits[:, 0] - logits[:, 1]
+    assert found["loss"] == pytest.approx(np.average(losses, weights=sizes), rel=1e-6)
+    assert found["accuracy"] == pytest.approx(np.mean(chosen == fake))
+    assert found["precision"] == pytest.approx(precision_score(fake, chosen))
+    assert found["recall"] == pytest.approx(recall_score(fake, chosen))
+    assert found["auc"] == pytest.approx(roc_auc_score(fake, margin))
+    tally.add(torch.zeros(1, 2), torch.zeros(1, dtype=torch.long), torch.tensor(math.nan))
+    assert math.isnan(tally.scores()["loss"])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        (None, [1.0, 1.0, 1.0, 1.0]),
+        ({"type": "StepLR", "step_size": 2, "gamma": 0.1}, [1.0, 1.0, 0.1, 0.1]),
+        ({"type": "StepLR", "step_size": 4, "gamma": 0.5, "every": "step"}, [1.0, 0.5, 0.25, 0.125]),
+        ({"type": "ExponentialLR", "gamma": 0.5}, [1.0, 0.5, 0.25, 0.125]),
+        ({"type": "CosineAnnealing"}, [(1 + math.cos(math.pi * k / 4)) / 2 for k in range(4)]),
+    ],
+    ids=["none", "StepLR", "StepLR by step", "ExponentialLR", "CosineAnnealing"],
+)
+def test_schedules_go_as_their_formulas_say(faces, tmp_path, schedule, expected):
+    config = settings(faces, tmp_path / "run", num_epochs=4, batch_size=5, schedule=schedule)
+    run = train(config)  # 20 samples: 4 steps an epoch
+    assert [row["lr"] / 1e-3 for row in run.rows] == pytest.approx(expected)
+
+
+def test_a_plateau_of_the_named_metric_lowers_the_rate(faces, tmp_path):
+    schedule = {"type": "ReduceLROnPlateau", "monitor": "train_recall", "patience": 1, "factor": 0.1}
+    run = train(settings(faces, tmp_path / "run", num_epochs=5, schedule=schedule, optimizer={"lr": 1e-12}))
+    best, waited, rates = -1.0, 0, [1e-12]
+    for row in run.rows[:-1]:
+        waited = 0 if row["train_recall"] > best * (1 + 1e-4) else waited + 1
+        best = max(best, row["train_recall"])
+        rates.append(rates[-1] * (0.1 if waited > 1 else 1))
+        waited = 0 if waited > 1 else waited
+    assert [row["lr"] for row in run.rows] == pytest.approx([max(rate, 0) for rate in rates], rel=1e-3)
+
+
+def test_the_heads_learn_faster_than_the_trunk():
+    arch = architecture("inception_v3")
+    with torch.device("meta"):
+        model = arch.build(2)
+    made = recipes.optimizer(
+        model, arch, OptimizerSettings(lr=1e-4, head_lr_multiplier=10, weight_decay=1e-2)
+    )
+    trunk, head = made.param_groups
+    assert (trunk["lr"], head["lr"]) == pytest.approx((1e-4, 1e-3))
+    assert {id(parameter) for parameter in head["params"]} == {
+        id(parameter) for layer in (model.fc, model.AuxLogits.fc) for parameter in layer.parameters()
+    }
+    assert len(trunk["params"]) + 4 == len(list(model.parameters()))
+    assert {group["weight_decay"] for group in made.param_groups} == {1e-2}
+
+
+def test_the_auxiliary_heads_loss_counts_with_its_weight():
+    class TwoHeads(torch.nn.Module):
+        def forward(self, x):
+            return x, 2 * x
+
+    logits, labels = torch.tensor([[1.0, -1.0], [0.5, 2.0]]), torch.tensor([1, 1])
+    arch, plain = architecture("inception_v3"), recipes.criterion(0.0, None)
+    step = recipes.objective(arch, Loss(auxiliary=0.4), plain, real=1)
+    found, loss = step(TwoHeads(), logits, labels)
+    entropy = torch.nn.functional.cross_entropy
+    assert torch.equal(found, logits)
+    assert loss == pytest.approx(float(entropy(logits, labels) + 0.4 * entropy(2 * logits, labels)))
+
+
+def test_smoothed_and_weighted_cross_entropy_is_the_formula():
+    logits, labels = torch.tensor([[1.0, -1.0], [0.5, 2.0], [0.0, 0.3]]), torch.tensor([1, 1, 0])
+    logs, smoothing, weights = logits.double().log_softmax(1), 0.1, [3.0, 0.5]
+    total = sum(
+        weights[c] * ((1 - smoothing) * (c == y) + smoothing / 2) * -float(logs[i, c])
+        for i, y in enumerate(labels.tolist())
+        for c in range(2)
+    )
+    expected = total / sum(weights[y] for y in labels.tolist())
+    assert float(recipes.criterion(smoothing, torch.tensor(weights))(logits, labels)) == pytest.approx(
+        expected
+    )
+
+
+def test_freq_attention_trains_with_its_three_losses():
+    from xface.models.freq_attention import Outputs
+
+    class Painter(torch.nn.Module):
+        def outputs(self, x):
+            features = tuple(x.mean((2, 3))[:, :, None, None] * k for k in (1.0, -1.0, 2.0))
+            return Outputs(x.mean((2, 3))[:, :2], x * 0, features)
+
+    images, labels = torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 1, 0])
+    step = recipes.objective(architecture("freq_attention"), Loss(), recipes.criterion(0.1, None), real=1)
+    logits, loss = step(Painter(), images, labels)
+    real = images[labels == 1]
+    means = images.mean((2, 3))
+    apart = [
+        (1 - float(torch.cosine_similarity(means[i], means[j], dim=0))) / 2
+        for i, j in ((1, 2), (1, 0), (1, 3), (2, 0), (2, 3))
+    ]
+    metric = 3 * (apart[0] + np.mean([1 - d for d in apart[1:]]))  # the same for each of the three features
+    entropy = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.1)
+    assert float(loss) == pytest.approx(
+        float(entropy) + 0.1 * float(real.abs().mean()) + 0.1 * metric, rel=1e-5
+    )
+
+
+def test_dropout_is_set_or_put_before_the_head_and_acts_in_training_only():
+    arch = architecture("resnet18")
+    torch.manual_seed(0)
+    model = arch.build(2)
+    names = list(model.state_dict())
+    set_dropout(model, arch, 0.5)
+    assert list(model.state_dict()) == names
+    seen = []
+    model.fc.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    model.eval()
+    model(torch.rand(2, 3, 32, 32))
+    model.fc.train()
+    model(torch.rand(2, 3, 32, 32))
+    assert float((seen[1] == 0).float().mean()) > 0.4 + float((seen[0] == 0).float().mean()) / 2
+
+
+def test_class_weights_and_the_indices_of_classes(faces, tmp_path):
+    config = settings(faces, tmp_path / "run", loss={"class_weights": {"fake": 1.0, "real": 3.0}})
+    assert runs._class_weights(config, read_samples(faces)).tolist() == [1.0, 3.0]
+    uneven = read_samples(faces).select(list(range(16)))
+    counts = uneven.counts()
+    balanced = runs._class_weights(
+        settings(faces, tmp_path / "run", loss={"class_weights": "balanced"}), uneven
+    )
+    assert balanced[0] * counts["fake"] == pytest.approx(float(balanced[1] * counts["real"]))
+    assert (positive_index(("Real", "Fake")), real_index(("Real", "Fake"))) == (1, 0)
+    assert (positive_index(("a", "b")), real_index(("a", "b"))) == (0, 1)
+
+
+def test_a_learner_never_sees_the_class_weights_in_validation(faces, tmp_path):
+    config = settings(faces, tmp_path / "run", loss={"label_smoothing": 0.3})
+    learner = Learner(torch.nn.Identity(), config, steps=1, class_weights=torch.tensor([5.0, 1.0]))
+    logits, labels = torch.tensor([[1.0, 0.0]]), torch.tensor([1])
+    learner.validation_step([logits, labels, labels], 0)
+    expected = float(torch.nn.functional.cross_entropy(logits, labels))
+    assert learner.validation_tally.scores()["loss"] == pytest.approx(expected)
+
+
+def test_initial_weights_come_from_the_seed_a_checkpoint_or_torchvisions_cache(faces, tmp_path, monkeypatch):
+    run = train(settings(faces, tmp_path / "run", num_epochs=1))
+    state = build(settings(faces, tmp_path / "x", checkpoint=str(run.weights))).state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in load_file(run.weights).items())
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    pretrained = settings(faces, tmp_path / "x", network="resnet18", model={"pretrained": True})
+    with pytest.raises(CheckpointError, match=r"aren't in torch's cache.*resnet18-f37072fd\.pth"):
+        build(pretrained)
+    published = architecture("resnet18").build(1000).state_dict()
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    torch.save(published, tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth")
+    found = build(pretrained).state_dict()
+    assert found["fc.weight"].shape == (2, 512)
+    assert all(torch.equal(found[name], published[name]) for name in found if not name.startswith("fc."))
+    with pytest.raises(UsageError, match="no published weights for meso4"):
+        build(settings(faces, tmp_path / "x", network="meso4", model={"pretrained": True}))
+
+
+def test_options_reach_the_network_and_wrong_ones_are_refused(faces, tmp_path):
+    with torch.device("meta"):
+        plain = build(settings(faces, tmp_path / "x", network="cbam_resnet", options={"attention": False}))
+        assert not any(".attention." in name for name in plain.state_dict())
+    with pytest.raises(UsageError, match="resnet18 cannot be built with options"):
+        build(settings(faces, tmp_path / "x", network="resnet18", options={"attention": False}))
+
+
+def test_init_weights_false_takes_pytorchs_initial_values(faces, tmp_path):
+    model = build(
+        settings(faces, tmp_path / "x", network="vgg16_c", model={"init_weights": False}, dropout_rate=None)
+    )
+    bound = 1 / math.sqrt(model.classifier[0].in_features)
+    largest = float(model.classifier[0].weight.detach().abs().max())
+    assert largest == pytest.approx(bound, rel=1e-4)  # uniform in +-bound; its own start is normal, 0.01
+
+
+def test_unreadable_pictures_are_reported_once_with_their_number(tmp_path):
+    folder = make_faces(tmp_path / "faces")
+    (folder / "real" / "03.png").write_bytes(b"no picture")
+    lines = []
+    train(settings(folder, tmp_path / "run", num_epochs=2), tell=lines.append)
+    reports = [line for line in lines if "could not be read" in line]
+    assert len(reports) == 1
+    assert reports[0].startswith("1 pictures could not be read")
+    assert "03.png" in reports[0]
+
+
+def test_groups_torn_apart_are_said(tmp_path):
+    folder = make_faces(tmp_path / "faces")
+    rows = [f"{label}/{n:02}.png,{label},{n % 6}" for label in ("real", "fake") for n in range(12)]
+    (folder / "manifest.csv").write_text("path,label,group\n" + "\n".join(rows) + "\n")
+    lines = []
+    train(settings(folder, tmp_path / "run", num_epochs=1), tell=lines.append)
+    assert "6 groups are torn apart" in lines[0]
+    kept = settings(
+        folder, tmp_path / "kept", num_epochs=1, data={"train": str(folder), "split": {"by": "group"}}
+    )
+    lines = []
+    run = train(kept, tell=lines.append)
+    assert "torn apart" not in lines[0]
+    table = read_samples(run.folder / "samples.csv").table
+    assert (table.groupby("group")["split"].nunique() == 1).all()
+
+
+def test_the_manifests_own_splits_hold_where_nothing_else_is_said(tmp_path):
+    folder = make_faces(tmp_path / "faces")
+    split = {n: "train" if n < 7 else "val" if n < 10 else "test" for n in range(12)}
+    rows = [f"{label}/{n:02}.png,{label},{split[n]}" for label in ("real", "fake") for n in range(12)]
+    (folder / "manifest.csv").write_text("path,label,split\n" + "\n".join(rows) + "\n")
+    run = train(settings(folder, tmp_path / "run", num_epochs=1))
+    assert run.card.scores["validation_images"] == 6
+    assert run.card.scores["test_images"] == 4
+
+
+def test_a_loss_that_is_no_number_ends_the_run(faces, tmp_path):
+    config = settings(faces, tmp_path / "run", optimizer={"type": "SGD", "lr": 1e30})
+    with pytest.raises(XFaceError, match="no finite number any more; lower the learning rate"):
+        train(config)
+
+
+def test_what_cannot_be_trained_is_refused_before_it_begins(faces, tmp_path):
+    lone = tmp_path / "lone"
+    (lone / "real").mkdir(parents=True)
+    for number in range(9):
+        Image.new("RGB", (SIDE, SIDE), (number, 0, 0)).save(lone / "real" / f"{number}.png")
+    with pytest.raises(UsageError, match="nothing for training is fake"):
+        train(settings(lone, tmp_path / "a"))
+    with pytest.raises(DeviceError, match="unknown device 'gpu'"):
+        train(settings(faces, tmp_path / "b", device="gpu"))
+    if not torch.cuda.is_available():
+        with pytest.raises(DeviceError, match="--set device=auto"):
+            train(settings(faces, tmp_path / "c", device="cuda"))
+    train(settings(faces, tmp_path / "d", num_epochs=1))
+    with pytest.raises(UsageError, match="holds a run; go on with it"):
+        train(settings(faces, tmp_path / "d", num_epochs=1))
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "thesis.tex").write_text("")
+    with pytest.raises(UsageError, match=r"holds other files \(thesis\.tex\)"):
+        train(settings(faces, tmp_path / "e"))
+    assert not any((tmp_path / name).exists() for name in "abc")
+
+
+def test_the_banner_says_what_its_users_know(faces, tmp_path):
+    config = settings(faces, tmp_path / "run", network="resnet18", seed=42)
+    with torch.device("meta"):
+        model = architecture("resnet18").build(2)
+    text = banner(config, {"train": read_samples(faces)}, model, torch.device("cpu"), ["a note"])
+    for said in ("on device cpu", "Random seed: 42", "Train samples: 24 (12 fake, 12 real)", "Note: a note"):
+        assert said in text
+    for said in ("Model parameters: 11,177,538", "Type: Adam", "Learning rate: 0.001, head 0.01", "CPUs: "):
+        assert said in text
+
+
+@pytest.mark.parametrize("sampling", ["shuffled", "balanced", "pairs"])
+def test_every_sampling_and_self_blending_train(faces, tmp_path, sampling):
+    config = settings(faces, tmp_path / "run", num_epochs=1, sampling=sampling, self_blend=0.5, accumulate=2)
+    run = train(config)
+    assert [set(row) for row in run.rows] == [{"epoch", "lr", *METRICS, "seconds", "waiting"}]
+    assert json.loads((run.folder / "run.json").read_text())["finished"]
+
+
+def test_checkpoints_are_read_without_running_code(tmp_path):
+    import pickle
+
+    (tmp_path / "evil.ckpt").write_bytes(pickle.dumps(Path))
+    with pytest.raises(CheckpointError, match="damaged"):
+        AsideIO().load_checkpoint(tmp_path / "evil.ckpt")

@@ -1,0 +1,378 @@
+"""What one training run is made of: a checked schema, so that a wrong key costs seconds and not a night."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from xface.errors import XFaceError
+from xface.models.architectures import architecture
+from xface.models.preprocessing import Preprocessing
+
+FOLLOWED = {
+    "ResNet": "resnet18",
+    "VGG": "vgg11_bn",
+    "DenseNet": "densenet121",
+    "EfficientNet": "efficientnet-b0",
+    "SqueezeNet": "squeezenet1_0",
+}
+"""What the system that xface follows calls its networks.
+
+Under these names a run is set up as there: its preprocessing (preset `seed`) and its StepLR(5, 0.1).
+"""
+
+Metric: TypeAlias = Literal[
+    "train_loss",
+    "train_accuracy",
+    "train_precision",
+    "train_recall",
+    "train_auc",
+    "validation_loss",
+    "validation_accuracy",
+    "validation_precision",
+    "validation_recall",
+    "validation_auc",
+]
+METRICS: tuple[str, ...] = get_args(Metric)
+
+
+def mode(metric: str) -> Literal["min", "max"]:
+    """Which way a metric gets better.
+
+    Example:
+        >>> mode("validation_loss"), mode("validation_auc")
+        ('min', 'max')
+    """
+    return "min" if metric.endswith("_loss") else "max"
+
+
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
+
+
+def _or_none(value: Any) -> Any:
+    return None if value == "" else value
+
+
+def _both_sides(value: Any) -> Any:
+    return {"height": value, "width": value} if isinstance(value, int | str) else value
+
+
+def _named(value: Any) -> Any:
+    """Names with their settings, from a list of names or a mapping."""
+    if isinstance(value, list | tuple):
+        value = {name: {} for name in value} if all(isinstance(name, str) for name in value) else value
+    return {name: s or {} for name, s in value.items()} if isinstance(value, Mapping) else value
+
+
+Number = Annotated[float, BeforeValidator(_no_truth_value), Field(allow_inf_nan=False)]
+Positive = Annotated[Number, Field(gt=0)]
+NotNegative = Annotated[Number, Field(ge=0)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+BelowOne = Annotated[Number, Field(ge=0, lt=1)]
+Decay = Annotated[Number, Field(gt=0, le=1)]
+Count = Annotated[int, BeforeValidator(_no_truth_value), Field(ge=1)]
+WholeNumber = Annotated[int, BeforeValidator(_no_truth_value), Field(ge=0)]
+File = Annotated[str | None, BeforeValidator(_or_none)]
+Settings: TypeAlias = dict[str, Any]
+
+
+class Part(BaseModel):
+    """A part of a config: unknown keys are errors, nothing changes once it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Split(Part):
+    """How samples are divided, see `xface.data.split`.
+
+    `by`: `sample` (each for itself), `group` (what shares a value in the column `group` stays together),
+    `run` (so do `group_size` consecutive files) or `manifest` (as the column `split` says). `proportions` are
+    weights of train, val and, if wanted, test. `seed` is the division's own: by default the same for all
+    runs, so that they can be compared.
+    """
+
+    by: Literal["sample", "group", "run", "manifest"] = "sample"
+    proportions: dict[Literal["train", "val", "test"], Positive] | None = None
+    group_size: Count | None = None
+    seed: WholeNumber = 0
+
+    @model_validator(mode="after")
+    def _has_sense(self) -> Split:
+        if self.by == "manifest" and self.proportions is not None:
+            raise ValueError("proportions have no sense with `by: manifest`: its splits are as they are")
+        if self.proportions is not None and not {"train", "val"} <= self.proportions.keys():
+            raise ValueError("proportions need train and val")
+        if (self.group_size is not None) != (self.by == "run"):
+            raise ValueError("group_size belongs to `by: run`, and only to it")
+        return self
+
+
+class Data(Part):
+    """The samples.
+
+    `train` and `test` are a CSV with `path` and `label` or `real`, or a folder with `real/` and `fake/`. With
+    `random_split`, the part `test_proportions` of train is taken out for validation, and `test` is only
+    scored in the end; with `random_split: false`, `test` is the validation set. `split` says it in more
+    detail instead. Where none of this is said, the splits in the column `split` hold, if there are any.
+    `crop`: True or `outline` (only the face outline is kept), `box` (with a `margin`), False. Prepared
+    pictures are kept in the folder `cache`, if it is given, and read from there in later epochs and runs.
+    `classes` are their names in the order of the network's outputs.
+    """
+
+    train: str
+    test: File = None
+    random_split: bool | None = None
+    test_proportions: Annotated[Number, Field(gt=0, lt=1)] = 0.2
+    split: Split | None = None
+    crop: Literal[True, False, "outline", "box"] = False
+    margin: NotNegative | None = None
+    cache: File = None
+    num_classes: Annotated[Count, Field(ge=2)] = 2
+    classes: tuple[str, ...] = ("fake", "real")
+
+    @model_validator(mode="after")
+    def _has_sense(self) -> Data:
+        if len(self.classes) != self.num_classes:
+            raise ValueError(f"num_classes is {self.num_classes}, but classes are {', '.join(self.classes)}")
+        if self.random_split is False and self.split is None and self.test is None:
+            raise ValueError("without random_split, `test` must name the data to validate on")
+        return self
+
+
+class InputSize(Part):
+    """The side lengths of the network's input in pixels; one number stands for both."""
+
+    height: Count
+    width: Count
+
+
+class Model(Part):
+    """Where the weights start: published ones, the network's own initial ones, or PyTorch's."""
+
+    pretrained: bool = False
+    in_channels: Literal[3] = 3
+    init_weights: bool = True
+
+
+class Optimizer(Part):
+    """The optimiser; the head and auxiliary heads learn `head_lr_multiplier` times as fast as the rest.
+
+    `weight_decay` is L2 (decoupled for AdamW), SGD has momentum 0.9.
+    """
+
+    type: Literal["Adam", "AdamW", "Adadelta", "SGD"] = "Adam"
+    lr: Positive = 1e-4
+    weight_decay: NotNegative = 0.0
+    head_lr_multiplier: Positive = 1.0
+
+
+class StepLR(Part):
+    """Times `gamma` after each `step_size` epochs, or training steps."""
+
+    type: Literal["StepLR"]
+    step_size: Count
+    gamma: Decay = 0.1
+    every: Literal["epoch", "step"] = "epoch"
+
+
+class ExponentialLR(Part):
+    """Times `gamma` after each epoch, or training step."""
+
+    type: Literal["ExponentialLR"]
+    gamma: Decay
+    every: Literal["epoch", "step"] = "epoch"
+
+
+class CosineAnnealing(Part):
+    """Half a cosine from the learning rate down to `min_lr` over the whole run (Loshchilov, Hutter 2017)."""
+
+    type: Literal["CosineAnnealing"]
+    min_lr: NotNegative = 0.0
+    every: Literal["epoch", "step"] = "epoch"
+
+
+class OneCycleLR(Part):
+    """Up for the part `warmup` of all steps, then down by a cosine (Smith and Topin 2018)."""
+
+    type: Literal["OneCycleLR"]
+    warmup: Annotated[Number, Field(gt=0, lt=1)] = 0.05
+
+
+class ReduceLROnPlateau(Part):
+    """Times `factor` once `monitor` hasn't got better for more than `patience` epochs."""
+
+    type: Literal["ReduceLROnPlateau"]
+    monitor: Metric = "validation_loss"
+    factor: Annotated[Number, Field(gt=0, lt=1)] = 0.1
+    patience: WholeNumber = 2
+    min_lr: NotNegative = 0.0
+
+
+Schedule = Annotated[
+    StepLR | ExponentialLR | CosineAnnealing | OneCycleLR | ReduceLROnPlateau, Field(discriminator="type")
+]
+
+
+class Loss(Part):
+    """Cross entropy.
+
+    `class_weights`: none, `balanced` (inverse to the classes' numbers) or a weight for each class by name.
+    `auxiliary` weighs the loss of an auxiliary head, where there is one (0.3 in Szegedy et al. 2015 for
+    GoogLeNet; 0.4 is usual for Inception-v3).
+    """
+
+    label_smoothing: BelowOne = 0.0
+    class_weights: Literal["balanced"] | dict[str, Positive] | None = None
+    auxiliary: NotNegative = 0.4
+
+
+class Stopping(Part):
+    """Stop when `monitor` hasn't got better by more than `min_delta` for `patience` epochs."""
+
+    monitor: Metric = "validation_loss"
+    patience: Count = 5
+    min_delta: NotNegative = 0.0
+
+
+class Config(Part):
+    """One training run; the keys in YAML are these.
+
+    `network` is an architecture (`xface models`) or `timm/NAME`, with `options` of its own (cbam_resnet's
+    `attention: false`). `preprocessing` is a preset or settings, as on a card; `input_size` changes its size.
+    `sampling`: `shuffled`, `balanced` (as many of each class), `pairs` (a real face and the fake made from
+    it in one batch). `augmentations` are a list of names, or names with settings, see
+    `xface.data.augmentation`; `self_blend` is the part of the real faces that become self-blended fakes, or
+    settings of `xface.data.blending.SelfBlending`. `checkpoint` is a weights file to start from, `prefix` the
+    run's folder. `best` says by which metric the kept weights are chosen. `limit` ends every epoch after so
+    many batches, to try a config. `grid` lists values by dotted keys, for `xface train --grid`.
+
+    Example:
+        >>> config = Config(network="resnet18", data={"train": "faces.csv"}, prefix="runs/1")
+        >>> config.optimizer.type, config.data.classes, config.best
+        ('Adam', ('fake', 'real'), 'validation_auc')
+    """
+
+    network: str
+    options: Settings = {}
+    seed: WholeNumber = 0
+    device: str = "auto"
+    devices: Count = 1
+    precision: Annotated[Literal["32", "bf16-mixed", "16-mixed"], BeforeValidator(str)] = "32"
+    channels_last: bool = False
+    data: Data
+    preprocessing: str | Settings | None = None
+    input_size: Annotated[InputSize | None, BeforeValidator(_both_sides)] = None
+    augmentations: Annotated[dict[str, Settings], BeforeValidator(_named)] = {}
+    self_blend: Share | Settings = 0.0
+    sampling: Literal["shuffled", "balanced", "pairs"] = "shuffled"
+    model: Model = Model()
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule | None = None
+    loss: Loss = Loss()
+    dropout_rate: BelowOne | None = None
+    batch_size: Count = 32
+    accumulate: Count = 1
+    num_workers: WholeNumber = 0
+    num_epochs: Count = 20
+    print_epochs: Count | None = 1
+    early_stopping: Stopping | None = None
+    EARLY_STOPPING_EPOCH: Count | None = None
+    best: Metric = "validation_auc"
+    checkpoint: File = None
+    prefix: str
+    limit: Count | None = None
+    half_precision: bool = False
+    grid: dict[str, list[Any]] | None = None
+    test_checkpoint: Any = Field(None, description="the followed system's demo reads it; without effect here")
+    experiment: Any = Field(None, description="the followed system's demo reads it; without effect here")
+
+    @field_validator("network")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in FOLLOWED:
+            _refused_as_value(lambda: architecture(name))
+        return name
+
+    @field_validator("preprocessing")
+    @classmethod
+    def _can_prepare(cls, content: str | Settings | None) -> str | Settings | None:
+        if content is not None:
+            _refused_as_value(lambda: Preprocessing.from_json(content))
+        return content
+
+    @field_validator("augmentations")
+    @classmethod
+    def _can_augment(cls, settings: dict[str, Settings]) -> dict[str, Settings]:
+        from xface.data.augmentation import augmentations
+
+        _refused_as_value(lambda: augmentations(settings))
+        return settings
+
+    @model_validator(mode="after")
+    def _has_sense(self) -> Config:
+        if self.EARLY_STOPPING_EPOCH is not None and self.early_stopping is not None:
+            raise ValueError("EARLY_STOPPING_EPOCH and early_stopping both say when to stop; keep one")
+        weights = self.loss.class_weights
+        if isinstance(weights, Mapping) and set(weights) != set(self.data.classes):
+            raise ValueError(f"loss.class_weights must name each of {', '.join(self.data.classes)}")
+        if self.model.pretrained and self.checkpoint:
+            raise ValueError("model.pretrained and checkpoint both say where to start; keep one")
+        return self
+
+
+def _refused_as_value(call: Any) -> None:
+    """Pydantic collects ValueErrors, with the places they belong to; others would end the check."""
+    try:
+        call()
+    except XFaceError as error:
+        raise ValueError(str(error)) from error
+
+
+def completed(config: Config) -> Config:
+    """The config with all that a name implies spelled out, so that it means the same for ever.
+
+    Example:
+        >>> config = Config(network="ResNet", data={"train": "a.csv"}, prefix="run", EARLY_STOPPING_EPOCH=5)
+        >>> full = completed(config)
+        >>> full.network, full.schedule.step_size, full.early_stopping.patience
+        ('resnet18', 5, 5)
+    """
+    updates: dict[str, Any] = {"EARLY_STOPPING_EPOCH": None, "preprocessing": preparation(config).to_json()}
+    updates["input_size"] = None
+    updates["network"] = FOLLOWED.get(config.network, config.network)
+    if config.EARLY_STOPPING_EPOCH is not None:
+        updates["early_stopping"] = Stopping(patience=config.EARLY_STOPPING_EPOCH)
+    if config.network in FOLLOWED and config.schedule is None:
+        updates["schedule"] = StepLR(type="StepLR", step_size=5, gamma=0.1)
+    return config.model_copy(update=updates)
+
+
+def preparation(config: Config) -> Preprocessing:
+    """How pictures are prepared: as the config says, else as usual for the network, in the size asked for.
+
+    A centre crop keeps its ratio to the shorter side.
+
+    Example:
+        >>> data = {"train": "faces.csv"}
+        >>> preparation(Config(network="resnet18", data=data, prefix="run", input_size=112)).shorter_side
+        128
+    """
+    given = config.preprocessing
+    if given is None and config.network in FOLLOWED:
+        given = "seed"
+    usual = architecture(config.network).preprocessing if given is None else Preprocessing.from_json(given)
+    if config.input_size is None:
+        return usual
+    return _resized(usual, (config.input_size.height, config.input_size.width))
+
+
+def _resized(preprocessing: Preprocessing, size: tuple[int, int]) -> Preprocessing:
+    content = {**preprocessing.to_json(), "size": list(size)}
+    if preprocessing.size and preprocessing.shorter_side:
+        content["shorter_side"] = round(preprocessing.shorter_side * max(size) / max(preprocessing.size))
+    return Preprocessing.from_json(content)

@@ -1,0 +1,181 @@
+"""The faces of a run: how they are divided, and the loaders that Lightning asks for."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from xface.data.augmentation import augmentations
+from xface.data.blending import SelfBlending
+from xface.data.crops import face_crop
+from xface.data.faces_dataset import FaceDataset, loader
+from xface.data.samples import Samples, read_samples
+from xface.data.sampling import SAMPLERS
+from xface.data.splits import split
+from xface.errors import UsageError
+from xface.models.preprocessing import Preprocessing
+from xface.training import config as schema
+from xface.training.config import Config, preparation
+
+PARTS = {"train": "training", "val": "validation", "test": "test"}
+
+
+def divided(data: schema.Data) -> tuple[dict[str, Samples], tuple[str, ...]]:
+    """The samples of train, val and, if there are any, test; and what is to be said of them.
+
+    Raises:
+        DataError: they cannot be read or divided. UsageError: a part lacks a class.
+    """
+    samples = read_samples(data.train)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        parts = _parts(data, samples)
+    notes = [*samples.notes, *(str(warning.message) for warning in caught)]
+    if data.test and "val" in parts and data.random_split is not False:
+        notes += _add_test(parts, data.test)
+    for name in parts.keys() - PARTS.keys():
+        notes.append(f"{len(parts.pop(name))} samples of the split {name!r} are left out")
+    _check(parts, data.classes)
+    return {name: parts[name] for name in PARTS if name in parts}, tuple(notes)
+
+
+def _parts(data: schema.Data, samples: Samples) -> dict[str, Samples]:
+    if (how := data.split) is not None:
+        return split(samples, _names(how.proportions), how.by, how.group_size or 1, how.seed)
+    if data.random_split is False and data.test is not None:
+        return {"train": samples, "val": read_samples(data.test)}
+    if data.random_split is None and all(samples.column("split")):
+        return split(samples, by="manifest")
+    held_out = data.test_proportions
+    return split(samples, {"train": 1 - held_out, "val": held_out})
+
+
+def _names(proportions: Mapping[Any, float] | None) -> dict[str, float] | None:
+    return None if proportions is None else dict(proportions)
+
+
+def _add_test(parts: dict[str, Samples], file: str) -> list[str]:
+    """The test data, which the followed system names but never opens: without it there are no test scores."""
+    if not os.path.exists(file):
+        return [f"{file!r} isn't there: the run will have no test scores"]
+    parts["test"] = read_samples(file)
+    return list(parts["test"].notes)
+
+
+def _check(parts: Mapping[str, Samples], classes: tuple[str, ...]) -> None:
+    for name in ("train", "val"):
+        if name not in parts:
+            raise UsageError(f"there is nothing for {PARTS[name]}; the splits are {', '.join(parts)}")
+        parts[name].label_indices(classes)
+        if lacking := [label for label in classes if label not in parts[name].counts()]:
+            raise UsageError(
+                f"nothing for {PARTS[name]} is {' or '.join(lacking)}; give more data, or other splits"
+            )
+
+
+def write_samples(parts: Mapping[str, Samples], file: Path) -> None:
+    """Write all samples with their splits as a CSV that `read_samples` reads."""
+    tables = [part.table.assign(split=name) for name, part in parts.items()]
+    pd.concat(tables, ignore_index=True).fillna("").to_csv(file, index=False)
+
+
+def written_samples(file: Path) -> dict[str, Samples]:
+    """The samples of a run's CSV by their splits."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what leaks was said when they were divided
+        return split(read_samples(file), by="manifest")
+
+
+class Faces(LightningDataModule):
+    """Loaders of a run's samples; `epoch` is the one that comes next, and part of every checkpoint.
+
+    Sampler and dataset depend on seed and epoch alone, so that an epoch that was broken off comes again as
+    it was.
+    """
+
+    def __init__(self, parts: Mapping[str, Samples], config: Config) -> None:
+        super().__init__()
+        self.config, self.epoch = config, 0
+        prepared = preparation(config)
+        _check_sizes(prepared, config)
+        changes: dict[str, Any] = {"augment": None, "blending": _blending(config.self_blend)}
+        if config.augmentations:
+            changes["augment"] = augmentations(config.augmentations)
+        self.datasets = {
+            name: self._dataset(part, prepared, changes if name == "train" else {})
+            for name, part in parts.items()
+        }
+
+    def _dataset(self, samples: Samples, prepared: Preprocessing, changes: Mapping[str, Any]) -> FaceDataset:
+        data, config = self.config.data, self.config
+        return FaceDataset(
+            samples,
+            prepared,
+            data.classes,
+            crop=face_crop(data.crop, data.margin),
+            seed=config.seed,
+            cache=data.cache,
+            workers=config.num_workers,
+            **changes,
+        )
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Shuffled, balanced or paired batches, from the epoch that comes next."""
+        config, dataset = self.config, self.datasets["train"]
+        replicas, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        sampler = SAMPLERS[config.sampling](dataset.samples, config.seed, replicas, rank)
+        sampler.set_epoch(self.epoch)  # workers start on it before Lightning says which epoch it is
+        single = len(sampler) % config.batch_size == 1 and len(sampler) > 1  # BatchNorm needs two
+        return loader(dataset, config.batch_size, sampler, config.num_workers, drop_last=single)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """All of the validation samples in their order."""
+        return loader(self.datasets["val"], self.config.batch_size, workers=self.config.num_workers)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """All of the test samples in their order."""
+        return loader(self.datasets["test"], self.config.batch_size, workers=self.config.num_workers)
+
+    def steps(self) -> int:
+        """The number of optimisation steps of an epoch."""
+        config = self.config
+        batches = min(len(self.train_dataloader()), config.limit or 2**62)
+        return -(-batches // config.accumulate)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epoch to go on with; checkpoints are written when one is over."""
+        return {"epoch": self.epoch + 1}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with that epoch."""
+        self.epoch = int(state_dict["epoch"])
+
+    def unreadable(self) -> dict[str, str]:
+        """Path and reason of each picture that was found unreadable so far."""
+        return {path: why for dataset in self.datasets.values() for path, why in dataset.unreadable().items()}
+
+
+def _blending(setting: float | Mapping[str, Any]) -> SelfBlending | None:
+    if not setting:
+        return None
+    if not isinstance(setting, Mapping):
+        return SelfBlending(probability=setting)
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in setting.items()
+    }
+    try:
+        return SelfBlending(**values)
+    except TypeError as error:
+        raise UsageError(f"self_blend {dict(setting)}: {error}") from error
+
+
+def _check_sizes(prepared: Preprocessing, config: Config) -> None:
+    if prepared.size is None and config.batch_size > 1:
+        raise UsageError("pictures in their own sizes make no batches; give input_size, or batch_size 1")

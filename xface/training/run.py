@@ -1,0 +1,356 @@
+"""One training run: a folder that holds all of it, and can be gone on with after a kill at any moment."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import cv2
+import torch
+import yaml
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from xface.data.samples import Samples
+from xface.data.sampling import class_weights
+from xface.errors import DeviceError, OutputError, UsageError, XFaceError
+from xface.models.card import Card, read_card
+from xface.models.card_changes import written_aside
+from xface.training.banner import banner, description, epoch_line
+from xface.training.config import Config, Stopping, completed, mode, preparation
+from xface.training.document import read
+from xface.training.epochs import Epochs, Row, best_of, read_rows
+from xface.training.faces import Faces, divided, write_samples, written_samples
+from xface.training.network import Learner, seed_of
+from xface.training.reading import as_config
+from xface.training.start import build
+from xface.training.storage import AsideIO, read_state, rewrite_card, write_detector
+
+CONFIG, SAMPLES, LAST, WEIGHTS, DONE = (
+    "config.yaml",
+    "samples.csv",
+    "last.ckpt",
+    "best.safetensors",
+    "run.json",
+)
+NAMED = 3
+
+Tell: TypeAlias = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder, the epochs, the best of them, and what was kept of it.
+
+    `weights` and the card beside it are what `xface.load` takes; `scores` are the card's: the validation's of
+    the best epoch and, where there is test data, the test's.
+    """
+
+    folder: Path
+    weights: Path
+    card: Card
+    rows: tuple[Row, ...] = field(repr=False)
+    best: Row
+    scores: Mapping[str, float]
+
+
+def train(config: Config, tell: Tell = lambda line: None, progress: bool = False) -> Run:
+    """Train a detector as a config says, into the new folder `config.prefix`.
+
+    `tell` gets the banner and a line for each epoch; `progress` shows Lightning's progress bar. In the folder
+    lie the config with all that it implies, the samples and their splits, `metrics.csv` with a row for each
+    epoch, `last.ckpt` to go on from, and `best.safetensors` with its card.
+
+    Raises:
+        UsageError: the folder is taken, or the config cannot be followed.
+        DataError: the samples cannot be read. CheckpointError: the weights to start from cannot.
+        XFaceError: the loss is no finite number any more.
+    """
+    config = completed(config)
+    folder = Path(config.prefix).absolute()
+    _placement(config)
+    taken = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if CONFIG in taken:
+        raise UsageError(
+            f"{config.prefix!r} holds a run; go on with it (xface train --resume {config.prefix}), or give "
+            "another folder (--set prefix=...)"
+        )
+    if others := [name for name in taken if not name.startswith((SAMPLES, CONFIG))]:
+        raise UsageError(f"{config.prefix!r} holds other files ({others[0]}); give another folder as prefix")
+    parts, notes = divided(config.data)
+    with _writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with written_aside(folder / SAMPLES) as part:
+            write_samples(parts, part)
+        _write_config(config, folder / CONFIG)
+    return _run(config, folder, tell, progress, notes)
+
+
+def resume(folder: str | Path, tell: Tell = lambda line: None, progress: bool = False) -> Run:
+    """Go on with a run from its last whole epoch, to the weights of an unbroken one on the same CPU.
+
+    A finished run is returned as it is.
+
+    Raises:
+        UsageError: there is no run in the folder. CheckpointError: its checkpoint is damaged.
+
+    Example:
+        >>> resume("nowhere")
+        Traceback (most recent call last):
+        xface.errors.UsageError: there is no run in 'nowhere': it has no config.yaml
+    """
+    place = Path(folder).absolute()
+    if not (place / CONFIG).is_file():
+        raise UsageError(f"there is no run in {str(folder)!r}: it has no {CONFIG}")
+    config = as_config(read(place / CONFIG))
+    if (place / DONE).is_file():
+        return finished(place, config)
+    _placement(config)
+    return _run(config, place, tell, progress, ())
+
+
+def finished(folder: Path, config: Config) -> Run:
+    """The run in a folder, which is over."""
+    rows = read_rows(folder / "metrics.csv")
+    best, weights = best_of(rows, config.best), folder / WEIGHTS
+    if best is None:
+        raise XFaceError(f"{folder}: {config.best} was never a number; there are no best weights")
+    card = read_card(weights.with_suffix(".json"))
+    return Run(folder, weights, card, tuple(rows), rows[best], card.scores)
+
+
+def _write_config(config: Config, file: Path) -> None:
+    content = config.model_dump(mode="json")
+    for key in ("train", "test", "cache"):
+        if content["data"].get(key):
+            content["data"][key] = str(Path(content["data"][key]).absolute())
+    if config.checkpoint:
+        content["checkpoint"] = str(Path(config.checkpoint).absolute())
+    with written_aside(file) as part:
+        part.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+@contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror}); give another prefix") from error
+
+
+def _run(config: Config, folder: Path, tell: Tell, progress: bool, notes: tuple[str, ...]) -> Run:
+    parts = written_samples(folder / SAMPLES)
+    faces = Faces(parts, config)
+    with _one_opencv_thread(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(config.seed))
+        model = build(config)
+        if config.channels_last:
+            model = model.to(memory_format=torch.channels_last)
+        tell(banner(config, parts, model, _device(config), notes))
+        learner = Learner(model, config, faces.steps(), _class_weights(config, parts["train"]))
+        _fit(learner, faces, folder, tell, progress)
+        _report_unreadable(faces, tell)
+        _finish(learner, faces, folder)
+    return finished(folder, config)
+
+
+def _class_weights(config: Config, samples: Samples) -> torch.Tensor | None:
+    weights, classes = config.loss.class_weights, config.data.classes
+    if weights is None:
+        return None
+    if weights == "balanced":
+        return torch.from_numpy(class_weights(samples, classes))
+    assert isinstance(weights, Mapping)
+    return torch.tensor([weights[name] for name in classes])
+
+
+def _fit(learner: Learner, faces: Faces, folder: Path, tell: Tell, progress: bool) -> None:
+    config, last = learner.config, folder / LAST
+    if last.is_file():
+        tell(f"going on from {last}")
+    with _quiet():
+        trainer = Trainer(
+            **_placement(config),
+            max_epochs=config.num_epochs,
+            precision=config.precision,
+            accumulate_grad_batches=config.accumulate,
+            limit_train_batches=config.limit,
+            limit_val_batches=config.limit,
+            logger=_loggers(folder),
+            callbacks=_callbacks(learner, faces, folder, tell),
+            plugins=[AsideIO()],
+            num_sanity_val_steps=0,
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            default_root_dir=folder,
+        )
+        try:
+            trainer.fit(
+                learner, datamodule=faces, ckpt_path=last if last.is_file() else None, weights_only=True
+            )
+        except SystemExit as error:  # what Lightning makes of an interrupt
+            raise XFaceError(f"interrupted; `xface train --resume {folder}` goes on with the run") from error
+    if learner.trainer.should_stop:
+        tell(f"stopped early: {config.early_stopping and config.early_stopping.monitor} got no better")
+
+
+def _callbacks(learner: Learner, faces: Faces, folder: Path, tell: Tell) -> list[Callback]:
+    """In this order: what an epoch leaves behind must be in the checkpoint, which is written last."""
+    config = learner.config
+    parts = {name: dataset.samples for name, dataset in faces.datasets.items()}
+
+    def keep(row: Row) -> None:
+        write_detector(learner.model, _card(config, parts, row), folder / WEIGHTS, config.half_precision)
+
+    def tell_epoch(row: Row) -> None:
+        every = config.print_epochs or config.num_epochs
+        if (row["epoch"] - 1) % every == 0 or row["epoch"] == config.num_epochs:
+            tell(epoch_line(row, config.num_epochs))
+
+    last = ModelCheckpoint(
+        folder,
+        LAST.removesuffix(".ckpt"),
+        save_top_k=1,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    epochs = Epochs(folder, config.best, keep, tell_epoch)
+    return [*_stopping(config.early_stopping), epochs, last]
+
+
+def _stopping(settings: Stopping | None) -> list[Callback]:
+    if settings is None:
+        return []
+    monitor = settings.monitor
+    return [
+        EarlyStopping(
+            monitor, settings.min_delta, settings.patience, mode=mode(monitor), check_on_train_epoch_end=True
+        )
+    ]
+
+
+def _card(config: Config, parts: Mapping[str, Samples], row: Row) -> Card:
+    scores = {name: round(value, 4) for name, value in row.items() if name.startswith("validation_")}
+    return Card(
+        arch=config.network,
+        classes=config.data.classes,
+        preprocessing=preparation(config),
+        training=description(config, parts, int(row["epoch"])),
+        scores={"epoch": row["epoch"], **scores, "validation_images": len(parts["val"])},
+        notes=_cautions(config),
+    )
+
+
+def _cautions(config: Config) -> str:
+    if not config.data.crop:
+        return ""
+    return f"Trained on faces cropped by landmarks ({config.data.crop}): give it such faces."
+
+
+def _finish(learner: Learner, faces: Faces, folder: Path) -> None:
+    """Score the best weights on the test data, and say that the run is over."""
+    weights, config = folder / WEIGHTS, learner.config
+    if not weights.is_file():
+        raise XFaceError(f"{folder}: {config.best} was never a number; there are no best weights")
+    scores: dict[str, float] = {}
+    if "test" in faces.datasets:
+        learner.model.load_state_dict(read_state(weights))
+        scores = {**_tested(learner, faces), "test_images": len(faces.datasets["test"])}
+        card = read_card(weights.with_suffix(".json"))
+        rewrite_card(_with_scores(card, scores), weights)
+    with written_aside(folder / DONE) as part:
+        part.write_text(json.dumps({"finished": True, **scores}, indent=2) + "\n", encoding="utf-8")
+
+
+def _with_scores(card: Card, scores: Mapping[str, float]) -> Card:
+    return replace(card, scores={**card.scores, **scores})
+
+
+def _tested(learner: Learner, faces: Faces) -> dict[str, float]:
+    with _quiet():
+        trainer = Trainer(
+            **_placement(learner.config),
+            precision=learner.config.precision,
+            limit_test_batches=learner.config.limit,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+        found = trainer.test(learner, datamodule=faces, verbose=False)
+    return {name: round(float(value), 4) for name, value in found[0].items()}
+
+
+def _report_unreadable(faces: Faces, tell: Tell) -> None:
+    """Say once which pictures could not be read, and that others stood in for them."""
+    if not (bad := faces.unreadable()):
+        return
+    shown = "; ".join(list(bad.values())[:NAMED]) + ("; ..." if len(bad) > NAMED else "")
+    tell(f"{len(bad)} pictures could not be read, others of their class stood in for them: {shown}")
+
+
+def _loggers(folder: Path) -> list[TensorBoardLogger]:
+    if find_spec("tensorboard") is None:
+        return []
+    return [TensorBoardLogger(folder, name="", version="tensorboard")]
+
+
+def _device(config: Config) -> torch.device:
+    if config.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(config.device)
+
+
+def _placement(config: Config) -> dict[str, Any]:
+    """Lightning's words for where to train; raises DeviceError."""
+    name, count = config.device, config.devices
+    kind, _, index = name.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
+        raise DeviceError(f"unknown device {name!r}; give auto, cpu, cuda or cuda:N")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise DeviceError(
+            f"device {name!r}: there is no CUDA on this machine; --set device=auto takes what is there"
+        )
+    on_gpu = _device(config).type == "cuda"
+    if on_gpu and max(count, int(index or 0) + 1) > torch.cuda.device_count():
+        raise DeviceError(f"device {name!r}, {count} of them: this machine has {torch.cuda.device_count()}")
+    several = {"strategy": "ddp_spawn"} if count > 1 else {}
+    chosen = [int(index)] if index and count == 1 else count
+    return {"accelerator": "gpu" if on_gpu else "cpu", "devices": chosen, **several}
+
+
+@contextmanager
+def _one_opencv_thread() -> Iterator[None]:
+    """Without a pool of OpenCV's: a forked worker that sets the number of its threads waits for ever."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's hints are for people who program with it."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

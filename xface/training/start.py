@@ -1,0 +1,163 @@
+"""Where a network's weights start: at random, from a checkpoint, or from torchvision's published ones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+from torch import Tensor, nn
+
+from xface.errors import CheckpointError, UsageError
+from xface.models.architectures import Architecture, architecture
+from xface.models.checkpoint import read_checkpoint
+from xface.models.loading import open_weights
+from xface.training.config import Config
+
+RELEASE = "https://github.com/lukemelas/EfficientNet-PyTorch/releases/download/1.0/"
+EFFICIENTNET_PYTORCH = {
+    name: f"{RELEASE}{name}-{digest}.pth"
+    for name, digest in {
+        "efficientnet-b0": "355c32eb",
+        "efficientnet-b1": "f1951068",
+        "efficientnet-b2": "8bb594d6",
+        "efficientnet-b3": "5fb5a3c3",
+        "efficientnet-b4": "6ed6700e",
+        "efficientnet-b5": "b6417697",
+        "efficientnet-b6": "c76e70fd",
+        "efficientnet-b7": "dcc49843",
+    }.items()
+}
+"""The published weights of the package efficientnet_pytorch, which keeps them in torch's cache too."""
+
+
+def build(config: Config) -> nn.Module:
+    """The network of a config with its initial weights, drawn from torch's generator.
+
+    Raises:
+        UsageError: the architecture has no such option, or no published weights.
+        CheckpointError: the weights to start from cannot be read, or don't fit.
+
+    Example:
+        >>> config = Config(network="meso4", data={"train": "faces.csv"}, prefix="run")
+        >>> sum(parameter.numel() for parameter in build(config).parameters())
+        27994
+    """
+    arch = architecture(config.network)
+    model = _built(arch, config)
+    if not config.model.init_weights:
+        model.apply(_reset)
+    if config.model.pretrained:
+        _load_pretrained(model, arch)
+    if config.checkpoint:
+        _load_checkpoint(model, arch, config.checkpoint)
+    if config.dropout_rate is not None:
+        set_dropout(model, arch, config.dropout_rate)
+    return model
+
+
+def _built(arch: Architecture, config: Config) -> nn.Module:
+    options = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in config.options.items()
+    }
+    try:
+        return arch.build(config.data.num_classes, **options)
+    except (TypeError, ValueError) as error:
+        if not options:
+            raise
+        raise UsageError(f"{arch.name} cannot be built with options {options}: {error}") from error
+
+
+def _reset(module: nn.Module) -> None:
+    if callable(reset := getattr(module, "reset_parameters", None)):
+        reset()
+
+
+def set_dropout(model: nn.Module, arch: Architecture, rate: float) -> None:
+    """Set the rate of all dropout layers; a network without any drops of its head's input, in training.
+
+    Example:
+        >>> from xface.models import architecture
+        >>> arch = architecture("vgg11")
+        >>> with torch.device("meta"):
+        ...     model = arch.build(2)
+        >>> set_dropout(model, arch, 0.1)
+        >>> [module.p for module in model.modules() if isinstance(module, nn.Dropout)]
+        [0.1, 0.1]
+    """
+    layers = [module for module in model.modules() if isinstance(module, nn.Dropout)]
+    for layer in layers:
+        layer.p = rate
+    if not layers:
+        # a hook and no module: the weights keep the names that every reader knows
+        model.get_submodule(arch.head).register_forward_pre_hook(_Dropping(rate))
+
+
+class _Dropping:
+    """Drop of a module's input while it is in training mode."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+
+    def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (nn.functional.dropout(inputs[0], self.rate, module.training), *inputs[1:])
+
+
+def _load_checkpoint(model: nn.Module, arch: Architecture, file: str) -> None:
+    state = open_weights(file, arch.name).restored.model.state_dict()
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(
+            f"cannot start from {file!r}: {reason}; give weights of this network"
+        ) from error
+
+
+def _load_pretrained(model: nn.Module, arch: Architecture) -> None:
+    """Load published ImageNet weights from torch's cache, all but the heads."""
+    state = _renamed(read_checkpoint(_cached(arch)).state, arch)
+    heads = tuple(f"{head}." for head in (arch.head, *arch.aux_heads))
+    own = model.state_dict()
+    usable = {name: tensor for name, tensor in state.items() if name in own and not name.startswith(heads)}
+    lacking = [name for name in own if name not in usable and not name.startswith(heads)]
+    if lacking := [name for name in lacking if not name.endswith("num_batches_tracked")]:
+        raise CheckpointError(f"the pretrained weights of {arch.name} lack {', '.join(lacking[:5])}")
+    model.load_state_dict(usable, strict=False)
+
+
+def _renamed(state: Mapping[str, Tensor], arch: Architecture) -> dict[str, Tensor]:
+    renamed = dict(state)
+    for pattern, replacement in arch.renames:
+        renamed = {re.sub(pattern, replacement, name): tensor for name, tensor in renamed.items()}
+    return renamed
+
+
+def _cached(arch: Architecture) -> Path:
+    """The file of published weights in torch's cache, the recommended one if there are several."""
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    addresses = list(_addresses(arch))
+    if not addresses:
+        raise UsageError(f"there are no published weights for {arch.name}; take `checkpoint`, a weights file")
+    files = {folder / Path(urlparse(address).path).name: address for address in addresses}
+    if found := next((file for file in files if file.is_file()), None):
+        return found
+    file, address = next(iter(files.items()))
+    raise CheckpointError(
+        f"the pretrained weights of {arch.name} aren't in torch's cache, and nothing is downloaded here: "
+        f"download {address} and save it as {str(file)!r}, or set model.pretrained to false"
+    )
+
+
+def _addresses(arch: Architecture) -> Iterator[str]:
+    if arch.name in EFFICIENTNET_PYTORCH:
+        yield EFFICIENTNET_PYTORCH[arch.name]
+        return
+    from torchvision.models import get_model_weights, list_models
+
+    if arch.name in list_models():
+        weights = get_model_weights(arch.name)
+        yield from dict.fromkeys([weights.DEFAULT.url, *(member.url for member in weights)])

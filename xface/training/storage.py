@@ -1,0 +1,93 @@
+"""Checkpoints that are whole or absent, and the weights that a run gives in the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from xface.errors import CheckpointError, OutputError
+from xface.models.card import Card, card_path, write_card
+from xface.models.card_changes import written_aside
+from xface.models.checkpoint import read_checkpoint
+
+
+class AsideIO(TorchCheckpointIO):
+    """Write a checkpoint beside its place and rename it; read one without running code of its.
+
+    Lightning's own writes to the system's temporary folder, from where a file may have to be copied: a kill
+    in the middle of that leaves half a file.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint; raises OutputError."""
+        target = Path(path)
+        with written_aside(target) as part:
+            try:
+                torch.save(checkpoint, part)
+            except RuntimeError as error:  # torch's writer on a full disk
+                raise OutputError(f"{target}: cannot be written ({error}); make room") from error
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: Any = None
+    ) -> dict[str, Any]:
+        """Read a checkpoint; raises CheckpointError."""
+        try:
+            content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises a dozen kinds for damaged files
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(
+                f"{str(path)!r} is damaged ({reason}); remove it to begin the run anew"
+            ) from error
+        return content
+
+
+def write_detector(model: nn.Module, card: Card, weights: Path, half: bool) -> Card:
+    """Write a network's weights as safetensors, and its card beside them; returns the card with their hash.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    state = {name: _plain(tensor, half) for name, tensor in model.state_dict().items()}
+    with written_aside(weights) as part:
+        try:
+            save_file(state, part, metadata={"format": "pt"})
+        except SafetensorError as error:
+            raise OutputError(f"{weights}: cannot be written ({error}); make room") from error
+        part.chmod(0o666 & ~_umask())  # safetensors makes a file that nobody else may read
+        hashed = replace(card, sha256=read_checkpoint(part).sha256, source=card_path(weights).name)
+        rewrite_card(hashed, weights)
+    return hashed
+
+
+def rewrite_card(card: Card, weights: Path) -> None:
+    """Write the card of a weights file, whole or not at all; raises OutputError."""
+    with written_aside(card_path(weights)) as part:
+        write_card(card, part)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def read_state(weights: Path) -> Mapping[str, Tensor]:
+    """The tensors of a weights file by their names, in single precision."""
+    return {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in load_file(weights).items()
+    }
+
+
+def _plain(tensor: Tensor, half: bool) -> Tensor:
+    plain = tensor.detach().cpu().contiguous()
+    return plain.half() if half and plain.is_floating_point() else plain
