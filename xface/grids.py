@@ -8,8 +8,8 @@ The rule, for N images of H x W pixels:
 
 1. The first side must be N: some networks stack windows or crops there.
 2. (N, T, K) is a grid gh x gw where T is gh gw, or gh gw after the prefix. The grid is timm's: of the nearest
-   module around the layer, `patch_embed.grid_size`, or what `patch_embed.dynamic_feat_size` gives for the
-   image; the prefix is that module's `num_prefix_tokens`.
+   module around the layer, `patch_embed.grid_size` (an MLP-Mixer's `stem.grid_size`), or what
+   `patch_embed.dynamic_feat_size` gives for the image; the prefix is that module's `num_prefix_tokens`.
 3. (N, a, b, c) is channels first where one of torch's own 2-D convolutions, norms or poolings gave it.
 4. Else a reading is possible if its sides are proportional to the input's. Channels last: but for rounding
    after the same stride, |h W - w H| < max(H, W), which are equal sides on a square image. Channels first,
@@ -110,7 +110,7 @@ def _of_tokens(around: Sequence[nn.Module], shape: tuple[int, ...], size: Side) 
 def _patches(around: Sequence[nn.Module], size: Side) -> tuple[Side | None, int]:
     """The grid of patches of the nearest network around a layer, and how many tokens precede it."""
     for module in around:
-        embed: Any = getattr(module, "patch_embed", None)
+        embed: Any = getattr(module, "patch_embed", None) or getattr(module, "stem", None)
         # A network that takes images of any size keeps the grid of the size it was made for.
         sides = embed.dynamic_feat_size(size) if hasattr(embed, "dynamic_feat_size") else None
         sides = sides or getattr(embed, "grid_size", None)
@@ -156,5 +156,5 @@ def _refused(around: Sequence[nn.Module], shape: tuple[int, ...] | type, count: 
     grid = f"{sides[0]}x{sides[1]} after {prefix}" if sides else "unknown"
     return (
         f"{shape}, no feature map (N, K, h, w), nor tokens (N, T, K) of the network's patch_embed.grid_size "
-        f"after its num_prefix_tokens (which are {grid}); choose another layer"
+        f"after its num_prefix_tokens (which are {grid}); choose another layer, or set both on the network"
     )

@@ -218,7 +218,9 @@ _add(
 
 
 def _has_aux(shapes: Shapes) -> dict[str, Any]:
-    return {"aux_logits": any(name.startswith("AuxLogits.") for name in shapes)}
+    """A head of another number of classes than the main one's was never trained for them, and is left out."""
+    main, aux = (shapes.get(f"{name}.weight", (0,))[:1] for name in ("fc", "AuxLogits.fc"))
+    return {"aux_logits": main == aux}
 
 
 _add(
@@ -230,6 +232,7 @@ _add(
     aux_heads=("AuxLogits.fc",),
     options=_has_aux,
     renames=((LAST_LINEAR, "fc."),),
+    unused=r"AuxLogits\.",
 )
 _add(
     "inception_resnet_v2",

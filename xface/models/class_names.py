@@ -10,9 +10,12 @@ import numpy as np
 from torch import Tensor
 
 from xface.models.card import card_path
-from xface.models.checkpoint import Checkpoint, refusal
+from xface.models.checkpoint import Checkpoint, mappings, refusal
 
-KEYS = ("classes", "class_names", "class_to_idx", "idx_to_class", "labels", "id2label", "label2id")
+KEYS = (
+    "classes", "CLASSES", "class_names", "class_to_idx", "class_to_index", "class2idx", "idx_to_class",
+    "index_to_class", "idx2class", "labels", "label_map", "id2label", "idx2label", "label2id", "label_to_idx",
+)  # fmt: skip
 
 
 def class_names(checkpoint: Checkpoint, count: int) -> tuple[str, ...] | None:
@@ -42,18 +45,11 @@ def class_names(checkpoint: Checkpoint, count: int) -> tuple[str, ...] | None:
 
 
 def _entries(extras: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """What stands under `KEYS`, in whatever dict; a file may hold one that contains itself."""
-    waiting: list[Mapping[Any, Any]] = [extras]
-    seen: set[int] = set()
-    while waiting:
-        mapping = waiting.pop()
-        if id(mapping) in seen:
-            continue
-        seen.add(id(mapping))
+    """What stands under `KEYS`, at any depth."""
+    for mapping in mappings(extras):
         yield from (
             (key, mapping[key]) for key in KEYS if key in mapping and not _is_silent(key, mapping[key])
         )
-        waiting += [v for k, v in mapping.items() if k not in KEYS and isinstance(v, Mapping)]
 
 
 def _is_silent(key: str, value: object) -> bool:

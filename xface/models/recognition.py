@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -14,19 +15,25 @@ from torch import Tensor, nn
 
 from xface.errors import UsageError
 from xface.models.architectures import ARCHITECTURES, Architecture, Shapes, architecture
-from xface.models.checkpoint import PREFIXES, Checkpoint, refusal
+from xface.models.checkpoint import PREFIXES, Checkpoint, mappings, refusal
+from xface.models.timm_index import timm_names
 
+NAMED_BY = ("arch", "architecture", "model", "model_name", "network", "backbone")
 LISTED = 10
 ALIKE = 0.3  # below this part of common entries, naming a near miss would mislead
 
 
 @dataclass(frozen=True)
 class Restored:
-    """A network with a checkpoint's weights, its architecture, and what of the file was not used."""
+    """A network with a checkpoint's weights, its architecture, and what of the file was not used.
+
+    `alike` are other architectures that the weights fit as well, where nobody said which one it is.
+    """
 
     arch: Architecture
     model: nn.Module
     unused: tuple[str, ...] = ()
+    alike: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,15 +55,15 @@ class Misfit:
 def recognise(checkpoint: Checkpoint) -> Architecture:
     """The one architecture whose names and shapes are the checkpoint's, whatever its number of classes.
 
-    A name that the file itself gives, under `arch`, is taken if it fits.
+    A name that the file itself gives, under one of `NAMED_BY`, is taken if it fits; a registered architecture
+    goes before timm's others.
 
     Raises:
         CheckpointError: none fits (the nearest one is named, with what doesn't fit), or several do.
     """
     state, path = checkpoint.state, checkpoint.path
-    for named in _named_in(checkpoint):
-        if not misfit(named, _renamed(named, state)):
-            return named
+    if named := _named_in(checkpoint):
+        return named
     for candidates in (_likely, _registered, _timms):
         if fitting := [arch for arch in candidates(state) if not misfit(arch, _renamed(arch, state))]:
             break
@@ -96,11 +103,32 @@ def restore(checkpoint: Checkpoint, arch: str | None = None, according_to: str =
         reason = f"it does not fit {entry.name}, as {according_to} says{hint}; {wrong}"
         raise refusal(checkpoint.path, reason + _foreign(checkpoint.state))
     model = _blank(entry, state)
-    names = model.state_dict().keys()
-    copies = {name: _weights(checkpoint, name, state.get(name)) for name in names}
+    blank = model.state_dict()
+    _check_tied(checkpoint, model, state)
+    copies = {name: _weights(checkpoint, name, state.get(name), like) for name, like in blank.items()}
     model.load_state_dict(copies, assign=True)
-    unused = (*checkpoint.left_out, *(name for name in state if name not in names))
-    return Restored(entry, model.eval().requires_grad_(False), unused)
+    unused = (*checkpoint.left_out, *(name for name in state if name not in blank))
+    alike = _alike(checkpoint, entry) if arch is None else ()
+    return Restored(entry, model.eval().requires_grad_(False), unused, alike)
+
+
+def _alike(checkpoint: Checkpoint, arch: Architecture) -> tuple[str, ...]:
+    """timm's networks that the weights of a registered one fit too: they differ in what has no weights."""
+    if arch.name not in ARCHITECTURES or _named_in(checkpoint):
+        return ()
+    names = timm_names(_shapes_of(_renamed(arch, checkpoint.state)))
+    return tuple(name for name in names if not name.endswith(arch.name))
+
+
+def _check_tied(checkpoint: Checkpoint, model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Refuse a file in which names that share one weight in the network have several values."""
+    first: dict[int, str] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        other = first.setdefault(id(parameter), name)
+        if other != name and not torch.equal(state[other], state[name]):
+            raise refusal(
+                checkpoint.path, f"{other} and {name} are one weight in the network, but differ here"
+            )
 
 
 def _blank(arch: Architecture, state: Mapping[str, Tensor]) -> nn.Module:
@@ -131,16 +159,17 @@ def misfit(arch: Architecture, state: Mapping[str, Tensor]) -> Misfit:
     )
 
 
-def _named_in(checkpoint: Checkpoint) -> Iterator[Architecture]:
-    """What the file calls its own architecture, as timm's and torchvision's training scripts do."""
-    settings = getattr(checkpoint.extras.get("args"), "model", None)
-    for name in (settings, checkpoint.extras.get("arch")):
-        if isinstance(name, str):
-            for known in (name, f"timm/{name}"):
-                try:
-                    yield architecture(known)
-                except UsageError:
-                    continue
+def _named_in(checkpoint: Checkpoint) -> Architecture | None:
+    """What the file calls its own architecture, as training scripts do, if its weights fit that."""
+    settings = mappings(checkpoint.extras)
+    names = (mapping[key] for mapping in settings for key in NAMED_BY if isinstance(mapping.get(key), str))
+    for name in dict.fromkeys(names):
+        for known in (name, f"timm/{name}"):
+            with suppress(UsageError):  # no such architecture, or one without a head
+                arch = architecture(known)
+                if not misfit(arch, _renamed(arch, checkpoint.state)):
+                    return arch
+    return None
 
 
 def _likely(state: Mapping[str, Tensor]) -> Iterable[Architecture]:
@@ -158,9 +187,11 @@ def _registered(state: Mapping[str, Tensor]) -> Iterable[Architecture]:
 
 
 def _timms(state: Mapping[str, Tensor]) -> Iterable[Architecture]:
-    from xface.models.timm_networks import timm_names
-
-    return [architecture(name) for name in timm_names(_shapes_of(state))]
+    found = []
+    for name in timm_names(_shapes_of(state)):
+        with suppress(UsageError):  # the index may know networks that the installed timm doesn't
+            found.append(architecture(name))
+    return found
 
 
 def _renames(arch: Architecture) -> tuple[tuple[str, str], ...]:
@@ -226,14 +257,13 @@ def _foreign(state: Mapping[str, Tensor]) -> str:
     return f"; {prefix!r} stays on, because these names lack it: {_shortened(lacking[prefix])}"
 
 
-def _weights(checkpoint: Checkpoint, name: str, stored: Tensor | None) -> Tensor:
-    """One tensor as the network needs it: an own, contiguous, finite copy in float32; counters in int64."""
-    is_counter = _is_counter(name)
-    if stored is None:
+def _weights(checkpoint: Checkpoint, name: str, stored: Tensor | None, like: Tensor) -> Tensor:
+    """One tensor as the network needs it: an own, contiguous, finite copy; what is floating, in float32."""
+    if stored is None:  # a counter
         return torch.zeros((), dtype=torch.int64)
-    if stored.is_complex() or not (is_counter or stored.is_floating_point()):
+    kind = torch.float32 if like.is_floating_point() else like.dtype
+    if stored.is_complex() or (like.is_floating_point() and not stored.is_floating_point()):
         raise refusal(checkpoint.path, f"{name} holds {stored.dtype}, not floating-point weights")
-    kind = torch.int64 if is_counter else torch.float32
     try:
         tensor = stored.to(kind, copy=True, memory_format=torch.contiguous_format)
     except NotImplementedError as error:

@@ -5,12 +5,8 @@ python -m xface.models.timm_networks    # writes timm_index.json again, for the 
 
 from __future__ import annotations
 
-import json
-import warnings
-from collections.abc import Mapping
+import re
 from functools import cache, partial
-from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -18,11 +14,11 @@ import torch
 from torch import nn
 
 from xface.errors import UnknownNameError, UsageError
-from xface.models.architectures import TIMM, Architecture, Shapes
+from xface.models.architectures import TIMM, Architecture
 from xface.models.layers import feature_maps
 from xface.models.preprocessing import INTERPOLATIONS, Preprocessing
 
-INDEX = Path(__file__).with_name("timm_index.json")
+EMBEDDING = re.compile(r"embed|stem|pos_drop")
 
 
 @cache
@@ -87,12 +83,13 @@ def _preprocessing(name: str, settings: dict[str, Any]) -> Preprocessing:
 def _stages(network: nn.Module, size: tuple[int, int]) -> tuple[str, ...]:
     """The last map at each resolution, fine to coarse, of the features that timm names.
 
-    Where it names none, of the outermost modules: inside of blocks lie attention maps too.
+    Where it names none, of the outermost modules: inside of blocks lie attention maps too. There may be none
+    at all, where only the embedding of patches, before any layer, is a map.
     """
     tappable = {layer.name: layer for layer in feature_maps(network, size)}
     named = [info["module"] for info in getattr(network, "feature_info", ())]
     features = [tappable[name] for name in named if name in tappable]
-    outer = [layer for name, layer in tappable.items() if name.count(".") <= 1]
+    outer = [layer for name, layer in tappable.items() if name.count(".") <= 1 and not EMBEDDING.search(name)]
     last: dict[tuple[int, ...], str] = {}
     for layer in features or outer:
         sides = layer.shape[1:]
@@ -110,47 +107,3 @@ def _recommended(network: nn.Module, stages: tuple[str, ...]) -> str:
     norm = f"{block}.norm1"
     has_class_token = getattr(network, "num_prefix_tokens", 0) > 0
     return norm if has_class_token and norm in dict(network.named_modules()) else block
-
-
-def timm_names(shapes: Shapes) -> list[str]:
-    """The networks whose state dict may have these names and shapes, whatever its number of classes.
-
-    They are looked up in an index, as building all of timm's networks takes minutes; a network that is newer
-    than the index isn't found.
-
-    Example:
-        >>> network = timm_architecture("timm/resnet26d").build(5)
-        >>> timm_names({name: tuple(tensor.shape) for name, tensor in network.state_dict().items()})
-        ['timm/resnet26d']
-    """
-    found: list[str] = _index().get(fingerprint(shapes), [])
-    return [f"{TIMM}{name}" for name in found if timm.is_model(name)]
-
-
-def fingerprint(shapes: Shapes) -> str:
-    """A short hash of names and shapes without each first side, which is the classes' number in a head."""
-    entries = (f"{name}{shape[1:]}" for name, shape in shapes.items() if "num_batches_tracked" not in name)
-    return sha256("\n".join(sorted(entries)).encode(errors="replace")).hexdigest()[:12]
-
-
-@cache
-def _index() -> Mapping[str, list[str]]:
-    content: Mapping[str, list[str]] = json.loads(INDEX.read_text(encoding="utf-8"))
-    return content
-
-
-def _write_index() -> None:
-    """Build each network of the installed timm without storage, and write the index anew."""
-    names: dict[str, list[str]] = {}
-    for name in timm.list_models():
-        with warnings.catch_warnings(), torch.device("meta"):
-            warnings.simplefilter("ignore")
-            network = _build(name, 2)
-        if getattr(network, "pretrained_cfg", {}).get("classifier"):
-            shapes = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
-            names.setdefault(fingerprint(shapes), []).append(name)
-    INDEX.write_text(json.dumps(names, indent=0, sort_keys=True) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    _write_index()
