@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from .batch import print_json
-from .options import ARCH, card_options
+from .cautions import say_notes
+from .options import ARCH, STATE_KEY, card_options
 
 if TYPE_CHECKING:
     from xface.models import Card
@@ -26,6 +27,7 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @ARCH
+@STATE_KEY
 @card_options
 @click.option(
     "--threshold", metavar="P|none", help="Call an image forged from this probability up; none: if likelier."
@@ -37,6 +39,7 @@ Examples:
 def card(
     weights: str,
     arch: str | None,
+    state_key: str | None,
     classes: tuple[str, ...] | None,
     positive: str | None,
     preset: str | None,
@@ -54,14 +57,17 @@ def card(
     from xface.models.card_changes import CardChanges
 
     changes = CardChanges(classes, preset, positive, threshold, training, notes)
-    _change(weights, changes, arch, as_json) if changes else _show(weights, arch, as_json)
+    if changes:
+        _change(weights, changes, arch, state_key, as_json)
+    else:
+        _show(weights, arch, state_key, as_json)
 
 
-def _show(weights: str, arch: str | None, as_json: bool) -> None:
+def _show(weights: str, arch: str | None, state_key: str | None, as_json: bool) -> None:
     from xface.models.card_changes import open_given
     from xface.report.wording import printable
 
-    found = open_given(weights, arch)
+    found = open_given(weights, arch, state_key=state_key)
     name = printable(weights)
     if as_json:
         print_json(found.card.to_json())
@@ -72,14 +78,17 @@ def _show(weights: str, arch: str | None, as_json: bool) -> None:
         click.echo(f"no card lies beside {name}; assumed:")
         print_card(found.card)
         click.echo(f"\nTo write one: xface card {printable(quote(weights))} --classes A,B --preset NAME")
+    say_notes(found.card.notes_on_use)
     found.check(found.card)
 
 
-def _change(weights: str, changes: CardChanges, arch: str | None, as_json: bool) -> None:
+def _change(
+    weights: str, changes: CardChanges, arch: str | None, state_key: str | None, as_json: bool
+) -> None:
     from xface.models.card_changes import change_card
     from xface.report.wording import printable
 
-    made = change_card(weights, changes, arch)
+    made = change_card(weights, changes, arch, state_key)
     name = printable(str(made.path))
     if as_json:
         print_json(made.card.to_json())
@@ -91,8 +100,7 @@ def _change(weights: str, changes: CardChanges, arch: str | None, as_json: bool)
         click.echo(f"card {name}: {'changed' if changed else 'nothing to change'}")
         for line in changed:
             click.echo(line)
-    if made.card.positive is None:
-        click.echo("xface: note: no class is the forgery; --positive NAME says which one is", err=True)
+    say_notes(made.notes)
 
 
 def print_card(card: Card) -> None:

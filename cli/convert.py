@@ -14,7 +14,7 @@ EPILOG = """\b
 Examples:
   xface convert mine.pth mine-clean.safetensors
   xface convert --state-key model_ema --classes real,fake run.pth ema.safetensors
-  xface convert --preset seed --positive Fake best.pth best.safetensors
+  xface convert --preset seed --positive Fake best.pth best-clean.safetensors
 """
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import ARCH, WEIGHTS
+from .options import ARCH, STATE_KEY, WEIGHTS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,7 +24,8 @@ Examples:
 @click.command(epilog=EPILOG)
 @ARCH
 @WEIGHTS
-def layers(arch: str | None, weights: str | None) -> None:
+@STATE_KEY
+def layers(arch: str | None, weights: str | None, state_key: str | None) -> None:
     """List the layers of a network that maps can be made at.
 
     Each with its output's shape (channels, height, width), its stride in input pixels, and how many cells
@@ -32,7 +33,7 @@ def layers(arch: str | None, weights: str | None) -> None:
     """
     from xface.models import feature_maps
 
-    entry, model, size = network(arch, weights)
+    entry, model, size = network(arch, weights, state_key)
     click.echo(f"{entry.name}, input {size[0]}x{size[1]}")
     rows = [("", "layer", "kind", "output", "stride", "cells")]
     for layer in feature_maps(model, size):
@@ -46,8 +47,10 @@ def layers(arch: str | None, weights: str | None) -> None:
         click.echo(f"{row[0]:<3}{row[1]:<{name}} {row[2]:<{kind}} {right}")
 
 
-def network(arch: str | None, weights: str | None) -> tuple[Architecture, nn.Module, tuple[int, int]]:
-    """The network of the two options and its input's size; an outline without storage if untrained."""
+def network(
+    arch: str | None, weights: str | None, state_key: str | None
+) -> tuple[Architecture, nn.Module, tuple[int, int]]:
+    """The network of the three options and its input's size; an outline without storage if untrained."""
     from xface.models import architecture, load
     from xface.models.loading import DEFAULT_ARCH, UNTRAINED
     from xface.models.outline import outline, usual_size
@@ -55,5 +58,5 @@ def network(arch: str | None, weights: str | None) -> tuple[Architecture, nn.Mod
     if weights == UNTRAINED or (arch and weights is None):
         entry = architecture(arch or DEFAULT_ARCH)
         return entry, outline(entry), usual_size(entry.preprocessing, entry)
-    detector = load(weights, arch, "cpu")
+    detector = load(weights, arch, "cpu", state_key)
     return detector.arch, detector.model, usual_size(detector.card.preprocessing, detector.arch)

@@ -53,12 +53,9 @@ def _print(entry: dict[str, Any]) -> None:
 
 
 def _print_others() -> None:
-    import timm
-
-    count = len(timm.list_models())
     text = (
-        f"timm/NAME stands for any of timm's {count:,} networks that classify images, as in `xface layers "
-        "--arch timm/convnext_tiny`; timm.list_models() names them. Which network a weights file "
+        "timm/NAME stands for any of timm's networks that classify images, as in `xface layers "
+        "--arch timm/convnext_tiny`; their names are among timm.list_models(). Which network a weights file "
         "holds is read off its keys and shapes; where several fit, --arch says which."
     )
     click.echo(f"\n{textwrap.fill(text, 80, break_on_hyphens=False)}")

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shlex
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ class TestModels:
         assert [name for name, rest in heads.items() if "weights:" in rest] == ["meso4"]
         assert "    layer relu2; stages relu1 relu2 statistics" in lines
         assert columns(done.out) <= 80
-        assert "timm/NAME stands for any of timm's " in done.out
+        assert "timm/NAME stands for any of timm's networks that classify images, " in " ".join(lines)
         assert (done.status, done.err) == (0, "")
 
     def test_json_says_the_same_of_each(self):
@@ -201,8 +202,82 @@ class TestStateKeyAndPositive:
         if as_json:
             assert [line["detector"]["notes"] for line in done.lines] == [[note]] * 2
 
+    @pytest.mark.parametrize("command", ["card", "layers", "summary"])
+    def test_other_commands_take_the_key_too(self, command, tmp_path):
+        """Two networks in one file: each is described by its own layers."""
+        states = {"model": seeded("meso4").state_dict(), "model_ema": seeded("resnet18").state_dict()}
+        torch.save(states, tmp_path / "two.pth")
+        weights = ["two.pth"] if command == "card" else ["--weights", "two.pth"]
+        weights[-1] = tmp_path / weights[-1]
+        other = {"card": "architecture  resnet18", "layers": "layer4.1.conv2", "summary": "(layer4)"}[command]
+        assert other not in run(command, *weights).out
+        done = run(command, *weights, "--state-key", "model_ema")
+        assert done.status == 0
+        assert other in done.out
+
+    def test_a_card_is_written_for_the_weights_under_the_key(self, tmp_path):
+        states = {"model": seeded("meso4").state_dict(), "model_ema": seeded("resnet18").state_dict()}
+        torch.save(states, tmp_path / "two.pth")
+        assert run("card", tmp_path / "two.pth", "--state-key", "model_ema", "--notes", "x").status == 0
+        assert read_card(tmp_path / "two.json").arch == "resnet18"
+
     def test_the_untrained_network_is_still_called_so(self):
         assert run("predict", "--weights", "none", FAKE).err.count(UNTRAINED) == 1
+
+
+NO_FORGERY = "no class of {} is called fake; --positive NAME says which one is the forgery"
+
+
+class TestForgery:
+    @pytest.fixture(scope="class")
+    def three(self, tmp_path_factory) -> Path:
+        """A detector of three classes, none of which is called fake."""
+        path = tmp_path_factory.mktemp("three") / "a.pth"
+        classes = ["original", "Deepfakes", "Face2Face"]
+        torch.save({"state_dict": seeded("meso4", 3).state_dict(), "classes": classes}, path)
+        return path
+
+    @pytest.mark.parametrize("name", ["original", "deepfakes", "Face2Face"])
+    @pytest.mark.parametrize("command", ["predict", "explain"])
+    def test_its_probability_is_said_whichever_class_is_called(self, three, name, command, tmp_path):
+        options = ["--weights", three, "--positive", name]
+        out = ["--out", tmp_path, "--method", "vanilla"] if command == "explain" else []
+        done = run(command, *out, *options, FAKE)
+        [likely] = load(three, device="cpu").predict(FAKE)
+        spelled = {key.casefold(): key for key in likely.probabilities}[name.casefold()]
+        p, forged = likely.probability, likely.probabilities[spelled]
+        expected = f"{FAKE}: {likely.label}, probability {p:.3f}; forged ({spelled}) {forged:.3f}"
+        assert done.out.splitlines()[0] == expected
+        assert "forgery" not in done.err
+        [line] = run(command, *out, "--json", *options, FAKE).lines
+        assert line["prediction"]["positive"] == spelled
+        assert line["prediction"]["positive_probability"] == pytest.approx(forged, abs=1e-6)
+
+    def test_of_two_classes_too_unless_it_is_called_fake(self, tmp_path):
+        path = saved(tmp_path / "a.pth", "meso4")
+        assert "forged" not in run("predict", "--weights", path, FAKE).out
+        assert "; forged (real) 0." in run("predict", "--weights", path, "--positive", "real", FAKE).out
+
+    @pytest.mark.parametrize("command", ["predict", "explain", "convert", "card", "card --notes x"])
+    def test_that_no_class_is_the_forgery_is_noted_once(self, three, command, tmp_path):
+        copy = tmp_path / "a.pth"
+        copy.write_bytes(three.read_bytes())
+        words, *options = command.split()
+        ends = {
+            "predict": ["--weights", copy, FAKE, REAL],
+            "explain": ["--weights", copy, "--out", tmp_path, "--method", "vanilla", FAKE, REAL],
+            "convert": [copy, tmp_path / "b.safetensors"],
+            "card": [copy],
+        }[words]
+        done = run(words, *options, *ends)
+        assert done.status == 0
+        note = NO_FORGERY.format("original, Deepfakes, Face2Face")
+        assert done.err.count(f"xface: note: {note}\n") == done.err.count("forgery") == 1
+
+    def test_json_says_that_none_is(self, three):
+        [line] = run("predict", "--json", "--weights", three, FAKE).lines
+        assert (line["prediction"]["positive"], line["prediction"]["positive_probability"]) == (None, None)
+        assert line["detector"]["notes"] == [NO_FORGERY.format("original, Deepfakes, Face2Face")]
 
 
 class TestThreshold:
@@ -234,7 +309,10 @@ class TestThreshold:
         real = xface.load(mine).predict(FAKE)[0].probabilities["real"]
         for threshold, label in ((real - 0.01, "real"), (real + 0.01, "fake")):
             run("card", mine, "--positive", "real", "--threshold", threshold)
-            assert run("predict", "--weights", mine, FAKE).out.split(": ")[1].startswith(f"{label},")
+            said = (
+                f"{label}, probability {real if label == 'real' else 1 - real:.3f}; forged (real) {real:.3f}"
+            )
+            assert run("predict", "--weights", mine, FAKE).out == f"{FAKE}: {said}\n"
 
     def test_it_is_not_taken_for_another_class(self, mine):
         run("card", mine, "--threshold", "0.7")
@@ -287,7 +365,7 @@ class TestCard:
     def test_classes_without_a_forgery_are_noted(self, tmp_path):
         path = saved(tmp_path / "a.pth")
         done = run("card", path, "--classes", "doctored,genuine")
-        assert "no class is the forgery; --positive NAME says which one is" in done.err
+        assert f"xface: note: {NO_FORGERY.format('doctored, genuine')}\n" in done.err
         done = run("card", path, "--positive", "doctored")
         assert done.out.splitlines()[1:] == ["  positive: none -> doctored"]
         assert done.err == ""
@@ -332,7 +410,8 @@ class TestConvert:
     def test_what_is_written_and_assumed_is_said(self, tmp_path):
         path, out = saved(tmp_path / "a.pth"), tmp_path / "b.safetensors"
         done = run("convert", path, out)
-        assert (done.status, done.err) == (0, "")
+        alike = "taken for resnet18, but may be timm/resnetblur18: --arch says which one it is"
+        assert (done.status, done.err) == (0, f"xface: note: {alike}\n")
         lines = done.out.splitlines()
         assert lines[:2] == [f"{out}: resnet18, 11,177,538 parameters", f"card {tmp_path / 'b.json'}:"]
         assert lines[-2] == "assumed, as nothing says it: preprocessing imagenet; classes fake, real"
@@ -357,6 +436,32 @@ class TestConvert:
         assert (card.classes, card.positive) == (("genuine", "forged"), "forged")
         head = read_checkpoint(out).state["dense.head.bias"]
         assert head.tolist() == [-9.0, 9.0]
+
+    def test_classes_against_the_files_own_are_taken_and_noted(self, tmp_path):
+        state, note = seeded("meso4").state_dict(), "but the file itself says real, fake."
+        torch.save({"model": state, "class_to_idx": {"real": 0, "fake": 1}}, tmp_path / "a.pth")
+        for words in (
+            ["convert", tmp_path / "a.pth", tmp_path / "b.safetensors"],
+            ["card", tmp_path / "a.pth"],
+        ):
+            done = run(*words, "--classes", "fake,real")
+            assert done.status == 0
+            assert f"xface: note: Classes given as fake, real, {note}\n" in done.err
+            assert note in " ".join(done.out.split())
+
+    def test_the_helps_examples_work_and_leave_what_they_read_usable(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        state = seeded("resnet18").state_dict()
+        torch.save({"model": state, "model_ema": state}, "run.pth")
+        torch.save({"model": state, "classes": ["Fake", "Real"]}, "best.pth")
+        torch.save(state, "mine.pth")
+        text = run("convert", "--help").out
+        examples = [shlex.split(line)[1:] for line in text.splitlines() if line.startswith("    xface ")]
+        assert len(examples) == 3
+        for words in examples:
+            assert run(*words).status == 0
+        for path in ("run.pth", "best.pth", "mine.pth"):
+            assert run("predict", "--weights", path, FAKE).status == 0
 
     def test_a_network_of_timm_is_found_again_without_its_name(self, tmp_path):
         path, out = saved(tmp_path / "a.pth", "timm/resnet26"), tmp_path / "b.safetensors"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 from test_keras import drawn, write_keras2
 from torch import Tensor, nn
 
@@ -146,9 +147,64 @@ def test_what_is_given_or_in_the_file_is_not_assumed(tmp_path: Path) -> None:
     changes = CardChanges(classes=("forged", "real"), positive="Forged", preset="seed")
     made = convert(tmp_path / "a.pth", tmp_path / "c.safetensors", changes=changes)
     written = read_card(tmp_path / "c.json")
-    assert (made.assumed, written.notes) == ("", "")
+    assert made.assumed == ""
     assert (written.classes, written.positive) == (("forged", "real"), "forged")
     assert written.preprocessing == PRESETS["seed"]
+
+
+def test_weights_that_are_tied_are_written_for_each_of_their_names(tmp_path: Path) -> None:
+    """timm's CoaT uses one position encoding in several blocks, and names it in each."""
+    network = seeded("timm/coat_lite_tiny")
+    state = network.state_dict()
+    assert state["cpe1.proj.weight"].data_ptr() == state["serial_blocks1.0.cpe.proj.weight"].data_ptr()
+    torch.save(state, tmp_path / "a.pth")
+    convert(tmp_path / "a.pth", tmp_path / "b.safetensors", "timm/coat_lite_tiny")
+    written = load_file(tmp_path / "b.safetensors")
+    assert written.keys() == state.keys()
+    assert all(torch.equal(written[name], tensor) for name, tensor in state.items())
+    with torch.inference_mode():
+        expected = network.to(memory_format=torch.channels_last)(images(224))
+    assert torch.equal(load(tmp_path / "b.safetensors", device="cpu").logits(images(224)), expected)
+
+
+def says(path: Path, classes: list[str]) -> Path:
+    """A file that names its own classes."""
+    torch.save({"state_dict": seeded("meso4").state_dict(), "classes": classes}, path)
+    return path
+
+
+OWN = "Classes given as fake, real, but the file itself says real, fake."
+
+
+class TestTheFilesOwnClasses:
+    def test_those_given_count_and_the_files_own_stay_on_the_card(self, tmp_path: Path) -> None:
+        path = says(tmp_path / "a.pth", ["real", "fake"])
+        made = convert(path, tmp_path / "b.safetensors", changes=CardChanges(classes=("fake", "real")))
+        assert made.card.classes == ("fake", "real")
+        assert OWN in made.notes
+        assert read_card(tmp_path / "b.json").notes.endswith(f"assumed: preprocessing meso. {OWN}")
+
+    @pytest.mark.parametrize("classes", [("real", "fake"), ("Real", "FAKE")])
+    def test_the_same_order_is_no_contradiction(self, classes, tmp_path: Path) -> None:
+        path = says(tmp_path / "a.pth", ["real", "fake"])
+        made = convert(path, tmp_path / "b.safetensors", changes=CardChanges(classes=classes))
+        assert made.notes == ()
+        assert "file itself" not in made.card.notes
+
+    def test_a_file_that_is_not_understood_contradicts_nothing(self, tmp_path: Path) -> None:
+        path = says(tmp_path / "a.pth", ["real", ""])
+        made = convert(path, tmp_path / "b.safetensors", changes=CardChanges(classes=("real", "fake")))
+        assert made.notes == ()
+
+    def test_the_card_says_it_once_and_only_while_it_holds(self, tmp_path: Path) -> None:
+        path = says(tmp_path / "a.pth", ["real", "fake"])
+        for notes in ("Mine.", None, None):
+            made = change_card(path, CardChanges(classes=("fake", "real"), notes=notes))
+            assert made.card.notes == read_card(tmp_path / "a.json").notes == f"Mine. {OWN}"
+            assert made.notes == (OWN,)
+        assert change_card(path, CardChanges(training="long")).card.notes == f"Mine. {OWN}"
+        mended = change_card(path, CardChanges(classes=("real", "fake")))
+        assert (mended.card.notes, mended.notes) == ("Mine.", ())
 
 
 def test_many_classes_need_names(tmp_path: Path) -> None:
@@ -190,6 +246,31 @@ def test_nothing_is_overwritten(taken: str, kind: str, tmp_path: Path) -> None:
     assert kind != "file" or path.read_text() == "mine"
 
 
+def test_no_half_written_file_of_others_is_touched(tmp_path: Path) -> None:
+    names = ["a.json.part", "b.json.part", "b.safetensors.part"]
+    for name in names:
+        (tmp_path / name).write_text(name)
+    saved(tmp_path / "a.pth", "meso4")
+    convert(tmp_path / "a.pth", tmp_path / "b.safetensors")
+    change_card(tmp_path / "a.pth", CardChanges(notes="mine"))
+    assert [(tmp_path / name).read_text() for name in names] == names
+    assert sorted(os.listdir(tmp_path)) == sorted([*names, "a.json", "a.pth", "b.json", "b.safetensors"])
+
+
+@pytest.mark.parametrize("given", ["best.pth", "link.pth"])
+def test_one_card_cannot_serve_two_files(given: str, tmp_path: Path, monkeypatch) -> None:
+    """It would have the new file's hash, so that the old one could be loaded no more."""
+    saved(tmp_path / "best.pth", "meso4")
+    (tmp_path / "link.pth").symlink_to("best.pth")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"best\.json would be the card of both .*; give another name"):
+        convert(given, tmp_path / "best.safetensors")
+    assert sorted(os.listdir()) == ["best.pth", "link.pth"]
+    (tmp_path / "clean").mkdir()
+    convert(given, "clean/best.safetensors")
+    assert load(given, device="cpu").card.source.startswith("assumed")
+
+
 def test_a_file_is_not_converted_onto_itself(tmp_path: Path) -> None:
     convert("meso4", tmp_path / "a.safetensors")
     with pytest.raises(UsageError, match="would be overwritten"):
@@ -216,6 +297,7 @@ def test_both_files_may_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         convert("meso4", tmp_path / "b.safetensors")
+        change_card(tmp_path / "b.safetensors", CardChanges(notes="mine"))
     finally:
         os.umask(before)
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o640}
@@ -289,8 +371,8 @@ class TestChangeCard:
             (CardChanges(positive="real"), "the threshold 0.625 was set for 'Fake'"),
             (CardChanges(classes=("a", "b")), "the threshold 0.625 was set for 'Fake'"),
             (CardChanges(classes=("a", "b"), threshold="0.5"), "say which class that is"),
-            (CardChanges(threshold="1"), "must lie between 0 and 1"),
-            (CardChanges(threshold="nan"), "must lie between 0 and 1"),
+            (CardChanges(threshold="1"), "must be in (0, 1)"),
+            (CardChanges(threshold="nan"), "must be in (0, 1)"),
             (CardChanges(threshold="half"), "neither a number nor none"),
             (CardChanges(preset="sed"), "did you mean 'seed'"),
         ],

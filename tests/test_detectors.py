@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from xface.images import read_picture
 from xface.models import ARCHITECTURES, PRESETS, Card, Detector, load
 from xface.models.bundled import bundled
 from xface.models.card import write_card
+from xface.report.wording import verdict
 
 
 def detector_of(logits: list[float], classes: tuple[str, ...] = ("fake", "real")) -> Detector:
@@ -55,6 +57,48 @@ def test_one_logit_speaks_for_the_second_class(logit: float) -> None:
     assert prediction.probabilities["Real"] == pytest.approx(1 / (1 + np.exp(-logit)))
     assert sum(prediction.probabilities.values()) == pytest.approx(1)
     assert prediction.label == ("Real" if logit > 0 else "Fake")
+
+
+@pytest.mark.parametrize("logit", [-2.0, 0.5])
+@pytest.mark.parametrize(("positive", "sign"), [("forged", -1), ("genuine", 1)])
+def test_the_forgerys_probability_of_one_logit(logit: float, positive: str, sign: int) -> None:
+    detector = detector_of([logit], ("forged", "genuine"))
+    detector = replace(detector, card=replace(detector.card, positive=positive))
+    [prediction] = detector.predict(np.zeros((20, 20, 3), np.uint8))
+    forged = 1 / (1 + np.exp(-sign * logit))
+    assert prediction.positive_probability == pytest.approx(forged)
+    assert prediction.to_json()["positive"] == positive
+    assert verdict(prediction).endswith(f"; forged ({positive}) {forged:.3f}")
+    assert verdict(prediction).startswith("genuine," if logit > 0 else "forged,")
+
+
+def test_the_forgerys_probability_of_four_logits() -> None:
+    logits = np.array([1.0, 3.0, 2.0, 0.0])
+    detector = detector_of(logits.tolist(), ("real", "swap", "fake", "gan"))
+    [prediction] = detector.predict(np.zeros((20, 20, 3), np.uint8))
+    shares = np.exp(logits) / np.exp(logits).sum()
+    assert (prediction.label, prediction.positive) == ("swap", "fake")
+    assert prediction.to_json()["positive_probability"] == pytest.approx(shares[2])
+    assert verdict(prediction) == f"swap, probability {shares[1]:.3f}; forged (fake) {shares[2]:.3f}"
+
+
+def test_two_classes_without_a_forgery() -> None:
+    [prediction] = detector_of([1.0, 3.0], ("0_real", "1_fake")).predict(np.zeros((20, 20, 3), np.uint8))
+    assert prediction.positive_probability is None
+    assert prediction.to_json()["positive_probability"] is None
+    assert verdict(prediction) == "1_fake, probability 0.881"
+
+
+@pytest.mark.parametrize("classes", [["Deepfake", "Original"], ["0_real", "1_fake"]])
+def test_a_detector_that_does_not_know_its_forgery_says_so(classes: list[str], tmp_path: Path) -> None:
+    path = save(tmp_path / "a.pth", classes=classes, preprocessing="meso")
+    [note] = load(path).notes
+    assert (
+        note
+        == f"no class of {', '.join(classes)} is called fake; --positive NAME says which one is the forgery"
+    )
+    assert load(path, positive=classes[0].upper()).notes == ()
+    assert load("none").notes == load().notes == ()
 
 
 def test_a_batch_is_the_loop_over_its_images(faces: list[np.ndarray]) -> None:

@@ -15,16 +15,31 @@ ByteArray = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Prediction:
-    """A detector's verdict on one image: softmax or sigmoid probabilities, one per class name."""
+    """A detector's verdict on one image: softmax or sigmoid probabilities, one per class name.
+
+    `positive` is the class that is the forgery, None where the detector doesn't know.
+    """
 
     label: str
     probability: float
     probabilities: dict[str, float]
+    positive: str | None = None
+
+    @property
+    def positive_probability(self) -> float | None:
+        """How likely the image is forged; None where no class is the forgery."""
+        return None if self.positive is None else self.probabilities[self.positive]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; a probability that is not finite is None."""
         each = {name: p if isfinite(p) else None for name, p in self.probabilities.items()}
-        return {"label": self.label, "probability": each[self.label], "probabilities": each}
+        return {
+            "label": self.label,
+            "probability": each[self.label],
+            "probabilities": each,
+            "positive": self.positive,
+            "positive_probability": None if self.positive is None else each[self.positive],
+        }
 
 
 @dataclass(frozen=True)

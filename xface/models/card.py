@@ -67,13 +67,19 @@ class Card:
         spelled = self.classes[folded.index(positive)] if positive in folded else None
         object.__setattr__(self, "positive", spelled)
         if self.threshold is not None and not (0 < self.threshold < 1 and spelled):
-            raise CheckpointError(
-                f"threshold {self.threshold} must be in (0, 1), and needs a positive class"
-            )
+            raise CheckpointError(f"threshold {self.threshold} must be in (0, 1), and needs a positive class")
         if not all(math.isfinite(score) for score in self.scores.values()):
             raise CheckpointError(f"scores {dict(self.scores)} must be finite numbers")
         if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
             raise CheckpointError(f"sha256 {self.sha256!r} is not 64 hexadecimal digits in lower case")
+
+    @property
+    def notes_on_use(self) -> tuple[str, ...]:
+        """What to know of its verdicts: that it doesn't say which class is the forgery, if it doesn't."""
+        if self.positive is not None:
+            return ()
+        listed = ", ".join(self.classes)
+        return (f"no class of {listed} is called fake; --positive NAME says which one is the forgery",)
 
     def class_index(self, name: str) -> int:
         """The index of a class, in any spelling of case; raises TargetError for a name that is none."""

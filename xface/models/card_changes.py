@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from secrets import token_hex
 
 from xface.errors import CheckpointError, OutputError, UsageError
 from xface.models.bundled import bundled
 from xface.models.card import Card, card_path, write_card
+from xface.models.class_names import class_names
 from xface.models.loading import UNTRAINED, Opened, open_weights
 from xface.models.preprocessing import PRESETS
 
@@ -88,14 +90,20 @@ class CardChanges:
 
 @dataclass(frozen=True)
 class ChangedCard:
-    """A card that was written to `path`; `before` is what it said, None where there was none."""
+    """A card that was written to `path`; `before` is what it said, None where there was none.
+
+    `notes` say where the file itself contradicts it, and what it leaves open.
+    """
 
     path: Path
     card: Card
     before: Card | None
+    notes: tuple[str, ...] = ()
 
 
-def change_card(weights: str | Path, changes: CardChanges, arch: str | None = None) -> ChangedCard:
+def change_card(
+    weights: str | Path, changes: CardChanges, arch: str | None = None, state_key: str | None = None
+) -> ChangedCard:
     """Change the card of a weights file, or write one where there is none; whole or not at all.
 
     The weights are restored first: a card that does not fit them is not written.
@@ -104,7 +112,7 @@ def change_card(weights: str | Path, changes: CardChanges, arch: str | None = No
         UsageError: the detector is bundled, or a change is wrong. OutputError: the card cannot be written.
         CheckpointError: the weights cannot be restored, or the changed card does not fit them.
     """
-    found = open_given(weights, arch, changes.classes)
+    found = open_given(weights, arch, changes.classes, state_key)
     path = (found.card_file or card_path(found.checkpoint.path)).resolve()
     if path in {card_path(file).resolve() for file in bundled().values()}:
         raise UsageError(
@@ -112,20 +120,39 @@ def change_card(weights: str | Path, changes: CardChanges, arch: str | None = No
             f"make a copy to change: xface convert {weights} mine.safetensors"
         )
     card = replace(fitting_card(found, changes), source=path.name)
-    with written_aside(path) as part:
+    with written_among_others(path) as part:
         write_card(card, part)
-    return ChangedCard(path, card, found.card if found.card_file else None)
+    notes = (*contradictions(found, changes.classes), *card.notes_on_use)
+    return ChangedCard(path, card, found.card if found.card_file else None, notes)
 
 
 def fitting_card(found: Opened, changes: CardChanges) -> Card:
     """The card of opened weights with changes, and with the architecture that they were restored to.
+
+    New classes that contradict the file itself are taken, and its own go to the card's notes.
 
     Raises:
         UsageError: a change is wrong. CheckpointError: the card does not fit the weights.
     """
     card = changes.on(replace(found.card, arch=found.restored.arch.name))
     found.check(replace(card, source="with these changes") if changes else card)
-    return card
+    notes = card.notes
+    for outdated in contradictions(found, found.card.classes if changes.classes else None):
+        notes = notes.replace(outdated, "").strip()
+    return replace(card, notes=" ".join(filter(None, (notes, *contradictions(found, changes.classes)))))
+
+
+def contradictions(found: Opened, classes: tuple[str, ...] | None) -> tuple[str, ...]:
+    """A note where the file itself says other classes, or another order of them, than the given ones."""
+    if classes is None:
+        return ()
+    try:
+        own = class_names(found.checkpoint, len(classes)) or classes
+    except CheckpointError:  # what it says is not understood, so it contradicts nothing
+        return ()
+    if [name.casefold() for name in own] == [name.casefold() for name in classes]:
+        return ()
+    return (f"Classes given as {', '.join(classes)}, but the file itself says {', '.join(own)}.",)
 
 
 def open_given(
@@ -141,13 +168,23 @@ def open_given(
 
 
 @contextmanager
-def written_aside(path: Path) -> Iterator[Path]:
+def written_among_others(path: Path) -> Iterator[Path]:
+    """`written_aside` for a folder of the user's: under a new name, so that no file of theirs is touched."""
+    with written_aside(path, path.with_name(f".xface-{token_hex(16)}.part")) as part:
+        yield part
+
+
+@contextmanager
+def written_aside(path: Path, part: Path | None = None) -> Iterator[Path]:
     """A path beside `path` to write to; it is renamed to that in the end, and removed if this isn't reached.
+
+    Without `part` it is `path` with .part after it: in a folder of xface's own what a killed run left there
+    is then written anew.
 
     Raises:
         OutputError: the folder is missing, or cannot be written.
     """
-    part = path.with_name(f"{path.name}.part")
+    part = part or path.with_name(f"{path.name}.part")
     try:
         yield part
         part.replace(path)

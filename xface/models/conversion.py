@@ -10,10 +10,17 @@ from shutil import copymode
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from xface.errors import OutputError, UsageError
 from xface.models.card import Card, card_path, write_card
-from xface.models.card_changes import CardChanges, fitting_card, open_given, written_aside
+from xface.models.card_changes import (
+    CardChanges,
+    contradictions,
+    fitting_card,
+    open_given,
+    written_among_others,
+)
 from xface.models.checkpoint import read_checkpoint
 from xface.models.class_names import class_names
 from xface.models.loading import Opened
@@ -28,7 +35,8 @@ class Converted:
     """The files that were written, and the card in one of them.
 
     `parameters` counts the network's; `assumed` says what of the card was guessed, empty where the original
-    had a card; `notes` say what of the original was left out.
+    had a card; `notes` say what of the original was left out, where it contradicts the card, and what the
+    card leaves open.
     """
 
     weights: Path
@@ -52,7 +60,8 @@ def convert(
     where it has none, with `changes`. Both files appear whole, or neither does.
 
     Raises:
-        UsageError: `out` or its card is there already, or isn't named .safetensors; a change is wrong.
+        UsageError: `out` or its card is there already, or isn't named .safetensors, or would share its card
+            with the original; a change is wrong.
         CheckpointError: the weights cannot be restored, or the card does not fit them.
         OutputError: the folder cannot be written.
 
@@ -64,13 +73,15 @@ def convert(
     """
     target, changes = _new_file(Path(out)), changes or CardChanges()
     found = open_given(weights, arch, changes.classes, state_key)
+    _check_cards_differ(found.checkpoint.path, target)
     card, assumed = fitting_card(found, changes), _assumed(found, changes)
-    if assumed and not card.notes:
+    if assumed:
         whence = f"Written from {found.checkpoint.path.name}, which had no card; assumed: {assumed}."
-        card = replace(card, notes=whence)
+        card = replace(card, notes=f"{whence} {card.notes}".strip())
     card = _written(found, card, target)
     count = parameter_count(found.restored.model)
-    return Converted(target, card_path(target), card, count, assumed, found.notes)
+    notes = (*found.notes, *contradictions(found, changes.classes), *card.notes_on_use)
+    return Converted(target, card_path(target), card, count, assumed, notes)
 
 
 def _new_file(path: Path) -> Path:
@@ -81,6 +92,15 @@ def _new_file(path: Path) -> Path:
     if not path.parent.is_dir():
         raise OutputError(f"{path}: there is no folder {str(path.parent)!r}; make it, or give another")
     return path
+
+
+def _check_cards_differ(original: Path, target: Path) -> None:
+    """Raise UsageError if the new card would be taken for the original's, whose hash is another."""
+    if card_path(target).resolve() in {card_path(p).resolve() for p in (original, original.resolve())}:
+        raise UsageError(
+            f"{card_path(target)} would be the card of both {str(original)!r} and {str(target)!r}, which can "
+            "belong to one only; give another name"
+        )
 
 
 def _assumed(found: Opened, changes: CardChanges) -> str:
@@ -99,18 +119,29 @@ def _assumed(found: Opened, changes: CardChanges) -> str:
 def _written(found: Opened, card: Card, target: Path) -> Card:
     """Write both files, and return the card with the hash of the weights on it."""
     card_file = card_path(target)
-    state = {name: tensor.contiguous() for name, tensor in found.restored.model.state_dict().items()}
-    with _paired(target, card_file), written_aside(target) as part:
+    state = _separate(found.restored.model)
+    with _paired(target, card_file), written_among_others(target) as part:
         try:
             save_file(state, part, metadata={"format": "pt"})
-        except SafetensorError as error:
+        except (SafetensorError, RuntimeError) as error:
             reason = f"{target}: cannot be written ({error}); give another folder, or make room"
             raise OutputError(reason) from error
         card = replace(card, sha256=read_checkpoint(part).sha256, source=card_file.name)
-        with written_aside(card_file) as card_part:
+        with written_among_others(card_file) as card_part:
             write_card(card, card_part)
             copymode(card_part, part)  # safetensors makes a file that nobody else may read
     return card
+
+
+def _separate(model: nn.Module) -> dict[str, Tensor]:
+    """Its state, each tensor with storage of its own, as the format wants it: networks may tie weights."""
+    state: dict[str, Tensor] = {}
+    storages: set[int] = set()
+    for name, tensor in model.state_dict().items():
+        place = tensor.untyped_storage().data_ptr()
+        state[name] = tensor.clone() if place in storages else tensor.contiguous()
+        storages.add(place)
+    return state
 
 
 @contextmanager

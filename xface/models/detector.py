@@ -32,7 +32,7 @@ class Detector:
 
     `model` is in evaluation mode on `device` and takes the tensors that `prepare` makes. `weights_sha256` is
     the weights file's, None for an untrained network (then `trained` is False too). `notes` say what of the
-    file was left out.
+    file was left out, and whether it is known which class is the forgery.
     """
 
     arch: Architecture
@@ -82,6 +82,7 @@ class Detector:
             ImageError: for the first image that cannot be read.
 
         Example:
+            >>> from xface.models import load
             >>> [prediction] = load("none", arch="resnet18").predict(np.zeros((64, 64, 3), np.uint8))
             >>> sorted(prediction.probabilities)
             ['fake', 'real']
@@ -109,7 +110,9 @@ class Detector:
             )
         rows, called = self.probabilities(logits).tolist(), self.called(logits).tolist()
         return [
-            Prediction(self.classes[index], row[index], dict(zip(self.classes, row, strict=True)))
+            Prediction(
+                self.classes[index], row[index], dict(zip(self.classes, row, strict=True)), self.card.positive
+            )
             for row, index in zip(rows, called, strict=True)
         ]
 

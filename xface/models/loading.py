@@ -56,8 +56,8 @@ def load(
     found.check(found.card)
     arch_found, sha256 = found.restored.arch, found.checkpoint.sha256
     model = _placed(found.restored.model, place)
-    detector = Detector(arch_found, model, found.card, place, sha256, notes=found.notes)
-    return _with_positive(detector, positive)
+    detector = _with_positive(Detector(arch_found, model, found.card, place, sha256), positive)
+    return replace(detector, notes=(*found.notes, *detector.card.notes_on_use))
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,9 @@ def _notes(checkpoint: Checkpoint, restored: Restored) -> tuple[str, ...]:
         listed = ", ".join(restored.unused[:LISTED])
         more = f" and {len(restored.unused) - LISTED} more" if len(restored.unused) > LISTED else ""
         notes.append(f"left out of the file, as no part of the network: {listed}{more}")
+    if restored.alike:
+        others = ", ".join(restored.alike)
+        notes.append(f"taken for {restored.arch.name}, but may be {others}: --arch says which one it is")
     if checkpoint.state_keys:
         keys = ", ".join(map(repr, checkpoint.state_keys))
         notes.append(f"the file also holds weights under {keys}; --state-key takes them")

@@ -24,13 +24,20 @@ def printable(text: str, limit: int = 0x110000) -> str:
 
 
 def verdict(prediction: Prediction) -> str:
-    """The predicted class and its probability.
+    """The predicted class and its probability, and the forgery's unless that follows from them.
+
+    It does where there are two classes, and the forgery is called fake.
 
     Example:
-        >>> verdict(Prediction("fake", 0.912, {"fake": 0.912, "real": 0.088}))
+        >>> verdict(Prediction("fake", 0.912, {"fake": 0.912, "real": 0.088}, "fake"))
         'fake, probability 0.912'
+        >>> verdict(Prediction("swap", 0.5, {"real": 0.2, "swap": 0.5, "gan": 0.3}, "gan"))
+        'swap, probability 0.500; forged (gan) 0.300'
     """
-    return f"{prediction.label}, probability {prediction.probability:.3f}"
+    called = f"{prediction.label}, probability {prediction.probability:.3f}"
+    positive, forged = prediction.positive, prediction.positive_probability
+    follows = len(prediction.probabilities) == 2 and str(positive).casefold() == "fake"
+    return called if forged is None or follows else f"{called}; forged ({positive}) {forged:.3f}"
 
 
 def subject(findings: Findings) -> str:
