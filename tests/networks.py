@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from xface.errors import UsageError
 from xface.models import ARCHITECTURES
+from xface.models.detector import takes
 
 UNRECTIFIED = {"cozzolino"}
 
@@ -59,19 +59,17 @@ def built(name: str, classes: int = 2, seed: int = 3, dtype: torch.dtype = torch
 
 
 def images_for(name: str, count: int = 2, dtype: torch.dtype = torch.double) -> torch.Tensor:
-    """A batch as small as the architecture takes: 64 px, or its preset's size.
+    """A batch as small as the architecture takes: from 64 px up to its usual size.
 
-    32 px where it has grouped convolutions: torch computes those slowly in double precision.
+    From 32 px where it has grouped convolutions: torch computes those slowly in double precision.
     """
     generator = torch.Generator().manual_seed(5)
     entry = ARCHITECTURES[name]
     with torch.device("meta"):
         network = entry.build(2).eval()
-    side = 32 if any(getattr(module, "groups", 1) > 1 for module in network.modules()) else 64
-    try:
-        network(torch.empty(1, 3, side, side, device="meta"))
-    except (RuntimeError, UsageError):
-        side = entry.preprocessing.size[0]
+    least = 32 if any(getattr(module, "groups", 1) > 1 for module in network.modules()) else 64
+    sides = (least, 96, 160, entry.preprocessing.size[0])
+    side = next(side for side in sides if takes(network, (side, side)))
     return torch.rand(count, 3, side, side, generator=generator, dtype=dtype) - 0.3
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from networks import UNRECTIFIED, built, images_for, marked
+from networks import UNRECTIFIED, built, families, images_for, is_heavy, marked
 from reference import relative_error
 
 from xface.attribution import CORE_METHODS, METHODS, attribute
@@ -67,3 +67,16 @@ def test_the_network_is_left_as_it_was(explained):
 def test_a_network_without_rectifiers_says_so(name, method):
     with pytest.raises(AttributionError, match="no rectifier"):
         attribute(built(name), images_for(name), methods=[method], layers=[ARCHITECTURES[name].layer])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in families() if not is_heavy(name)])
+def test_every_other_method_explains_one_network_of_each_family(name):
+    """A CAM may be truly zero, and nothing else may."""
+    entry = ARCHITECTURES[name]
+    others = [method for method in METHODS if method not in CORE_METHODS]
+    model, images = built(name, dtype=torch.float32), images_for(name, 1, torch.float32)
+    maps = attribute(model, images, methods=others, layers=[entry.layer])
+    assert {method for method, _ in maps} == set(others)
+    for (method, layer), [status] in maps.status.items():
+        assert status == "ok" or (layer and status == "zero"), method
