@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.collect_env import run as run_in_shell
 
 from xface.models import ARCHITECTURES, architecture
-from xface.models.checkpoint import WRAPPERS
+from xface.models.contents import WRAPPERS
 
 DTYPES = [value for value in vars(torch).values() if isinstance(value, torch.dtype)]
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from xface.errors import CheckpointError
 from xface.models import ARCHITECTURES, load, read_checkpoint
-from xface.models.checkpoint import PREFIXES, WRAPPERS
+from xface.models.contents import PREFIXES, WRAPPERS
 from xface.models.recognition import restore
 
 Writer = Callable[[Any, Path], None]

@@ -21,8 +21,8 @@ from xface.faces import REGIONS, UNIONS
 from xface.images import FORMATS
 from xface.models import ARCHITECTURES, PRESETS, Card, Preprocessing, load
 from xface.models.card import read_card
-from xface.models.checkpoint import PREFIXES, WRAPPERS
 from xface.models.class_names import KEYS
+from xface.models.contents import PREFIXES, WRAPPERS
 from xface.models.recognition import NAMED_BY
 from xface.report.wording import STATUS
 from xface.results import RegionMeasure

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from xface.errors import CheckpointError
 from xface.models import ARCHITECTURES, architecture, load, read_checkpoint
-from xface.models.checkpoint import COMPANIONS
+from xface.models.contents import COMPANIONS
 from xface.models.recognition import restore
 
 

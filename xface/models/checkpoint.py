@@ -7,13 +7,13 @@ import hashlib
 import pathlib
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,18 +22,9 @@ from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from xface.errors import CheckpointError
+from xface.models.contents import Found, bare, find_state, find_under, state_keys
 from xface.models.pickled import NumberType, number, pickled_names
 
-WRAPPERS = (
-    "state_dict", "model_state_dict", "model", "net", "network", "model_state", "weights", "params",
-    "model_ema", "state_dict_ema", "ema",
-)  # fmt: skip
-PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "network.", "backbone.", "base_model.")
-COMPANIONS = re.compile(r"n_averaged$|(\w*(loss|criterion|metric|accuracy)|train_|val_|valid_|test_)\w*\.")
-"""Entries that trainers keep beside the network: counters of averaging, losses, metrics."""
-
-INFIXES = re.compile(r"\.(module|_orig_mod)\.")
-MAX_NESTING = 4
 LONGEST_REASON = 3000
 NEVER = (
     "running a file's own code is never allowed; where it comes from, load the model and save its "
@@ -52,8 +43,6 @@ ALLOWED: list[Any] = [
     *((pathlib.PurePosixPath, f"pathlib.{name}") for name in ("PosixPath", "PurePosixPath")),
     *((pathlib.PureWindowsPath, f"pathlib.{name}") for name in ("WindowsPath", "PureWindowsPath")),
 ]
-
-_Found: TypeAlias = tuple[dict[str, Tensor], dict[str, Any]]
 
 _BEGINNINGS = {
     b"\xff\xd8\xff": "a JPEG image",
@@ -106,7 +95,7 @@ def read_checkpoint(path: str | Path, state_key: str | None = None) -> Checkpoin
     size = path.stat().st_size
     if too_large := [name for name, tensor in state.items() if tensor.numel() * tensor.itemsize > size]:
         raise refusal(path, f"these are larger than the file: {', '.join(too_large[:10])}; save them whole")
-    weights, left_out = _bare(state)
+    weights, left_out = bare(state)
     layout = {"safetensors": "safetensors", "keras": "keras"}.get(kind, "torch")
     return Checkpoint(
         path,
@@ -115,7 +104,7 @@ def read_checkpoint(path: str | Path, state_key: str | None = None) -> Checkpoin
         sha256,
         "seed" if _is_seed(content) else layout,
         left_out,
-        tuple(_state_keys(extras)),
+        tuple(state_keys(extras)),
     )
 
 
@@ -230,60 +219,17 @@ READERS: Mapping[str, Callable[[Path], object]] = {
 }
 
 
-def _chosen(path: Path, content: object, state_key: str | None) -> _Found:
+def _chosen(path: Path, content: object, state_key: str | None) -> Found:
     """The weights in a file's content, those under `state_key` if it is given, and what lay around them."""
-    found = _find_state(content) if state_key is None else _find_under(content, state_key)
+    found = find_state(content) if state_key is None else find_under(content, state_key)
     if found is not None:
         return found
-    listed = ", ".join(map(repr, _state_keys(content)))
+    listed = ", ".join(map(repr, state_keys(content)))
     if state_key is not None:
         raise refusal(path, f"it holds no named weights under {state_key!r}, but under {listed or 'no key'}")
     if listed:
         raise refusal(path, f"it holds several sets of weights ({listed}); --state-key takes one of them")
     raise refusal(path, f"it holds {_describe(content)}, no named weights; save model.state_dict()")
-
-
-def _find_under(content: object, state_key: str) -> _Found | None:
-    """The weights under a key, or under a path of keys with points between them."""
-    keyed = content if isinstance(content, Mapping) else {}
-    first = state_key if state_key in keyed else state_key.partition(".")[0]
-    rest = state_key.removeprefix(first).removeprefix(".")
-    found = _find_under(keyed.get(first), rest) if rest else _find_state(keyed.get(first))
-    if found is None:
-        return None
-    around = {name: value for name, value in keyed.items() if isinstance(name, str) and name != first}
-    return found[0], {**around, **found[1]}
-
-
-def _state_keys(content: object) -> list[str]:
-    """Where in a file weights lie, as `--state-key` takes it; each dict is looked at once."""
-    found: list[str] = []
-    waiting: list[tuple[str, object]] = [("", content)]
-    seen: set[int] = set()
-    while waiting:
-        path, value = waiting.pop(0)
-        if not isinstance(value, Mapping) or id(value) in seen:
-            continue
-        seen.add(id(value))
-        state = _find_state(value) if path else None
-        if state and any(tensor.ndim > 1 for tensor in state[0].values()):  # else a random state, say
-            found.append(path)
-        else:
-            waiting += [(f"{path}.{key}".strip("."), v) for key, v in value.items() if isinstance(key, str)]
-    return found
-
-
-def _find_state(content: object, above: tuple[object, ...] = ()) -> _Found | None:
-    """The innermost wrapped dict that holds tensors, and what else lay around them."""
-    if not isinstance(content, Mapping) or len(above) == MAX_NESTING or any(content is one for one in above):
-        return None
-    named = {key: value for key, value in content.items() if isinstance(key, str)}
-    for key in WRAPPERS:
-        if found := _find_state(named.get(key), (*above, content)):
-            around = {name: value for name, value in named.items() if name != key}
-            return found[0], {**around, **found[1]}
-    state = {key: value for key, value in named.items() if isinstance(value, Tensor)}
-    return (state, {key: named[key] for key in named.keys() - state}) if state else None
 
 
 def _is_plain(tensor: Tensor) -> bool:
@@ -296,50 +242,6 @@ def _is_seed(content: object) -> bool:
         return False
     losses = [value for key, value in content.items() if "loss" in str(key) and isinstance(value, list)]
     return sum(any(isinstance(number, np.generic) for number in values) for values in losses) >= 2
-
-
-def _bare(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The network's own entries by its own names, and those that a trainer keeps beside them.
-
-    Whatever all names begin with was put there by a wrapper (DataParallel, compile, Lightning, ...), as no
-    network has its layers and its head in one module alone.
-    """
-    left_out: list[str] = []
-    while True:
-        beside = [name for name in state if COMPANIONS.match(name)]
-        left_out += beside
-        state = {name: tensor for name, tensor in state.items() if name not in beside}
-        roots = {name.partition(".")[0] for name in state}
-        if len(roots) != 1 or roots & state.keys():
-            return _without_infixes(state), tuple(left_out)
-        state = {name.partition(".")[2]: tensor for name, tensor in state.items()}
-
-
-def _without_infixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Without what wraps a part of the network alone, as in PyTorch's example of a parallel VGG."""
-    bare = {INFIXES.sub(".", name): tensor for name, tensor in state.items()}
-    return bare if len(bare) == len(state) else state
-
-
-def mappings(extras: Mapping[str, Any]) -> Iterator[Mapping[Any, Any]]:
-    """Each dict among what lies beside the weights, at any depth, settings of a run as dicts too.
-
-    A file may hold a dict that contains itself.
-    """
-    waiting: list[Any] = [extras]
-    seen: set[int] = set()
-    while waiting:
-        value = waiting.pop()
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        if isinstance(value, SimpleNamespace):
-            value = vars(value)
-        if isinstance(value, Mapping):
-            yield value
-            waiting += value.values()
-        elif isinstance(value, (list, tuple)):
-            waiting += (item for item in value if isinstance(item, (Mapping, SimpleNamespace)))
 
 
 def _describe(content: object) -> str:

@@ -10,7 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from xface.models.card import card_path
-from xface.models.checkpoint import Checkpoint, mappings, refusal
+from xface.models.checkpoint import Checkpoint, refusal
+from xface.models.contents import mappings
 
 KEYS = (
     "classes", "CLASSES", "class_names", "class_to_idx", "class_to_index", "class2idx", "idx_to_class",

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from xface.errors import UsageError
 from xface.models.architectures import ARCHITECTURES, Architecture, Shapes, architecture
-from xface.models.checkpoint import PREFIXES, Checkpoint, mappings, refusal
+from xface.models.checkpoint import Checkpoint, refusal
+from xface.models.contents import PREFIXES, mappings
 from xface.models.timm_index import timm_names
 
 NAMED_BY = ("arch", "architecture", "model", "model_name", "network", "backbone")
