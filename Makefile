@@ -15,7 +15,7 @@ demo: $(VENV)/installed ## Install xface, explain samples/fake.jpg into results/
 	@echo "Open the panel named above. Next: $(BIN)/xface explain --help"
 
 test: $(VENV)/installed-test ## Install what tests need, run them all
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/installed-lint ## Check style and types
 	$(BIN)/ruff check .

@@ -20,6 +20,7 @@ from networks import (
     built,
     families,
     images_for,
+    is_heavy,
     lively,
     marked,
 )
@@ -35,7 +36,7 @@ RULES = {"vanilla": "plain", "guided": "guided", "deconvnet": "deconvnet"}
 
 @dataclass(frozen=True)
 class Case:
-    """An architecture's core maps at all its stages for two images, and the references for them."""
+    """An architecture's core maps at all its stages for one or two images, and the references for them."""
 
     stages: tuple[str, ...]
     maps: Maps
@@ -49,8 +50,8 @@ COMPARED = [*FAMILIES, "resnet50", "vgg11_bn"]  # those two: bottlenecks, and ba
 
 @pytest.fixture(scope="module", params=marked(COMPARED))
 def case(request):
-    stages, classes = ARCHITECTURES[request.param].stages, [0, 1]
-    model, images = built(request.param), images_for(request.param)
+    stages, classes = ARCHITECTURES[request.param].stages, [1] if is_heavy(request.param) else [0, 1]
+    model, images = built(request.param), images_for(request.param, len(classes))
     maps = attribute(model, images, targets=classes, layers=stages)
     truth = (
         reference.input_gradients(model, images, classes),
@@ -62,7 +63,7 @@ def case(request):
 @pytest.mark.parametrize("method", RULES)
 def test_backprop_matches_the_reference(case, method):
     assert reference.relative_error(case.maps[method, None], case.backprop[RULES[method]]) < EXACT
-    assert case.maps.status[method, None] == ["ok", "ok"]
+    assert set(case.maps.status[method, None]) == {"ok"}
 
 
 def test_gradcam_matches_the_reference_at_every_stage(case):
