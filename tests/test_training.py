@@ -600,6 +600,28 @@ def test_every_sampling_and_self_blending_train(faces, tmp_path, sampling):
     assert json.loads((run.folder / "run.json").read_text())["finished"]
 
 
+@pytest.mark.slow
+def test_two_processes_train_together(faces, tmp_path):
+    """Each takes half of every epoch; the scores are over all samples."""
+    data = {"train": str(faces), "test": str(make_faces(tmp_path / "unseen", count=3, seed=5))}
+    config = settings(faces, tmp_path / "run", data=data, devices=2, batch_size=4, num_epochs=2)
+    code = f"""
+from xface.training import Config, train
+if __name__ == "__main__":
+    train(Config.model_validate({config.model_dump()}))
+"""
+    (tmp_path / "main.py").write_text(code)
+    subprocess.run([sys.executable, tmp_path / "main.py"], check=True, timeout=120)
+    rows = read_rows(tmp_path / "run" / "metrics.csv")
+    assert [row["epoch"] for row in rows] == [1, 2]
+    count = len(read_samples(tmp_path / "run" / "samples.csv").of_split("train"))
+    assert rows[0]["train_accuracy"] * count == pytest.approx(
+        round(rows[0]["train_accuracy"] * count), abs=1e-4
+    )
+    card = xface.load(tmp_path / "run" / "best.safetensors", device="cpu").card
+    assert card.scores["test_images"] == 6
+
+
 def test_checkpoints_are_read_without_running_code(tmp_path):
     import pickle
 

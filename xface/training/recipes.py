@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
@@ -32,12 +33,12 @@ def criterion(label_smoothing: float, weights: Tensor | None) -> Criterion:
         >>> criterion(0.0, None)(torch.zeros(1, 2), torch.tensor([1]))
         tensor(0.6931)
     """
+    return partial(_cross_entropy, label_smoothing=label_smoothing, weights=weights)
 
-    def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        placed = None if weights is None else weights.to(logits.device, torch.float32)
-        return F.cross_entropy(logits.float(), labels, placed, label_smoothing=label_smoothing)
 
-    return loss
+def _cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float, weights: Tensor | None) -> Tensor:
+    placed = None if weights is None else weights.to(logits.device, torch.float32)
+    return F.cross_entropy(logits.float(), labels, placed, label_smoothing=label_smoothing)
 
 
 def objective(arch: Architecture, loss: schema.Loss, criterion: Criterion, real: int) -> Objective:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -46,6 +47,10 @@ NAMED = 3
 Tell: TypeAlias = Callable[[str], None]
 
 
+def _silent(line: str) -> None:
+    """Say nothing; unlike a lambda, it can be sent to other processes."""
+
+
 @dataclass(frozen=True)
 class Run:
     """A finished run: its folder, the epochs, the best of them, and what was kept of it.
@@ -62,7 +67,7 @@ class Run:
     scores: Mapping[str, float]
 
 
-def train(config: Config, tell: Tell = lambda line: None, progress: bool = False) -> Run:
+def train(config: Config, tell: Tell = _silent, progress: bool = False) -> Run:
     """Train a detector as a config says, into the new folder `config.prefix`.
 
     `tell` gets the banner and a line for each epoch; `progress` shows Lightning's progress bar. In the folder
@@ -94,7 +99,7 @@ def train(config: Config, tell: Tell = lambda line: None, progress: bool = False
     return _run(config, folder, tell, progress, notes)
 
 
-def resume(folder: str | Path, tell: Tell = lambda line: None, progress: bool = False) -> Run:
+def resume(folder: str | Path, tell: Tell = _silent, progress: bool = False) -> Run:
     """Go on with a run from its last whole epoch, to the weights of an unbroken one on the same CPU.
 
     A finished run is returned as it is.
@@ -199,7 +204,7 @@ def _fit(learner: Learner, faces: Faces, folder: Path, tell: Tell, progress: boo
             )
         except SystemExit as error:  # what Lightning makes of an interrupt
             raise XFaceError(f"interrupted; `xface train --resume {folder}` goes on with the run") from error
-    if learner.trainer.should_stop:
+    if trainer.should_stop:
         tell(f"stopped early: {config.early_stopping and config.early_stopping.monitor} got no better")
 
 
@@ -208,14 +213,6 @@ def _callbacks(learner: Learner, faces: Faces, folder: Path, tell: Tell) -> list
     config = learner.config
     parts = {name: dataset.samples for name, dataset in faces.datasets.items()}
 
-    def keep(row: Row) -> None:
-        write_detector(learner.model, _card(config, parts, row), folder / WEIGHTS, config.half_precision)
-
-    def tell_epoch(row: Row) -> None:
-        every = config.print_epochs or config.num_epochs
-        if (row["epoch"] - 1) % every == 0 or row["epoch"] == config.num_epochs:
-            tell(epoch_line(row, config.num_epochs))
-
     last = ModelCheckpoint(
         folder,
         LAST.removesuffix(".ckpt"),
@@ -223,8 +220,24 @@ def _callbacks(learner: Learner, faces: Faces, folder: Path, tell: Tell) -> list
         save_on_train_epoch_end=True,
         enable_version_counter=False,
     )
-    epochs = Epochs(folder, config.best, keep, tell_epoch)
+    epochs = Epochs(
+        folder,
+        config.best,
+        keep=partial(_keep, learner, parts, folder / WEIGHTS),
+        tell=partial(_tell_epoch, config, tell),
+    )
     return [*_stopping(config.early_stopping), epochs, last]
+
+
+def _keep(learner: Learner, parts: Mapping[str, Samples], weights: Path, row: Row) -> None:
+    config = learner.config
+    write_detector(learner.model, _card(config, parts, row), weights, config.half_precision)
+
+
+def _tell_epoch(config: Config, tell: Tell, row: Row) -> None:
+    every = config.print_epochs or config.num_epochs
+    if (row["epoch"] - 1) % every == 0 or row["epoch"] == config.num_epochs:
+        tell(epoch_line(row, config.num_epochs))
 
 
 def _stopping(settings: Stopping | None) -> list[Callback]:
@@ -278,7 +291,7 @@ def _with_scores(card: Card, scores: Mapping[str, float]) -> Card:
 def _tested(learner: Learner, faces: Faces) -> dict[str, float]:
     with _quiet():
         trainer = Trainer(
-            **_placement(learner.config),
+            **_placement(learner.config.model_copy(update={"devices": 1})),
             precision=learner.config.precision,
             limit_test_batches=learner.config.limit,
             logger=False,
