@@ -16,7 +16,7 @@ EPILOG = """\b
 Examples:
   xface train configs/resnet18.yaml --set data.train=faces/ --set prefix=runs/1
   xface train --resume runs/1
-  xface train configs/grid.yaml --grid --set data.train=faces/manifest.csv
+  xface train configs/grid_optimizer.yaml --grid --set data.train=faces/manifest.csv
 """
 
 

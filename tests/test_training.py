@@ -23,7 +23,7 @@ import xface
 from xface.data.samples import read_samples
 from xface.errors import CheckpointError, DeviceError, UsageError, XFaceError
 from xface.images import read_picture
-from xface.models import architecture
+from xface.models import Card, architecture, load
 from xface.training import recipes
 from xface.training import run as runs
 from xface.training.banner import banner
@@ -33,7 +33,7 @@ from xface.training.epochs import read_rows
 from xface.training.network import Learner, positive_index, real_index
 from xface.training.run import resume, train
 from xface.training.start import build, set_dropout
-from xface.training.storage import AsideIO
+from xface.training.storage import AsideIO, write_detector
 from xface.training.tally import Tally
 
 SMALL = "timm/test_efficientnet"  # 0.4 million parameters, with BatchNorm
@@ -628,3 +628,13 @@ def test_checkpoints_are_read_without_running_code(tmp_path):
     (tmp_path / "evil.ckpt").write_bytes(pickle.dumps(Path))
     with pytest.raises(CheckpointError, match="damaged"):
         AsideIO().load_checkpoint(tmp_path / "evil.ckpt")
+
+
+def test_a_network_with_tied_weights_is_written(tmp_path):
+    """timm's coat_lite_tiny has one weight under two names; both are in the file."""
+    arch = architecture("timm/coat_lite_tiny")
+    model = arch.build(2).eval()
+    card = Card(arch.name, ("fake", "real"), arch.preprocessing)
+    write_detector(model, card, tmp_path / "best.safetensors", half=False)
+    restored = load(tmp_path / "best.safetensors").model.state_dict()
+    assert all(torch.equal(restored[name], tensor) for name, tensor in model.state_dict().items())

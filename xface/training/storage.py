@@ -89,5 +89,6 @@ def read_state(weights: Path) -> Mapping[str, Tensor]:
 
 
 def _plain(tensor: Tensor, half: bool) -> Tensor:
-    plain = tensor.detach().cpu().contiguous()
+    """A copy, as safetensors refuses two names that share one weight."""
+    plain = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
     return plain.half() if half and plain.is_floating_point() else plain
