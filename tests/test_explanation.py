@@ -207,7 +207,7 @@ class TestUndefinedMethods:
         layers, rectifiers = found.notes
         assert layers.startswith("no gradcam, guided_gradcam for this network: no layer with a feature map")
         assert rectifiers.startswith("no deconvnet, guided for this network: it calls no rectifier")
-        with pytest.raises(UsageError, match="gradcam needs layers"):
+        with pytest.raises(UsageError, match="gradcam works at a layer, and none is recommended"):
             xface.explain(detector, picture(), ["gradcam"], face=ON_FACE)
 
     @pytest.mark.parametrize("methods", [["guided"], ["vanilla", "deconvnet"], CORE_METHODS])
