@@ -157,6 +157,10 @@ def test_numbers_without_a_point_are_numbers_everywhere():
             "early_stopping: {patience: 3}\nEARLY_STOPPING_EPOCH: 2",
             "a.yaml: EARLY_STOPPING_EPOCH and early_stopping",
         ),
+        (
+            "optimizer: {type: Adadelta}\nschedule: {type: OneCycleLR}",
+            "a.yaml: OneCycleLR moves the momentum, which Adadelta hasn't; take another schedule",
+        ),
         ("seed: 1\nseed: 2", "@6: the key 'seed' is there twice"),
         ("options: [1", "@6: this is no valid YAML: expected ',' or ']', but got '<stream end>'"),
         ("seed: !!python/object/apply:os.getpid []", "@5: this is no valid YAML: could not determine"),

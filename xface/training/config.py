@@ -322,6 +322,10 @@ class Config(Part):
             raise ValueError(f"loss.class_weights must name each of {', '.join(self.data.classes)}")
         if self.model.pretrained and self.checkpoint:
             raise ValueError("model.pretrained and checkpoint both say where to start; keep one")
+        if isinstance(self.schedule, OneCycleLR) and self.optimizer.type == "Adadelta":
+            raise ValueError(
+                "OneCycleLR moves the momentum, which Adadelta hasn't; take another schedule, or Adam or SGD"
+            )
         return self
 
 
