@@ -180,6 +180,10 @@ def test_what_is_wrong_is_said_with_its_line(line, said):
         ("faces.csv", "@2: data must have keys of its own, not 'faces.csv'"),
         ("{train: a, crop: maybe}", "@2: data.crop cannot be 'maybe'; allowed are True, False, outline, box"),
         ("{train: a, random_split: false}", "@2: data: without random_split, `test` must name"),
+        (
+            "{train: a, test: b, random_split: false, split: {by: group}}",
+            "@2: data: `random_split: false` makes `test` the validation set, `split` divides",
+        ),
         ("{train: a, num_classes: 3}", "@2: data: num_classes is 3, but classes are fake, real"),
         ("{train: a, test_proportions: 1.5}", "@2: data.test_proportions must be under 1, not 1.5"),
         ("{train: a, split: {by: grup}}", "@2: data.split.by cannot be 'grup'; did you mean 'group'"),

@@ -139,7 +139,11 @@ class Data(Part):
     def _has_sense(self) -> Data:
         if len(self.classes) != self.num_classes:
             raise ValueError(f"num_classes is {self.num_classes}, but classes are {', '.join(self.classes)}")
-        if self.random_split is False and self.split is None and self.test is None:
+        if self.random_split is False and self.split is not None:
+            raise ValueError(
+                "`random_split: false` makes `test` the validation set, `split` divides `train`; keep one"
+            )
+        if self.random_split is False and self.test is None:
             raise ValueError("without random_split, `test` must name the data to validate on")
         return self
 
