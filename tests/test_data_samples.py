@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from xface.data import DataError, Samples, join, read_samples
+from xface.data.samples import apart
 
 
 @pytest.fixture
@@ -174,3 +175,17 @@ def test_the_shared_manifests(shared_data):
     }  # fmt: skip
     counterpart = dict(zip(pairs.paths, pairs.column("pair"), strict=True))
     assert all(counterpart[counterpart[path]] == path for path in pairs.paths)
+
+
+def test_what_other_samples_have_too_is_left_out_and_counted(folder):
+    train = read_samples(written(folder, "path,label\na.png,real\nb.png,fake\n", "train.csv"))
+    test = read_samples(written(folder, "path,label\nd.png,real\nb.png,fake\nsub/c.png,fake\n", "test.csv"))
+    left = apart(test, train, "test.csv")
+    assert left.paths == [str(folder / "d.png"), str(folder / "sub/c.png")]
+    assert left.notes == (
+        f"1 files of 'test.csv' are in the other data too and are left out of it: '{folder}/b.png'",
+    )
+    assert apart(left, train, "test.csv").notes == left.notes
+    swapped = Samples(test.table.assign(label="real"))
+    with pytest.raises(DataError, match=r"b\.png' is real in 'test\.csv', but fake elsewhere"):
+        apart(swapped, train, "test.csv")

@@ -30,6 +30,7 @@ from xface.training.banner import banner
 from xface.training.config import METRICS, Config, Loss
 from xface.training.config import Optimizer as OptimizerSettings
 from xface.training.epochs import read_rows
+from xface.training.faces import divided
 from xface.training.network import Learner, positive_index, real_index
 from xface.training.run import resume, train
 from xface.training.start import build, set_dropout
@@ -638,3 +639,29 @@ def test_a_network_with_tied_weights_is_written(tmp_path):
     write_detector(model, card, tmp_path / "best.safetensors", half=False)
     restored = load(tmp_path / "best.safetensors").model.state_dict()
     assert all(torch.equal(restored[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def written(folder: Path, name: str, rows: list[str], header: str = "path,label,group") -> str:
+    (folder / name).write_text("\n".join([header, *rows]) + "\n")
+    return str(folder / name)
+
+
+def test_a_file_of_the_training_data_is_left_out_of_the_test_and_that_is_said(tmp_path):
+    folder = make_faces(tmp_path / "faces")
+    rows = [f"{label}/{n:02}.png,{label}," for n in range(12) for label in ("real", "fake")]
+    both = {"train": written(folder, "a.csv", rows[:20]), "test": written(folder, "b.csv", rows[14:])}
+    for random_split, name, count in ((True, "test", 4), (False, "val", 4)):
+        parts, notes = divided(Config.model_validate(
+            {"network": SMALL, "prefix": "run", "data": {**both, "random_split": random_split}}
+        ).data)  # fmt: skip
+        assert [note.partition(":")[0] for note in notes if "left out" in note] == [
+            f"6 files of '{both['test']}' are in the other data too and are left out of it"
+        ]
+        assert parts[name].paths == [str(folder / row.split(",")[0]) for row in rows[20:]]
+        assert len(parts[name]) == count
+    same = Config.model_validate(
+        {"network": SMALL, "prefix": "run", "data": {"train": both["train"], "test": both["train"]}}
+    ).data
+    parts, notes = divided(same)
+    assert list(parts) == ["train", "val"]
+    assert notes[0].startswith("20 files of")

@@ -155,6 +155,22 @@ def join(parts: Sequence[Samples]) -> Samples:
     return Samples(table, (*notes, *repeated))
 
 
+def apart(samples: Samples, others: Samples, where: str) -> Samples:
+    """The samples of `where` whose files aren't among the others too; a note says how many were.
+
+    Raises:
+        DataError: a file has another label there.
+    """
+    labels = dict(zip(others.paths, others.labels, strict=True))
+    for path, label in zip(samples.paths, samples.labels, strict=True):
+        if labels.get(path, label) != label:
+            raise DataError(f"'{path}' is {label} in '{where}', but {labels[path]} elsewhere; correct one")
+    known = np.array([path in labels for path in samples.paths], bool)
+    named = [f"'{path}'" for path in samples.table["path"][known]]
+    notes = _note(f"files of '{where}' are in the other data too and are left out of it", named)
+    return Samples(samples.table[~known], (*samples.notes, *notes))
+
+
 def _qualified(part: Samples) -> list[str]:
     named = zip(part.column("group"), part.column("source"), strict=True)
     return [f"{source}:{group}" if group else "" for group, source in named]

@@ -16,7 +16,7 @@ from xface.data.augmentation import augmentations
 from xface.data.blending import SelfBlending
 from xface.data.crops import face_crop
 from xface.data.faces_dataset import FaceDataset, loader
-from xface.data.samples import Samples, read_samples
+from xface.data.samples import Samples, apart, read_samples
 from xface.data.sampling import SAMPLERS
 from xface.data.splits import split
 from xface.errors import UsageError
@@ -38,19 +38,19 @@ def divided(data: schema.Data) -> tuple[dict[str, Samples], tuple[str, ...]]:
         warnings.simplefilter("always")
         parts = _parts(data, samples)
     notes = [*samples.notes, *(str(warning.message) for warning in caught)]
-    if data.test and "val" in parts and data.random_split is not False:
-        notes += _add_test(parts, data.test)
     for name in parts.keys() - PARTS.keys():
         notes.append(f"{len(parts.pop(name))} samples of the split {name!r} are left out")
+    if data.test:
+        notes += _add(parts, "val" if data.random_split is False else "test", data.test)
     _check(parts, data.classes)
-    return {name: parts[name] for name in PARTS if name in parts}, tuple(notes)
+    return {name: parts[name] for name in PARTS if len(parts.get(name, ()))}, tuple(notes)
 
 
 def _parts(data: schema.Data, samples: Samples) -> dict[str, Samples]:
     if (how := data.split) is not None:
         return split(samples, _names(how.proportions), how.by, how.group_size or 1, how.seed)
-    if data.random_split is False and data.test is not None:
-        return {"train": samples, "val": read_samples(data.test)}
+    if data.random_split is False:
+        return {"train": samples}
     if data.random_split is None and all(samples.column("split")):
         return split(samples, by="manifest")
     held_out = data.test_proportions
@@ -61,12 +61,17 @@ def _names(proportions: Mapping[Any, float] | None) -> dict[str, float] | None:
     return None if proportions is None else dict(proportions)
 
 
-def _add_test(parts: dict[str, Samples], file: str) -> list[str]:
-    """The test data, which the followed system names but never opens: without it there are no test scores."""
-    if not os.path.exists(file):
+def _add(parts: dict[str, Samples], name: str, file: str) -> list[str]:
+    """Add the data of `data.test`, less the files that `data.train` has too.
+
+    The followed system names test data but never opens it: without it there are no test scores.
+    """
+    if name == "test" and not os.path.exists(file):
         return [f"{file!r} isn't there: the run will have no test scores"]
-    parts["test"] = read_samples(file)
-    return list(parts["test"].notes)
+    parts.pop(name, None)
+    others = Samples(pd.concat([part.table for part in parts.values()], ignore_index=True).fillna(""))
+    parts[name] = apart(read_samples(file), others, file)
+    return list(parts[name].notes)
 
 
 def _check(parts: Mapping[str, Samples], classes: tuple[str, ...]) -> None:
