@@ -665,3 +665,21 @@ def test_a_file_of_the_training_data_is_left_out_of_the_test_and_that_is_said(tm
     parts, notes = divided(same)
     assert list(parts) == ["train", "val"]
     assert notes[0].startswith("20 files of")
+
+
+@pytest.mark.parametrize("random_split", [True, False])
+def test_groups_in_the_training_data_and_in_separate_test_data_are_said(tmp_path, random_split):
+    rows = [f"{label}/{{:02}}.png,{label},{{}}" for label in ("real", "fake")]
+    data = {"random_split": random_split}
+    for key, groups in {"train": range(12), "test": range(9, 21)}.items():
+        folder = make_faces(tmp_path / key)
+        lines = [row.format(n, f"video{group}") for row in rows for n, group in enumerate(groups)]
+        data[key] = written(folder, "manifest.csv", lines)
+    config = settings(tmp_path, tmp_path / "run", num_epochs=1, data=data)
+    lines = []
+    train(config, tell=lines.append)
+    assert f"Note: 3 groups are in '{data['test']}' and in data.train, by their names" in lines[0]
+    apart = written(tmp_path / "test", "other.csv", [line.replace("video", "film") for line in (
+        tmp_path / "test" / "manifest.csv").read_text().splitlines()[1:]])  # fmt: skip
+    _, notes = divided(config.data.model_copy(update={"test": apart}))
+    assert not any("data.train" in note for note in notes)

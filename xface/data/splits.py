@@ -116,6 +116,20 @@ def leakage(parts: Mapping[str, Samples]) -> Leakage:
     return Leakage(len(several), sum(len(set(names)) > 1 for names in several))
 
 
+def shared_groups(first: Samples, second: Samples) -> int:
+    """How many groups and pairs have samples in both, by the groups' names, whatever their source.
+
+    Example:
+        >>> import pandas as pd
+        >>> seen = Samples(pd.DataFrame({"path": ["/a", "/b"], "label": ["real"] * 2, "group": ["1", "2"]}))
+        >>> new = Samples(pd.DataFrame({"path": ["/c", "/d"], "label": ["real"] * 2, "group": ["2", "2"]}))
+        >>> shared_groups(seen, new)
+        1
+    """
+    names = [set(_groups(Samples(part.table.assign(source="")))) for part in (first, second)]
+    return len(names[0] & names[1])
+
+
 def _groups(samples: Samples) -> list[str]:
     """What a sample belongs to: its group, else its pair, else itself."""
     columns = (samples.column(name) for name in ("path", "group", "pair", "source"))

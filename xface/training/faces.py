@@ -18,7 +18,7 @@ from xface.data.crops import face_crop
 from xface.data.faces_dataset import FaceDataset, loader
 from xface.data.samples import Samples, apart, read_samples
 from xface.data.sampling import SAMPLERS
-from xface.data.splits import split
+from xface.data.splits import shared_groups, split
 from xface.errors import UsageError
 from xface.models.preprocessing import Preprocessing
 from xface.training import config as schema
@@ -71,7 +71,16 @@ def _add(parts: dict[str, Samples], name: str, file: str) -> list[str]:
     parts.pop(name, None)
     others = Samples(pd.concat([part.table for part in parts.values()], ignore_index=True).fillna(""))
     parts[name] = apart(read_samples(file), others, file)
-    return list(parts[name].notes)
+    return [*parts[name].notes, *_shared(parts[name], others, file)]
+
+
+def _shared(samples: Samples, others: Samples, file: str) -> list[str]:
+    if not (count := shared_groups(samples, others)):
+        return []
+    return [
+        f"{count} groups are in {file!r} and in data.train, by their names: the network is tested on what it "
+        "has seen (leakage); keep each in one of them, or name them apart if they aren't the same"
+    ]
 
 
 def _check(parts: Mapping[str, Samples], classes: tuple[str, ...]) -> None:
