@@ -33,7 +33,7 @@ from xface.training.epochs import read_rows
 from xface.training.faces import divided
 from xface.training.network import Learner, positive_index, real_index
 from xface.training.run import resume, train
-from xface.training.start import build, set_dropout
+from xface.training.start import build, check_size, set_dropout
 from xface.training.storage import AsideIO, write_detector
 from xface.training.tally import Tally
 
@@ -683,3 +683,27 @@ def test_groups_in_the_training_data_and_in_separate_test_data_are_said(tmp_path
         tmp_path / "test" / "manifest.csv").read_text().splitlines()[1:]])  # fmt: skip
     _, notes = divided(config.data.model_copy(update={"test": apart}))
     assert not any("data.train" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"network": "meso4", "input_size": 64}, "meso4 cannot take pictures of 64x64; .* is 256x256"),
+        ({"network": "inception_v3", "input_size": 224}, "inception_v3 cannot take pictures of 224x224"),
+        ({"input_size": None, "preprocessing": {"size": None}}, "in their own sizes make no batches"),
+        ({"checkpoint": "nowhere.pth"}, "nowhere.pth"),
+    ],
+    ids=["meso4", "only its auxiliary head", "own sizes", "no weights"],
+)
+def test_what_the_network_cannot_take_is_refused_before_anything_is_written(faces, tmp_path, changes, said):
+    with pytest.raises(XFaceError, match=said):
+        train(settings(faces, tmp_path / "run", **changes))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_size_that_the_network_can_take_is_not_refused(faces, tmp_path):
+    for name, side in (("meso4", 256), ("inception_v3", 299), ("resnet18", 32)):
+        config = settings(faces, tmp_path, network=name, input_size=side, dropout_rate=None)
+        model = build(config)
+        check_size(model, config)
+        assert all(module.training for module in model.modules())

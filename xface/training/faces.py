@@ -118,7 +118,6 @@ class Faces(LightningDataModule):
         super().__init__()
         self.config, self.epoch = config, 0
         prepared = preparation(config)
-        _check_sizes(prepared, config)
         changes: dict[str, Any] = {"augment": None, "blending": _blending(config.self_blend)}
         if config.augmentations:
             changes["augment"] = augmentations(config.augmentations)
@@ -188,8 +187,3 @@ def _blending(setting: float | Mapping[str, Any]) -> SelfBlending | None:
         return SelfBlending(**values)
     except TypeError as error:
         raise UsageError(f"self_blend {dict(setting)}: {error}") from error
-
-
-def _check_sizes(prepared: Preprocessing, config: Config) -> None:
-    if prepared.size is None and config.batch_size > 1:
-        raise UsageError("pictures in their own sizes make no batches; give input_size, or batch_size 1")

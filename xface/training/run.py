@@ -19,6 +19,7 @@ import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch import nn
 
 from xface.data.samples import Samples
 from xface.data.sampling import class_weights
@@ -32,7 +33,7 @@ from xface.training.epochs import Epochs, Row, best_of, read_rows
 from xface.training.faces import Faces, divided, write_samples, written_samples
 from xface.training.network import Learner, seed_of
 from xface.training.reading import as_config
-from xface.training.start import build
+from xface.training.start import build, check_size
 from xface.training.storage import AsideIO, read_state, rewrite_card, write_detector
 
 CONFIG, SAMPLES, LAST, WEIGHTS, DONE = (
@@ -91,12 +92,13 @@ def train(config: Config, tell: Tell = _silent, progress: bool = False) -> Run:
     if others := [name for name in taken if not name.startswith((SAMPLES, CONFIG))]:
         raise UsageError(f"{config.prefix!r} holds other files ({others[0]}); give another folder as prefix")
     parts, notes = divided(config.data)
-    with _writable(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with written_aside(folder / SAMPLES) as part:
-            write_samples(parts, part)
-        _write_config(config, folder / CONFIG)
-    return _run(config, folder, tell, progress, notes)
+    with _set_up(config) as model:
+        with _writable(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with written_aside(folder / SAMPLES) as part:
+                write_samples(parts, part)
+            _write_config(config, folder / CONFIG)
+        return _run(model, config, folder, tell, progress, notes)
 
 
 def resume(folder: str | Path, tell: Tell = _silent, progress: bool = False) -> Run:
@@ -119,7 +121,8 @@ def resume(folder: str | Path, tell: Tell = _silent, progress: bool = False) -> 
     if (place / DONE).is_file():
         return finished(place, config)
     _placement(config)
-    return _run(config, place, tell, progress, ())
+    with _set_up(config) as model:
+        return _run(model, config, place, tell, progress, ())
 
 
 def finished(folder: Path, config: Config) -> Run:
@@ -151,19 +154,26 @@ def _writable(folder: Path) -> Iterator[None]:
         raise OutputError(f"{folder}: cannot be written ({error.strerror}); give another prefix") from error
 
 
-def _run(config: Config, folder: Path, tell: Tell, progress: bool, notes: tuple[str, ...]) -> Run:
-    parts = written_samples(folder / SAMPLES)
-    faces = Faces(parts, config)
+@contextmanager
+def _set_up(config: Config) -> Iterator[nn.Module]:
+    """The network with its initial weights; the caller's random state and threads are left alone."""
     with _one_opencv_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(config.seed))
         model = build(config)
-        if config.channels_last:
-            model = model.to(memory_format=torch.channels_last)
-        tell(banner(config, parts, model, _device(config), notes))
-        learner = Learner(model, config, faces.steps(), _class_weights(config, parts["train"]))
-        _fit(learner, faces, folder, tell, progress)
-        _report_unreadable(faces, tell)
-        _finish(learner, faces, folder)
+        check_size(model, config)
+        yield model.to(memory_format=torch.channels_last) if config.channels_last else model
+
+
+def _run(
+    model: nn.Module, config: Config, folder: Path, tell: Tell, progress: bool, notes: tuple[str, ...]
+) -> Run:
+    parts = written_samples(folder / SAMPLES)
+    faces = Faces(parts, config)
+    tell(banner(config, parts, model, _device(config), notes))
+    learner = Learner(model, config, faces.steps(), _class_weights(config, parts["train"]))
+    _fit(learner, faces, folder, tell, progress)
+    _report_unreadable(faces, tell)
+    _finish(learner, faces, folder)
     return finished(folder, config)
 
 

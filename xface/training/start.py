@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from xface.errors import CheckpointError, UsageError
 from xface.models.architectures import Architecture, architecture
 from xface.models.checkpoint import read_checkpoint
-from xface.models.loading import open_weights
-from xface.training.config import Config
+from xface.models.detector import takes
+from xface.models.loading import ODD_SIZE, open_weights
+from xface.training.config import Config, preparation
 
 RELEASE = "https://github.com/lukemelas/EfficientNet-PyTorch/releases/download/1.0/"
 EFFICIENTNET_PYTORCH = {
@@ -57,6 +58,28 @@ def build(config: Config) -> nn.Module:
     if config.dropout_rate is not None:
         set_dropout(model, arch, config.dropout_rate)
     return model
+
+
+def check_size(model: nn.Module, config: Config) -> None:
+    """Raise UsageError unless a network can take pictures of the config's size.
+
+    Example:
+        >>> config = Config(network="meso4", data={"train": "faces.csv"}, prefix="run", input_size=64)
+        >>> check_size(build(config), config)
+        Traceback (most recent call last):
+        xface.errors.UsageError: meso4 cannot take pictures of 64x64; its usual input_size is 256x256
+    """
+    size, usual = preparation(config).size, architecture(config.network).preprocessing.size
+    if size is None and config.batch_size > 1:
+        raise UsageError("pictures in their own sizes make no batches; give input_size, or batch_size 1")
+    model.eval()
+    model.training = True  # so that auxiliary heads are asked too, while BatchNorm can do with one picture
+    taken = takes(model, size or ODD_SIZE)
+    model.train()
+    if not taken:
+        asked = f"of {size[0]}x{size[1]}" if size else "in their own sizes"
+        advice = f"its usual input_size is {usual[0]}x{usual[1]}" if usual else "give another input_size"
+        raise UsageError(f"{config.network} cannot take pictures {asked}; {advice}")
 
 
 def _built(arch: Architecture, config: Config) -> nn.Module:
