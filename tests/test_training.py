@@ -707,3 +707,29 @@ def test_a_size_that_the_network_can_take_is_not_refused(faces, tmp_path):
         model = build(config)
         check_size(model, config)
         assert all(module.training for module in model.modules())
+
+
+def test_weights_whose_classes_have_another_order_are_refused_as_a_start(faces, tmp_path):
+    def start(file: Path, *classes: str) -> torch.nn.Module:
+        data = {"train": str(faces), "classes": classes}
+        return build(settings(faces, tmp_path / "x", data=data, checkpoint=str(file)))
+
+    arch = architecture(SMALL)
+    carded, bare, named = (tmp_path / name for name in ("a.safetensors", "b.pth", "c.pth"))
+    model = arch.build(2)
+    write_detector(model, Card(arch.name, ("real", "fake"), arch.preprocessing), carded, half=False)
+    torch.save(model.state_dict(), bare)
+    torch.save({"state_dict": model.state_dict(), "class_to_idx": {"Fake": 1, "Real": 0}}, named)
+    with pytest.raises(UsageError, match=r"classes are real, fake, but data\.classes are fake, real; set"):
+        start(carded, "fake", "real")
+    with pytest.raises(UsageError, match=r"classes are Real, Fake, but data\.classes are fake, real"):
+        start(named, "fake", "real")
+    with pytest.raises(UsageError, match=r"classes are real, fake, but data\.classes are fake, genuine"):
+        start(carded, "fake", "genuine")
+    for file, *classes in ((carded, "real", "fake"), (named, "real", "fake"), (carded, "young", "old")):
+        start(file, *classes)
+    for classes in (("real", "fake"), ("fake", "real")):  # nothing says which it is
+        start(bare, *classes)
+    with pytest.raises(UsageError, match="its classes are real, fake"):
+        train(settings(faces, tmp_path / "run", checkpoint=str(carded)))
+    assert not (tmp_path / "run").exists()

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from xface.errors import CheckpointError, UsageError
 from xface.models.architectures import Architecture, architecture
 from xface.models.checkpoint import read_checkpoint
+from xface.models.class_names import class_names
 from xface.models.detector import takes
-from xface.models.loading import ODD_SIZE, open_weights
+from xface.models.loading import ODD_SIZE, Opened, open_weights
 from xface.training.config import Config, preparation
 
 RELEASE = "https://github.com/lukemelas/EfficientNet-PyTorch/releases/download/1.0/"
@@ -54,7 +55,7 @@ def build(config: Config) -> nn.Module:
     if config.model.pretrained:
         _load_pretrained(model, arch)
     if config.checkpoint:
-        _load_checkpoint(model, arch, config.checkpoint)
+        _load_checkpoint(model, arch, config.checkpoint, config.data.classes)
     if config.dropout_rate is not None:
         set_dropout(model, arch, config.dropout_rate)
     return model
@@ -129,8 +130,10 @@ class _Dropping:
         return (nn.functional.dropout(inputs[0], self.rate, module.training), *inputs[1:])
 
 
-def _load_checkpoint(model: nn.Module, arch: Architecture, file: str) -> None:
-    state = open_weights(file, arch.name).restored.model.state_dict()
+def _load_checkpoint(model: nn.Module, arch: Architecture, file: str, classes: tuple[str, ...]) -> None:
+    opened = open_weights(file, arch.name)
+    _check_order(_known_classes(opened), classes, file)
+    state = opened.restored.model.state_dict()
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -138,6 +141,23 @@ def _load_checkpoint(model: nn.Module, arch: Architecture, file: str) -> None:
         raise CheckpointError(
             f"cannot start from {file!r}: {reason}; give weights of this network"
         ) from error
+
+
+def _known_classes(opened: Opened) -> tuple[str, ...]:
+    """The classes on the card or in the file, in their order; none where neither names them."""
+    if opened.card_file:
+        return opened.card.classes
+    return class_names(opened.checkpoint, len(opened.card.classes)) or ()
+
+
+def _check_order(theirs: tuple[str, ...], classes: tuple[str, ...], file: str) -> None:
+    """Refuse weights in which a class of ours has another place; other classes are learnt anew."""
+    places = {name.casefold(): place for place, name in enumerate(theirs)}
+    if any(places.get(name.casefold(), place) != place for place, name in enumerate(classes)):
+        raise UsageError(
+            f"cannot start from {file!r}: its classes are {', '.join(theirs)}, but data.classes are "
+            f"{', '.join(classes)}; set data.classes to the order of the weights"
+        )
 
 
 def _load_pretrained(model: nn.Module, arch: Architecture) -> None:
