@@ -733,3 +733,21 @@ def test_weights_whose_classes_have_another_order_are_refused_as_a_start(faces, 
     with pytest.raises(UsageError, match="its classes are real, fake"):
         train(settings(faces, tmp_path / "run", checkpoint=str(carded)))
     assert not (tmp_path / "run").exists()
+
+
+CROPPED = "Trained on faces cropped by landmarks ({}): give it such faces."
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"crop": "box"}, CROPPED.format("box, margin 0.3")),
+        ({"crop": "box", "margin": 0.1}, CROPPED.format("box, margin 0.1")),
+        ({"crop": True}, CROPPED.format("outline")),
+        ({}, ""),
+    ],
+)
+def test_the_card_says_how_faces_were_cropped(faces, tmp_path, monkeypatch, data, said):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    run = train(settings(faces, tmp_path / "run", num_epochs=1, data={"train": str(faces), **data}))
+    assert run.card.notes == said

@@ -21,6 +21,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
+from xface.data.crops import BoxCrop, face_crop
 from xface.data.samples import Samples
 from xface.data.sampling import class_weights
 from xface.errors import DeviceError, OutputError, UsageError, XFaceError
@@ -274,9 +275,11 @@ def _card(config: Config, parts: Mapping[str, Samples], row: Row) -> Card:
 
 
 def _cautions(config: Config) -> str:
-    if not config.data.crop:
+    crop = face_crop(config.data.crop, config.data.margin)
+    if crop is None:
         return ""
-    return f"Trained on faces cropped by landmarks ({config.data.crop}): give it such faces."
+    how = f"box, margin {crop.margin:g}" if isinstance(crop, BoxCrop) else "outline"
+    return f"Trained on faces cropped by landmarks ({how}): give it such faces."
 
 
 def _finish(learner: Learner, faces: Faces, folder: Path) -> None:
