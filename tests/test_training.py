@@ -751,3 +751,24 @@ def test_the_card_says_how_faces_were_cropped(faces, tmp_path, monkeypatch, data
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     run = train(settings(faces, tmp_path / "run", num_epochs=1, data={"train": str(faces), **data}))
     assert run.card.notes == said
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_pictures_without_a_face_are_counted_once_where_faces_are_cropped(tmp_path, monkeypatch, num_workers):
+    """Noise has no face; a real one lies in the training and one in the test data."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder, rows = make_faces(tmp_path / "faces", count=5), []
+    for label in ("real", "fake"):
+        for number, split in enumerate(("train", "train", "train", "val", "test")):
+            rows.append(f"{label}/{number:02}.png,{label},{split}")
+    sample = read_picture(Path(__file__).parents[1] / "samples" / "real.jpg").pixels
+    for name in ("real/00.png", "fake/04.png"):
+        Image.fromarray(sample).save(folder / name)
+    data = {"train": written(folder, "manifest.csv", rows, "path,label,split"), "crop": True}
+    lines = []
+    config = settings(folder, tmp_path / "run", num_epochs=2, data=data, num_workers=num_workers)
+    train(config, tell=lines.append)
+    assert [line for line in lines if "no face" in line] == [
+        "8 pictures had no face found and were left whole, not cropped: "
+        "5 of 6 in train, 2 of 2 in val, 1 of 2 in test"
+    ]

@@ -173,8 +173,9 @@ def _run(
     tell(banner(config, parts, model, _device(config), notes))
     learner = Learner(model, config, faces.steps(), _class_weights(config, parts["train"]))
     _fit(learner, faces, folder, tell, progress)
-    _report_unreadable(faces, tell)
     _finish(learner, faces, folder)
+    _report_unreadable(faces, tell)
+    _report_faceless(faces, tell)
     return finished(folder, config)
 
 
@@ -323,6 +324,15 @@ def _report_unreadable(faces: Faces, tell: Tell) -> None:
         return
     shown = "; ".join(list(bad.values())[:NAMED]) + ("; ..." if len(bad) > NAMED else "")
     tell(f"{len(bad)} pictures could not be read, others of their class stood in for them: {shown}")
+
+
+def _report_faceless(faces: Faces, tell: Tell) -> None:
+    """Say once how many pictures were left whole where faces were to be cropped."""
+    counts = {name: dataset.faceless() for name, dataset in faces.datasets.items()}
+    if not faces.config.data.crop or not any(counts.values()):
+        return
+    shown = ", ".join(f"{count} of {len(faces.datasets[name])} in {name}" for name, count in counts.items())
+    tell(f"{sum(counts.values())} pictures had no face found and were left whole, not cropped: {shown}")
 
 
 def _loggers(folder: Path) -> list[TensorBoardLogger]:
