@@ -87,8 +87,13 @@ class Sketch:
 
     @cached_property
     def face(self) -> BoolArray:
-        """The pixels inside the face outline: the hull of the jaw line and the arched eyebrows."""
-        return self.around(hull(np.concatenate([self.points[JAW_LINE], self._arch()])), 0.0)
+        """The pixels inside the face outline."""
+        return self.around(self.outline, 0.0)
+
+    @cached_property
+    def outline(self) -> FloatArray:
+        """The face outline as a convex polygon (k, 2): the hull of the jaw line and the arched eyebrows."""
+        return hull(np.concatenate([self.points[JAW_LINE], self._arch()]))
 
     def _arch(self) -> FloatArray:
         brows, jaw = self.points[EYEBROWS], self.along(0, self.points[JAW_LINE])
