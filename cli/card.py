@@ -22,6 +22,7 @@ Examples:
   xface card meso4
   xface card mine.pth --classes real,fake --preset imagenet
   xface card mine.pth --positive fake --threshold 0.7
+  xface card mine.pth --crop box:0.3
 """
 
 
@@ -31,6 +32,11 @@ Examples:
 @card_options
 @click.option(
     "--threshold", metavar="P|none", help="Call an image forged from this probability up; none: if likelier."
+)
+@click.option(
+    "--crop",
+    metavar="outline|box[:MARGIN]|none",
+    help="What of a picture is given to the network: the face outline, or a box around the landmarks.",
 )
 @click.option("--training", metavar="TEXT", help="On what and how the weights were trained.")
 @click.option("--notes", metavar="TEXT", help="What else one should know of them.")
@@ -44,6 +50,7 @@ def card(
     positive: str | None,
     preset: str | None,
     threshold: str | None,
+    crop: str | None,
     training: str | None,
     notes: str | None,
     as_json: bool,
@@ -56,7 +63,7 @@ def card(
     """
     from xface.models.card_changes import CardChanges
 
-    changes = CardChanges(classes, preset, positive, threshold, training, notes)
+    changes = CardChanges(classes, preset, positive, threshold, crop, training, notes)
     if changes:
         _change(weights, changes, arch, state_key, as_json)
     else:
@@ -131,6 +138,7 @@ def _entries(card: Card) -> dict[str, str]:
         "positive": card.positive or "none",
         "threshold": "none" if card.threshold is None else f"{card.threshold:g}",
         "preprocessing": f"{card.preprocessing}{f' (preset {preset})' if preset else ''}",
+        "crop": str(card.crop or "none"),
         "training": card.training,
         "scores": ", ".join(f"{name} {score:g}" for name, score in card.scores.items()),
         "notes": card.notes,

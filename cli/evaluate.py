@@ -67,12 +67,12 @@ def evaluate(
 
     Each number comes with a 95 % interval over groups; several sets make a table.
     """
+    import xface
     from xface.analysis.files import appearing, save_evaluations
     from xface.analysis.labelled_sets import read_sets
-    from xface.models import load
 
     _check_thresholds(threshold, validation, validation_split)
-    detector = load(weights, arch, device, state_key, positive)
+    detector = xface.load(weights, arch, device, state_key, positive)
     say_cautions(detector)
     sets = read_sets(data, split)
     with appearing(out) if out else nullcontext() as folder:

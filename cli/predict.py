@@ -25,12 +25,12 @@ def predict(
     as_json: bool,
 ) -> None:
     """Call images real or fake: files, folders, globs."""
+    import xface
     from xface.images import find_pictures, read_picture
-    from xface.models import load
     from xface.report.wording import printable, verdict
 
     paths = find_pictures(images)
-    detector = load(weights, arch, device, state_key, positive)
+    detector = xface.load(weights, arch, device, state_key, positive)
     say_cautions(detector)
 
     def job(index: int, path: Path) -> None:
@@ -38,9 +38,9 @@ def predict(
         [prediction] = detector.predict(picture)
         if as_json:
             named = {"image": picture.name, "detector": detector.to_json()}
-            print_json({**named, "prediction": prediction.to_json(), "notes": list(picture.notes)})
+            print_json({**named, "prediction": prediction.to_json(), "notes": list(prediction.notes)})
         else:
-            notes = "".join(f" ({note})" for note in picture.notes)
+            notes = "".join(f" ({note})" for note in prediction.notes)
             click.echo(f"{printable(picture.name)}: {verdict(prediction)}{notes}")
 
     each_image(paths, job, as_json)

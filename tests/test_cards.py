@@ -9,12 +9,14 @@ import pytest
 from xface.errors import CheckpointError, OutputError, TargetError
 from xface.models import PRESETS, Card
 from xface.models.card import read_card, write_card
+from xface.models.cropping import CropSettings
 
 SHA = "0123456789abcdef" * 4
 FULL = Card(
     "resnet18",
     ("Fake", "Real"),
     PRESETS["seed"],
+    crop=CropSettings("box", 0.25),
     training="4,000 faces",
     scores={"auc": 0.9, "images": 200},
     notes="Ünïcode",
@@ -29,6 +31,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert read.source == "a.json"
     assert {**read.to_json(), "source": ""} == {**FULL.to_json(), "source": ""}
     assert read.preprocessing == PRESETS["seed"]
+    assert read.crop == FULL.crop
 
 
 def test_preprocessing_is_written_out(tmp_path: Path) -> None:
@@ -43,6 +46,23 @@ def test_least_card(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(LEAST))
     card = read_card(tmp_path / "a.json", SHA)
     assert (card.positive, card.preprocessing, card.sha256) == ("fake", PRESETS["meso"], None)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (None, None),
+        ({"kind": "outline"}, CropSettings("outline")),
+        ({"kind": "box"}, CropSettings("box", 0.3)),
+        ({"kind": "box", "margin": 1}, CropSettings("box", 1.0)),
+    ],
+)
+def test_crops(written: Any, read: CropSettings | None, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({**LEAST, "crop": written}))
+    card = read_card(tmp_path / "a.json")
+    assert card.crop == read
+    write_card(card, tmp_path / "b.json")
+    assert read_card(tmp_path / "b.json").crop == read
 
 
 def test_class_names_in_any_case() -> None:
@@ -75,6 +95,16 @@ def test_without_fake_no_class_is_positive() -> None:
         ({"scores": {"auc": float("nan")}}, "finite"),
         ({"sha256": "abc"}, "64 hexadecimal digits"),
         ({"training": None}, "training cannot be null"),
+        ({"crop": "box"}, 'crop cannot be "box"'),
+        ({"crop": {}}, "crop must be null or an object with a kind"),
+        ({"crop": {"kind": ["box"]}}, "crop must be null or an object with a kind"),
+        ({"crop": {"kind": "boxes"}}, "unknown face crop 'boxes'; did you mean 'box'"),
+        ({"crop": {"kind": "box", "margn": 0.3}}, "unknown crop setting 'margn'; did you mean 'margin'"),
+        ({"crop": {"kind": "box", "margin": "0.3"}}, 'crop margin cannot be "0.3"'),
+        ({"crop": {"kind": "box", "margin": True}}, "crop margin cannot be true"),
+        ({"crop": {"kind": "box", "margin": -1}}, "not within 0 to 10"),
+        ({"crop": {"kind": "box", "margin": float("nan")}}, "not within 0 to 10"),
+        ({"crop": {"kind": "outline", "margin": 0.3}}, "belongs to the crop box"),
     ],
 )
 def test_wrong_cards(change: dict[str, Any], expected: str, tmp_path: Path) -> None:

@@ -19,12 +19,14 @@ from xface.models import PRESETS, Card, architecture, load
 from xface.models.card import card_path, read_card, write_card
 from xface.models.card_changes import CardChanges, change_card
 from xface.models.conversion import convert
+from xface.models.cropping import CropSettings
 
 SIDES = {"meso4": 256, "inception_v3": 299, "rahmouni": 300}
 FULL = Card(
     "resnet18",
     ("Real", "Fake"),
     replace(PRESETS["seed"], size=(192, 160)),
+    crop=CropSettings("box", 0.2),
     threshold=0.625,
     training="4,000 faces",
     scores={"auc": 0.9, "images": 200},
@@ -349,6 +351,9 @@ class TestChangeCard:
         ("changes", "expected"),
         [
             (CardChanges(preset="none"), {"preprocessing": PRESETS["none"]}),
+            (CardChanges(crop="outline"), {"crop": CropSettings("outline")}),
+            (CardChanges(crop="box:0.1"), {"crop": CropSettings("box", 0.1)}),
+            (CardChanges(crop="none"), {"crop": None}),
             (CardChanges(threshold="0.25"), {"threshold": 0.25}),
             (CardChanges(threshold="none"), {"threshold": None}),
             (CardChanges(positive="REAL", threshold="0.5"), {"positive": "Real", "threshold": 0.5}),
@@ -375,6 +380,9 @@ class TestChangeCard:
             (CardChanges(threshold="nan"), "must be in (0, 1)"),
             (CardChanges(threshold="half"), "neither a number nor none"),
             (CardChanges(preset="sed"), "did you mean 'seed'"),
+            (CardChanges(crop="boxes"), "did you mean 'box'"),
+            (CardChanges(crop="box:wide"), "give it as box:0.3"),
+            (CardChanges(crop="outline:0.1"), "belongs to the crop box"),
         ],
     )
     def test_what_has_no_sense_leaves_the_card_alone(self, changes, said, tmp_path: Path) -> None:

@@ -171,10 +171,11 @@ def test_a_class_without_a_readable_picture_is_an_error(samples):
 def test_the_crop_comes_before_the_preprocessing_and_the_landmarks_follow(samples, crop):
     dataset = FaceDataset(samples, PLAIN, crop=crop, landmarks=KnownLandmarks())
     pixels = read_picture(samples.paths[2]).pixels
-    cropped, points = crop(pixels, KnownLandmarks().landmarks(pixels))
+    points = KnownLandmarks().landmarks(pixels)
+    cropped, corner = crop(pixels, points)
     assert torch.equal(dataset[2][0], PLAIN.prepare(read_picture(cropped)).tensor)
     assert not torch.equal(dataset[2][0], PLAIN.prepare(read_picture(pixels)).tensor)
-    expected = (points + 0.5) * (32 / np.array(cropped.shape[1::-1])) - 0.5
+    expected = (points - corner + 0.5) * (32 / np.array(cropped.shape[1::-1])) - 0.5
     assert np.allclose(dataset.views.view(2).landmarks, expected)
     assert torch.equal(dataset[0][0], PLAIN.prepare(read_picture(samples.paths[0])).tensor)  # dark: no face
 

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from xface.errors import XFaceError as XFaceError
     from xface.explanation import Explanation as Explanation
     from xface.explanation import explain as explain
+    from xface.loading import load as load
     from xface.models import Detector as Detector
-    from xface.models import load as load
 
 _HOMES = {
     "attribute": "xface.attribution",
     "explain": "xface.explanation",
     "Explanation": "xface.explanation",
-    "load": "xface.models",
+    "load": "xface.loading",
     "Detector": "xface.models",
     "XFaceError": "xface.errors",
 }

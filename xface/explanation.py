@@ -84,7 +84,8 @@ def explain(
             on those that it doesn't.
         layers: module names, `all` for the architecture's stages, None for its recommended layer.
         target: `predicted`, `margin` (its logit less the best other), or a class name.
-        face: the face to measure in, in pixels of the upright original; None finds it with dlib's HOG.
+        face: the face to measure in, in pixels of the upright original, and to crop to where the detector's
+            card asks for it; None finds it with dlib's HOG.
 
     Returns:
         The explanation; without a face it has maps, but no regions.
@@ -101,8 +102,8 @@ def explain(
     """
     request = checked(detector, methods, layers, target)
     picture = image if isinstance(image, Picture) else read_picture(image)
-    prepared = detector.prepare(picture)
     face = face or find_face(picture.pixels)
+    prepared = detector.prepare(picture, face)
     misplaced = _misplaced(face, picture, prepared)
     found = attribute(detector.model, prepared.tensor.unsqueeze(0), *request)
     maps = _maps(found)
@@ -115,7 +116,7 @@ def explain(
         target=target,
         label=detector.classes[int(found.targets[0])],
         maps=maps,
-        notes=(*picture.notes, *face.notes, *misplaced, *gaps(found.undefined)),
+        notes=(*picture.notes, *prepared.notes, *face.notes, *misplaced, *gaps(found.undefined)),
         **_measured(prepared, face, maps),
     )
 

@@ -17,13 +17,15 @@ ByteArray = NDArray[np.uint8]
 class Prediction:
     """A detector's verdict on one image: softmax or sigmoid probabilities, one per class name.
 
-    `positive` is the class that is the forgery, None where the detector doesn't know.
+    `positive` is the class that is the forgery, None where the detector doesn't know. `notes` say what
+    reading and preparing the image had to leave out or change; outputs show them beside the prediction.
     """
 
     label: str
     probability: float
     probabilities: dict[str, float]
     positive: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def positive_probability(self) -> float | None:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from xface.errors import LandmarkError, UnknownNameError, UsageError
+from xface.errors import LandmarkError
 from xface.faces import find_face
 from xface.faces.sketch import Sketch
 from xface.images import MIN_SIDE
+from xface.models.cropping import Cropped, Cropper, CropSettings
 from xface.registry import Registry
-from xface.results import ByteArray, FloatArray
-
-Cropped = tuple[ByteArray, FloatArray]
-"""Pixels (H, W, 3) and the landmarks (68, 2) in them."""
+from xface.results import ByteArray, Face, FloatArray
 
 
 @dataclass(frozen=True)
@@ -31,65 +30,66 @@ class OutlineCrop:
     def __call__(self, pixels: ByteArray, landmarks: FloatArray) -> Cropped:
         """Blacken all pixels outside the outline; the size stays."""
         inside = Sketch.of(landmarks, pixels.shape[:2]).face
-        return pixels * inside[..., None].astype(np.uint8), landmarks
+        return pixels * inside[..., None].astype(np.uint8), (0, 0)
 
 
 @dataclass(frozen=True)
 class BoxCrop:
     """The box around the landmarks, wider by `margin` times its longer side at each side, made square.
 
-    What would lie outside the picture is left out, so that at its edge the crop is not square.
+    What would lie outside the picture is left out, so that at its edge the crop is not square. Raises
+    LandmarkError where less than 16 pixels of it are in the picture.
 
     Example:
         >>> points = np.array([[40.0, 40.0]] * 34 + [[59.0, 59.0]] * 34)
-        >>> pixels, moved = BoxCrop(0.5)(np.zeros((100, 100, 3), np.uint8), points)
-        >>> pixels.shape, moved[0].tolist()
-        ((40, 40, 3), [10.0, 10.0])
+        >>> pixels, corner = BoxCrop(0.5)(np.zeros((100, 100, 3), np.uint8), points)
+        >>> pixels.shape, corner
+        ((40, 40, 3), (30, 30))
     """
 
     margin: float = 0.3
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.margin <= 10:
-            raise UsageError(f"margin {self.margin} is not within 0 to 10 sides of the landmarks' box")
-
     def __call__(self, pixels: ByteArray, landmarks: FloatArray) -> Cropped:
-        """Cut the box out; the picture stays whole where less than 16 pixels of the box are in it."""
+        """Cut the box out."""
         low, high = landmarks.min(axis=0), landmarks.max(axis=0) + 1
         half = (0.5 + self.margin) * float((high - low).max())
         middle, size = (low + high) / 2, np.array(pixels.shape[1::-1])
         left, top = np.clip(np.rint(middle - half), 0, size).astype(int)
         right, bottom = np.clip(np.rint(middle + half), 0, size).astype(int)
         if min(right - left, bottom - top) < MIN_SIDE:
-            return pixels, landmarks
-        return np.ascontiguousarray(pixels[top:bottom, left:right]), landmarks - (left, top)
+            raise LandmarkError(
+                f"less than {MIN_SIDE} pixels of the box around the landmarks are in the picture"
+            )
+        return np.ascontiguousarray(pixels[top:bottom, left:right]), (int(left), int(top))
 
 
-CROPS: Registry[type[OutlineCrop] | type[BoxCrop]] = Registry("face crop")
-CROPS.add("outline", OutlineCrop)
-CROPS.add("box", BoxCrop)
 Crop = OutlineCrop | BoxCrop
+CROPS: Registry[Callable[[CropSettings], Crop]] = Registry("face crop")
+CROPS.add("outline", lambda settings: OutlineCrop())
+CROPS.add("box", lambda settings: BoxCrop(float(settings.margin or 0)))
 
 
 def face_crop(setting: bool | str, margin: float | None = None) -> Crop | None:
     """The crop that a configuration names: true or "outline", "box" with a margin, false for none.
 
     Raises:
-        UnknownNameError: for another name.
-        UsageError: for a margin without sense, or one for an outline.
+        UnknownNameError, UsageError: as `CropSettings` does.
 
     Example:
         >>> face_crop(True), face_crop("box"), face_crop(False)
         (OutlineCrop(), BoxCrop(margin=0.3), None)
     """
-    name = setting if isinstance(setting, str) else "outline" if setting else ""
-    if name and name not in CROPS:
-        raise UnknownNameError("face crop", name, CROPS)
-    if margin is not None and name != "box":
-        raise UsageError(f"a margin of {margin} belongs to the crop box")
-    if not name:
-        return None
-    return CROPS[name]() if margin is None else BoxCrop(margin)
+    settings = CropSettings.named(setting, margin)
+    return None if settings is None else _crop(settings)
+
+
+def cropper(settings: CropSettings) -> Cropper:
+    """The crop of a card, to the face that dlib's HOG finds."""
+    return Cropper(_crop(settings), find_face)
+
+
+def _crop(settings: CropSettings) -> Crop:
+    return CROPS[settings.kind](settings)
 
 
 class LandmarkStore:
@@ -123,6 +123,11 @@ class LandmarkStore:
             known = np.empty((0, 2)) if found is None else np.asarray(found, np.float64)
             self._write(path, known)
         return known if len(known) else None
+
+    def face(self, pixels: ByteArray) -> Face:
+        """The largest face, of which only the landmarks are known; see `landmarks`."""
+        points = self.landmarks(pixels)
+        return Face(points is not None, None, points)
 
     def _write(self, path: Path, points: FloatArray) -> None:
         try:

@@ -16,8 +16,9 @@ import cv2
 import numpy as np
 
 from xface.data.crops import Crop, LandmarkStore
-from xface.errors import ImageError, LandmarkError, OutputError, UsageError
-from xface.images import Picture, read_picture
+from xface.errors import ImageError, OutputError, UsageError
+from xface.images import read_picture
+from xface.models.cropping import prepare_cropped
 from xface.models.preprocessing import Preprocessing
 from xface.results import ByteArray, FloatArray
 
@@ -64,17 +65,14 @@ class ReadViews:
     def view(self, index: int) -> View:
         """Read, crop and resize one picture; ImageError if it cannot be read."""
         picture = read_picture(self.paths[index])
-        pixels, landmarks = picture.pixels, None
-        if self.store is not None:
-            landmarks = self.store.landmarks(pixels)
-        if self.crop is not None and landmarks is not None:
-            try:
-                pixels, landmarks = self.crop(pixels, landmarks)
-            except LandmarkError:
-                landmarks = None
-        prepared = self.preprocessing.prepare(Picture(picture.name, pixels))
-        moved = None if landmarks is None else prepared.geometry.to_input(landmarks)
-        return View(prepared.view, moved)
+        landmarks = None if self.store is None else self.store.landmarks(picture.pixels)
+        if self.crop is None:
+            prepared = self.preprocessing.prepare(picture)
+        else:
+            prepared = prepare_cropped(picture, self.preprocessing, self.crop, landmarks)
+        if landmarks is None or prepared.notes:  # a note says that they give no crop: they aren't a face's
+            return View(prepared.view)
+        return View(prepared.view, prepared.geometry.to_input(landmarks))
 
     def fingerprint(self) -> str:
         """A hash of all that the views depend on: files by path, size and time of change, and settings."""

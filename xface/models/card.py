@@ -12,6 +12,7 @@ from typing import Any
 
 from xface.errors import CheckpointError, OutputError, TargetError, UnknownNameError, XFaceError
 from xface.models.architectures import architecture
+from xface.models.cropping import CropSettings
 from xface.models.preprocessing import Preprocessing
 
 _JSON_TYPES: Mapping[str, tuple[type, ...]] = {
@@ -20,6 +21,7 @@ _JSON_TYPES: Mapping[str, tuple[type, ...]] = {
     "positive": (str, type(None)),
     "threshold": (int, float, type(None)),
     "preprocessing": (dict, str),
+    "crop": (dict, type(None)),
     "training": (str,),
     "scores": (dict,),
     "notes": (str,),
@@ -34,9 +36,10 @@ class Card:
 
     `classes` are in the order of the logits; a one-logit head has two, and its logit speaks for the second.
     `positive` is the forgery, by default the class that is called fake in any spelling of case; an image is
-    called that from the probability `threshold` up, without one if no other class is likelier. `scores` are
-    measured on held-out data, `training` says on what and how it was trained, `sha256` is that of the weights
-    file, and `source` says where this card comes from. Raises CheckpointError for values without sense.
+    called that from the probability `threshold` up, without one if no other class is likelier. `crop` is done
+    before the preprocessing. `scores` are measured on held-out data, `training` says on what and how it was
+    trained, `sha256` is that of the weights file, and `source` says where this card comes from. Raises
+    CheckpointError for values without sense.
 
     Example:
         >>> card = Card("resnet18", ("Fake", "Real"), Preprocessing((224, 224)))
@@ -47,6 +50,7 @@ class Card:
     arch: str
     classes: tuple[str, ...]
     preprocessing: Preprocessing
+    crop: CropSettings | None = None
     positive: str | None = None
     threshold: float | None = None
     training: str = ""
@@ -90,7 +94,12 @@ class Card:
 
     def to_json(self) -> dict[str, Any]:
         """Everything on the card and its source, for outputs."""
-        return {**asdict(self), "classes": list(self.classes), "preprocessing": self.preprocessing.to_json()}
+        return {
+            **asdict(self),
+            "classes": list(self.classes),
+            "preprocessing": self.preprocessing.to_json(),
+            "crop": self.crop and self.crop.to_json(),
+        }
 
 
 def card_path(weights: Path) -> Path:
@@ -144,4 +153,6 @@ def _from_json(content: object) -> Card:
         raise CheckpointError("scores must be numbers by name")
     architecture(content["arch"])  # raises for an unknown name
     preprocessing = Preprocessing.from_json(content["preprocessing"])
-    return Card(**{**content, "classes": tuple(content["classes"]), "preprocessing": preprocessing})
+    crop = CropSettings.from_json(content.get("crop"))
+    classes = tuple(content["classes"])
+    return Card(**{**content, "classes": classes, "preprocessing": preprocessing, "crop": crop})

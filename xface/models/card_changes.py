@@ -12,17 +12,19 @@ from xface.errors import CheckpointError, OutputError, UsageError
 from xface.models.bundled import bundled
 from xface.models.card import Card, card_path, write_card
 from xface.models.class_names import class_names
+from xface.models.cropping import CropSettings
 from xface.models.loading import UNTRAINED, Opened, open_weights
 from xface.models.preprocessing import PRESETS
 
-NO_THRESHOLD = "none"
+NO_THRESHOLD = NO_CROP = "none"
 
 
 @dataclass(frozen=True)
 class CardChanges:
     """What a card is to say from now on; None leaves an entry as it is.
 
-    `preset` names a preprocessing preset, `threshold` is a number or `"none"`. False if nothing changes.
+    `preset` names a preprocessing preset, `threshold` is a number or `"none"`, `crop` is `"outline"`,
+    `"box"`, `"box:0.1"` (with a margin) or `"none"`. False if nothing changes.
     Raises UsageError for classes that are not at least two different names.
 
     Example:
@@ -35,6 +37,7 @@ class CardChanges:
     preset: str | None = None
     positive: str | None = None
     threshold: str | None = None
+    crop: str | None = None
     training: str | None = None
     notes: str | None = None
 
@@ -52,8 +55,8 @@ class CardChanges:
         A positive class that is no class any more is found anew, as on a card that names none.
 
         Raises:
-            UsageError: no such preset, no number, a threshold that was another class's, or a card without
-                sense, such as one whose positive class is none of its classes.
+            UsageError: no such preset or crop, no number, a threshold that was another class's, or a card
+                without sense, such as one whose positive class is none of its classes.
         """
         classes = self.classes or card.classes
         remains = card.positive is not None and card.positive in classes
@@ -64,6 +67,7 @@ class CardChanges:
                 positive=self.positive or (card.positive if remains else None),
                 threshold=None,
                 preprocessing=card.preprocessing if self.preset is None else PRESETS[self.preset],
+                crop=card.crop if self.crop is None else _crop(self.crop),
                 training=card.training if self.training is None else self.training,
                 notes=card.notes if self.notes is None else self.notes,
             )
@@ -86,6 +90,16 @@ class CardChanges:
         if threshold is not None and positive is None:
             raise UsageError("a threshold is the forgery's; say which class that is (--positive NAME)")
         return threshold
+
+
+def _crop(text: str) -> CropSettings | None:
+    if text == NO_CROP:
+        return None
+    kind, colon, margin = text.partition(":")
+    try:
+        return CropSettings(kind, float(margin) if colon else None)
+    except ValueError:
+        raise UsageError(f"crop {text!r} has a margin that is no number; give it as box:0.3") from None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from typing import Any, TypeAlias
 
@@ -18,8 +18,9 @@ from xface.errors import CheckpointError, ImageError, UsageError
 from xface.images import Picture, read_picture
 from xface.models.architectures import Architecture
 from xface.models.card import Card
+from xface.models.cropping import Cropper
 from xface.models.preprocessing import Prepared
-from xface.results import ByteArray, Prediction
+from xface.results import ByteArray, Face, Prediction
 
 ImageLike: TypeAlias = "str | os.PathLike[str] | Image.Image | ByteArray | Picture"
 
@@ -32,7 +33,8 @@ class Detector:
 
     `model` is in evaluation mode on `device` and takes the tensors that `prepare` makes. `weights_sha256` is
     the weights file's, None for an untrained network (then `trained` is False too). `notes` say what of the
-    file was left out, and whether it is known which class is the forgery.
+    file was left out, and whether it is known which class is the forgery. `cropper` does the face crop that
+    the card asks for; `xface.load` puts it there.
     """
 
     arch: Architecture
@@ -42,6 +44,7 @@ class Detector:
     weights_sha256: str | None = None
     trained: bool = True
     notes: tuple[str, ...] = ()
+    cropper: Cropper | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -52,9 +55,16 @@ class Detector:
         """The index of a class, in any spelling of case; raises TargetError for a name that is none."""
         return self.card.class_index(name)
 
-    def prepare(self, picture: Picture) -> Prepared:
-        """The picture as this network sees it, as the card says; ImageError if it is too small for it."""
-        prepared = self.card.preprocessing.prepare(picture)
+    def prepare(self, picture: Picture, face: Face | None = None) -> Prepared:
+        """The picture as this network sees it, as the card says.
+
+        `face` is what a card with a crop is for, found here if it is None; without a crop none is looked for.
+
+        Raises:
+            ImageError: it is too small for the network.
+            UsageError: the card asks for a crop, and this detector is not from `xface.load`.
+        """
+        prepared = self._cropped(picture, face)
         height, width = prepared.view.shape[:2]
         if self.card.preprocessing.size is None and not takes(self.model, (height, width)):
             raise ImageError(
@@ -62,6 +72,16 @@ class Detector:
                 "give a larger picture, or a size on the card"
             )
         return prepared
+
+    def _cropped(self, picture: Picture, face: Face | None) -> Prepared:
+        if self.card.crop is None:
+            return self.card.preprocessing.prepare(picture)
+        if self.cropper is None:
+            raise UsageError(
+                f"the card {self.card.source!r} asks for a face crop ({self.card.crop}); "
+                "load the detector with xface.load, which provides it"
+            )
+        return self.cropper.prepare(picture, self.card.preprocessing, face)
 
     @torch.inference_mode()
     def logits(self, batch: Tensor) -> Tensor:
@@ -91,11 +111,19 @@ class Detector:
         many: Iterator[Any] = iter([images] if single else images)  # type: ignore[arg-type]
         verdicts: list[Prediction] = []
         while part := list(islice(many, BATCH)):
-            pictures = (image if isinstance(image, Picture) else read_picture(image) for image in part)
-            tensors = [self.prepare(picture).tensor for picture in pictures]
-            for _, alike in groupby(tensors, key=lambda tensor: tensor.shape):
-                verdicts += self.verdicts(self.logits(torch.stack(list(alike))))
+            seen = [self._seen(image) for image in part]
+            for _, alike in groupby(seen, key=lambda one: one.tensor.shape):
+                verdicts += self._verdicts(list(alike))
         return verdicts
+
+    def _seen(self, image: ImageLike) -> Prepared:
+        picture = image if isinstance(image, Picture) else read_picture(image)
+        prepared = self.prepare(picture)
+        return replace(prepared, notes=(*picture.notes, *prepared.notes))
+
+    def _verdicts(self, alike: list[Prepared]) -> list[Prediction]:
+        found = self.verdicts(self.logits(torch.stack([one.tensor for one in alike])))
+        return [replace(verdict, notes=one.notes) for verdict, one in zip(found, alike, strict=True)]
 
     def verdicts(self, logits: Tensor) -> list[Prediction]:
         """One verdict per row of raw outputs, (N, classes) or (N, 1).

@@ -65,18 +65,27 @@ class Geometry:
         """Coordinates (..., 2) of the input as coordinates of the original: the inverse of `to_input`."""
         return (np.asarray(points, np.float64) + 0.5 + self.offset) / self.scale - 0.5
 
+    def after_cut(self, corner: tuple[int, int]) -> Geometry:
+        """The way from the whole picture, where this is the one from a part of it that starts at (x, y)."""
+        left, top = (
+            start + at * scale for start, at, scale in zip(self.offset, corner, self.scale, strict=True)
+        )
+        return Geometry(self.scale, (left, top))
+
 
 @dataclass(frozen=True)
 class Prepared:
     """One picture as the network sees it.
 
     `tensor` is (3, H, W) float32, `view` the same pixels as (H, W, 3) uint8 RGB before colour order and
-    normalisation, `geometry` the way from the original's pixels to these.
+    normalisation, `geometry` the way from the original's pixels to these. `notes` say why it was taken whole
+    where the card asks for a face crop.
     """
 
     tensor: torch.Tensor
     view: ByteArray
     geometry: Geometry
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
