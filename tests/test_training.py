@@ -24,15 +24,18 @@ from xface.data.samples import read_samples
 from xface.errors import CheckpointError, DeviceError, UsageError, XFaceError
 from xface.images import read_picture
 from xface.models import Card, architecture, load
+from xface.models.cropping import CropSettings
 from xface.training import recipes
 from xface.training import run as runs
 from xface.training.banner import banner
 from xface.training.config import METRICS, Config, Loss
 from xface.training.config import Optimizer as OptimizerSettings
+from xface.training.document import read
 from xface.training.epochs import read_rows
-from xface.training.faces import divided
+from xface.training.faces import Faces, divided, written_samples
 from xface.training.network import Learner, positive_index, real_index
-from xface.training.run import resume, train
+from xface.training.reading import as_config
+from xface.training.run import SAMPLES, resume, train
 from xface.training.start import build, check_size, set_dropout
 from xface.training.storage import AsideIO, write_detector
 from xface.training.tally import Tally
@@ -735,22 +738,46 @@ def test_weights_whose_classes_have_another_order_are_refused_as_a_start(faces, 
     assert not (tmp_path / "run").exists()
 
 
-CROPPED = "Trained on faces cropped by landmarks ({}): give it such faces."
-
-
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "crop"),
     [
-        ({"crop": "box"}, CROPPED.format("box, margin 0.3")),
-        ({"crop": "box", "margin": 0.1}, CROPPED.format("box, margin 0.1")),
-        ({"crop": True}, CROPPED.format("outline")),
-        ({}, ""),
+        ({"crop": "box"}, CropSettings("box", 0.3)),
+        ({"crop": "box", "margin": 0.1}, CropSettings("box", 0.1)),
+        ({"crop": True}, CropSettings("outline")),
+        ({}, None),
     ],
 )
-def test_the_card_says_how_faces_were_cropped(faces, tmp_path, monkeypatch, data, said):
+def test_the_card_says_how_faces_were_cropped(faces, tmp_path, monkeypatch, data, crop):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     run = train(settings(faces, tmp_path / "run", num_epochs=1, data={"train": str(faces), **data}))
-    assert run.card.notes == said
+    assert run.card.crop == crop
+    assert (f"faces cropped ({crop})" in run.card.training) == (crop is not None)
+
+
+@pytest.mark.parametrize("crop", ["box", "outline"])
+def test_a_detector_crops_as_it_was_trained(tmp_path, monkeypatch, crop):
+    """What the run scored on its test data, cropped, its detector scores on the files."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder, rows = make_faces(tmp_path / "faces", count=3), []
+    sample = read_picture(Path(__file__).parents[1] / "samples" / "real.jpg").pixels
+    for number, path in enumerate(sorted(folder.glob("*/*.png"))):
+        canvas = np.full((330, 400, 3), 30 * number, np.uint8)
+        canvas[20:308, 12 * number : 12 * number + 288] = sample
+        Image.fromarray(canvas).save(path)
+        rows.append(f"{path.relative_to(folder)},{path.parent.name},{('train', 'val', 'test')[number % 3]}")
+    data = {"train": written(folder, "manifest.csv", rows, "path,label,split"), "crop": crop}
+    run = train(settings(folder, tmp_path / "run", num_epochs=1, data=data))
+    samples = written_samples(run.folder / SAMPLES)["test"]
+    detector = xface.load(run.weights, device="cpu")
+    seen = Faces({"test": samples}, as_config(read(run.folder / "config.yaml"))).datasets["test"]
+    for row, path in enumerate(samples.paths):
+        prepared = detector.prepare(read_picture(path))
+        assert torch.equal(prepared.tensor, seen[row][0])
+        assert prepared.notes == ()
+    truth = torch.tensor([detector.class_index(label) for label in samples.labels])
+    tensors = torch.stack([detector.prepare(read_picture(path)).tensor for path in samples.paths])
+    loss = float(torch.nn.functional.cross_entropy(detector.logits(tensors), truth))
+    assert loss == pytest.approx(run.scores["test_loss"], abs=2e-4)
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])

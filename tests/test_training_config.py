@@ -179,6 +179,9 @@ def test_what_is_wrong_is_said_with_its_line(line, said):
         ("{}", "@2: data.train is missing"),
         ("faces.csv", "@2: data must have keys of its own, not 'faces.csv'"),
         ("{train: a, crop: maybe}", "@2: data.crop cannot be 'maybe'; allowed are True, False, outline, box"),
+        ("{train: a, margin: 0.3}", "@2: data: margin belongs to `crop: box`, and only to it"),
+        ("{train: a, crop: outline, margin: 0.3}", "@2: data: margin belongs to `crop: box`"),
+        ("{train: a, crop: box, margin: 11}", "@2: data.margin must be 10 or less, not 11"),
         ("{train: a, random_split: false}", "@2: data: without random_split, `test` must name"),
         (
             "{train: a, test: b, random_split: false, split: {by: group}}",

@@ -14,7 +14,7 @@ from xface.results import ByteArray, Face, FloatArray
 
 MARGINS: Mapping[str, float | None] = {"outline": None, "box": 0.3}
 """The kinds of crop, and the margin that each has where none is given."""
-MAX_MARGIN = 10.0
+MAX_MARGIN = 10
 NO_FACE = "no face found, taken whole"
 
 Cropped = tuple[ByteArray, tuple[int, int]]
@@ -45,7 +45,7 @@ class CropSettings:
             raise UsageError(f"a margin of {self.margin} belongs to the crop box")
         if self.margin is not None and not 0 <= self.margin <= MAX_MARGIN:
             raise UsageError(
-                f"margin {self.margin} is not within 0 to {MAX_MARGIN:g} sides of the landmarks' box"
+                f"margin {self.margin} is not within 0 to {MAX_MARGIN} sides of the landmarks' box"
             )
         object.__setattr__(self, "margin", usual if self.margin is None else float(self.margin))
 

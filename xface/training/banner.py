@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from xface.data.samples import Samples
+from xface.models.cropping import CropSettings
 from xface.models.outline import parameter_count
 from xface.training.config import Config, Part, preparation
 from xface.training.epochs import Row
@@ -147,7 +148,7 @@ def _scores(row: Row, part: str) -> str:
 
 def description(config: Config, parts: Mapping[str, Samples], epoch: int) -> str:
     """On what and how weights were trained, for their card."""
-    optimizer = config.optimizer
+    optimizer, crop = config.optimizer, CropSettings.named(config.data.crop, config.data.margin)
     counts = ", ".join(f"{counted(part)} for {NAMES[name].lower()}" for name, part in parts.items())
     recipe = [
         f"{optimizer.type} at {optimizer.lr:g}, weight decay {optimizer.weight_decay:g}",
@@ -156,7 +157,7 @@ def description(config: Config, parts: Mapping[str, Samples], epoch: int) -> str
         f"batches of {config.batch_size * config.accumulate}, {config.sampling}",
         *([f"augmented: {', '.join(config.augmentations)}"] if config.augmentations else []),
         *(["self-blended images"] if config.self_blend else []),
-        *([f"faces cropped ({config.data.crop})"] if config.data.crop else []),
+        *([f"faces cropped ({crop})"] if crop else []),
         f"initial weights {'pretrained' if config.model.pretrained else config.checkpoint or 'random'}",
         f"seed {config.seed}",
     ]

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from xface.errors import XFaceError
 from xface.models.architectures import architecture
+from xface.models.cropping import MAX_MARGIN
 from xface.models.preprocessing import Preprocessing
 
 FOLLOWED = {
@@ -60,6 +61,10 @@ def _or_none(value: Any) -> Any:
 
 def _both_sides(value: Any) -> Any:
     return {"height": value, "width": value} if isinstance(value, int | str) else value
+
+
+def _side(value: Any) -> Any:
+    return {"side": value} if isinstance(value, int | str) and not isinstance(value, bool) else value
 
 
 def _named(value: Any) -> Any:
@@ -115,7 +120,8 @@ class Split(Part):
 class Data(Part):
     """The samples.
 
-    `train` and `test` are a CSV with `path` and `label` or `real`, or a folder with `real/` and `fake/`. With
+    `train` and `test` are a CSV with `path` and `label` or `real`, or a folder with `real/` and `fake/`;
+    several in a list are trained on together. With
     `random_split`, the part `test_proportions` of train is taken out for validation, and `test` is only
     scored in the end; with `random_split: false`, `test` is the validation set. `split` says it in more
     detail instead. Where none of this is said, the splits in the column `split` hold, if there are any.
@@ -124,13 +130,13 @@ class Data(Part):
     `classes` are their names in the order of the network's outputs.
     """
 
-    train: str
+    train: Annotated[str | list[str], Field(min_length=1)]
     test: File = None
     random_split: bool | None = None
     test_proportions: Annotated[Number, Field(gt=0, lt=1)] = 0.2
     split: Split | None = None
     crop: Literal[True, False, "outline", "box"] = False
-    margin: NotNegative | None = None
+    margin: Annotated[NotNegative, Field(le=MAX_MARGIN)] | None = None
     cache: File = None
     num_classes: Annotated[Count, Field(ge=2)] = 2
     classes: tuple[str, ...] = ("fake", "real")
@@ -139,6 +145,8 @@ class Data(Part):
     def _has_sense(self) -> Data:
         if len(self.classes) != self.num_classes:
             raise ValueError(f"num_classes is {self.num_classes}, but classes are {', '.join(self.classes)}")
+        if self.margin is not None and self.crop != "box":
+            raise ValueError("margin belongs to `crop: box`, and only to it")
         if self.random_split is False and self.split is not None:
             raise ValueError(
                 "`random_split: false` makes `test` the validation set, `split` divides `train`; keep one"
@@ -146,6 +154,13 @@ class Data(Part):
         if self.random_split is False and self.test is None:
             raise ValueError("without random_split, `test` must name the data to validate on")
         return self
+
+
+class Crops(Part):
+    """Squares of `side` pixels cut at random from the training pictures, see `xface.data.random_crop`."""
+
+    side: Count
+    scale: tuple[Positive, Positive] = (1.0, 1.0)
 
 
 class InputSize(Part):
@@ -156,9 +171,14 @@ class InputSize(Part):
 
 
 class Model(Part):
-    """Where the weights start: published ones, the network's own initial ones, or PyTorch's."""
+    """Where the weights start: published ones, the network's own initial ones, or PyTorch's.
+
+    With `whitened` the first convolution's are eigenvectors of the training pictures' patches, see
+    `xface.training.whitening`.
+    """
 
     pretrained: bool = False
+    whitened: bool = False
     in_channels: Literal[3] = 3
     init_weights: bool = True
 
@@ -249,7 +269,8 @@ class Config(Part):
     `network` is an architecture (`xface models`) or `timm/NAME`, with `options` of its own (cbam_resnet's
     `attention: false`). `preprocessing` is a preset or settings, as on a card; `input_size` changes its size.
     `sampling`: `shuffled`, `balanced` (as many of each class), `pairs` (a real face and the fake made from
-    it in one batch). `augmentations` are a list of names, or names with settings, see
+    it in one batch, cropped and augmented alike). An epoch is `passes` passes through the data. The network
+    is trained on `random_crop`s, and judges whole pictures. `augmentations` are a list of names, or names with settings, see
     `xface.data.augmentation`; `self_blend` is the part of the real faces that become self-blended fakes, or
     settings of `xface.data.blending.SelfBlending`. `checkpoint` is a weights file to start from, `prefix` the
     run's folder. `best` says by which metric the kept weights are chosen. `limit` ends every epoch after so
@@ -271,9 +292,11 @@ class Config(Part):
     data: Data
     preprocessing: str | Settings | None = None
     input_size: Annotated[InputSize | None, BeforeValidator(_both_sides)] = None
+    random_crop: Annotated[Crops | None, BeforeValidator(_side)] = None
     augmentations: Annotated[dict[str, Settings], BeforeValidator(_named)] = {}
     self_blend: Share | Settings = 0.0
     sampling: Literal["shuffled", "balanced", "pairs"] = "shuffled"
+    passes: Count = 1
     model: Model = Model()
     optimizer: Optimizer = Optimizer()
     schedule: Schedule | None = None
@@ -326,6 +349,8 @@ class Config(Part):
             raise ValueError(f"loss.class_weights must name each of {', '.join(self.data.classes)}")
         if self.model.pretrained and self.checkpoint:
             raise ValueError("model.pretrained and checkpoint both say where to start; keep one")
+        if self.model.whitened and (self.model.pretrained or self.checkpoint):
+            raise ValueError("model.whitened would overwrite weights that are given; leave it out")
         if isinstance(self.schedule, OneCycleLR) and self.optimizer.type == "Adadelta":
             raise ValueError(
                 "OneCycleLR moves the momentum, which Adadelta hasn't; take another schedule, or Adam or SGD"

@@ -21,12 +21,12 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
-from xface.data.crops import BoxCrop, face_crop
 from xface.data.samples import Samples
 from xface.data.sampling import class_weights
 from xface.errors import DeviceError, OutputError, UsageError, XFaceError
 from xface.models.card import Card, read_card
 from xface.models.card_changes import written_aside
+from xface.models.cropping import CropSettings
 from xface.training.banner import banner, description, epoch_line
 from xface.training.config import Config, Stopping, completed, mode, preparation
 from xface.training.document import read
@@ -269,18 +269,10 @@ def _card(config: Config, parts: Mapping[str, Samples], row: Row) -> Card:
         arch=config.network,
         classes=config.data.classes,
         preprocessing=preparation(config),
+        crop=CropSettings.named(config.data.crop, config.data.margin),
         training=description(config, parts, int(row["epoch"])),
         scores={"epoch": row["epoch"], **scores, "validation_images": len(parts["val"])},
-        notes=_cautions(config),
     )
-
-
-def _cautions(config: Config) -> str:
-    crop = face_crop(config.data.crop, config.data.margin)
-    if crop is None:
-        return ""
-    how = f"box, margin {crop.margin:g}" if isinstance(crop, BoxCrop) else "outline"
-    return f"Trained on faces cropped by landmarks ({how}): give it such faces."
 
 
 def _finish(learner: Learner, faces: Faces, folder: Path) -> None:
