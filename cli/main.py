@@ -13,8 +13,10 @@ from xface.errors import UsageError, XFaceError
 
 COMMANDS = {
     "explain": "Show which parts of a face a detector looks at.",
+    "regions": "Sum a detector's maps over the regions of the face, without labels.",
     "predict": "Call images real or fake.",
     "evaluate": "Measure a detector on labelled images, with intervals.",
+    "analyze": "Find out where a detector fails, and what it was looking at.",
     "train": "Train a detector as a config says, or go on with a run.",
     "models": "List the networks that can be restored, with their sizes and stages.",
     "layers": "List the layers of a network.",

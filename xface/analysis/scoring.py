@@ -34,10 +34,7 @@ def score(
     reason "". `progress` is told how many images are done, batch by batch. Raises UsageError if no class of
     the detector is its positive one.
     """
-    if detector.card.positive is None:
-        raise UsageError(
-            f"no class of this detector is called fake ({', '.join(detector.classes)}); name the forgery's"
-        )
+    positive_class(detector)
     found: list[Scored] = []
     for part in _read_ahead(detector, list(table["path"])):
         found += _scored(detector, part)
@@ -74,16 +71,25 @@ def _scored(detector: Detector, part: Sequence[Read]) -> list[Scored]:
         if shape is None:
             found += [(float("nan"), str(error)) for error in alike]
         else:
-            found += _probabilities(
-                detector, torch.stack([read for read in alike if isinstance(read, Tensor)])
-            )
+            batch = torch.stack([read for read in alike if isinstance(read, Tensor)])
+            found += positive_scores(detector, detector.logits(batch))
     return found
 
 
-def _probabilities(detector: Detector, batch: Tensor) -> list[Scored]:
-    logits = detector.logits(batch).double()  # in float32, all above a logit of 17 would tie at 1
+def positive_class(detector: Detector) -> str:
+    """The class whose probability is an image's score; UsageError if none of the detector's is positive."""
+    if detector.card.positive is None:
+        raise UsageError(
+            f"no class of this detector is called fake ({', '.join(detector.classes)}); name the forgery's"
+        )
+    return detector.card.positive
+
+
+def positive_scores(detector: Detector, logits: Tensor) -> list[Scored]:
+    """Score and "" for each row of raw outputs, (N, classes) or (N, 1); NaN and a reason if not finite."""
+    logits = logits.double()  # in float32, all above a logit of 17 would tie at 1
     halves = torch.cat([-logits, logits], dim=1) / 2 if logits.shape[1] == 1 else logits
-    column = detector.class_index(str(detector.card.positive))
+    column = detector.class_index(positive_class(detector))
     scores = halves.softmax(dim=1)[:, column].tolist()
     finite = logits.isfinite().all(dim=1).tolist()
     reason = "the network gives no finite logits for it"

@@ -113,7 +113,7 @@ class Samples:
         return self.select(mask)
 
 
-def read_samples(source: Source | Sequence[Source]) -> Samples:
+def read_samples(source: Source | Sequence[Source], keep_missing: bool = False) -> Samples:
     """Read a CSV, a folder, or several of these together.
 
     A CSV has a header with `path` (relative paths start at the CSV's folder) and `label` (class names; FAKE
@@ -122,8 +122,9 @@ def read_samples(source: Source | Sequence[Source]) -> Samples:
     kept. A folder has a `manifest.csv`, or pictures in and below folders called `real` and `fake`, in any
     case, at any depth; a folder `train`, `val` or `test` above or below them gives the split.
 
-    Missing files and repeated ones are left out, and `notes` say how many and which. Several sources get
-    `source`, the name of their folder, and their groups that name before them.
+    Missing files and repeated ones are left out, and `notes` say how many and which; `keep_missing` keeps the
+    rows of files that are missing, for who accounts for each row. Several sources get `source`, the name of
+    their folder, and their groups that name before them.
 
     Raises:
         DataError: a file cannot be read, lacks a column, or has a label that says nothing, with its line; a
@@ -135,10 +136,10 @@ def read_samples(source: Source | Sequence[Source]) -> Samples:
         xface.data.samples.DataError: cannot read 'nowhere.csv': there is no such file or folder; ...
     """
     if isinstance(source, (str, os.PathLike)):
-        return _read_one(Path(source))
+        return _read_one(Path(source), keep_missing)
     if not source:
         raise DataError("no data is named; give a CSV or a folder with real/ and fake/")
-    return join([_read_one(Path(one)) for one in source])
+    return join([_read_one(Path(one), keep_missing) for one in source])
 
 
 def join(parts: Sequence[Samples]) -> Samples:
@@ -176,16 +177,16 @@ def _qualified(part: Samples) -> list[str]:
     return [f"{source}:{group}" if group else "" for group, source in named]
 
 
-def _read_one(path: Path) -> Samples:
+def _read_one(path: Path, keep_missing: bool) -> Samples:
     if path.is_dir():
         manifest = path / MANIFEST
-        return _read_csv(manifest) if manifest.is_file() else _read_folder(path)
+        return _read_csv(manifest, keep_missing) if manifest.is_file() else _read_folder(path)
     if path.is_file():
-        return _read_csv(path)
+        return _read_csv(path, keep_missing)
     raise DataError(f"cannot read '{path}': there is no such file or folder; check the path")
 
 
-def _read_csv(path: Path) -> Samples:
+def _read_csv(path: Path, keep_missing: bool) -> Samples:
     table = _parsed(path)
     table.columns = pd.Index([_column_name(str(name)) for name in table.columns])
     if "path" not in table:
@@ -198,7 +199,7 @@ def _read_csv(path: Path) -> Samples:
         table[column] = [os.path.normpath(folder / name) if name else "" for name in table[column]]
     if "split" in table:
         table["split"] = [SPLITS.get(name.lower(), name) for name in table["split"]]
-    return _checked(table, path, folder.name)
+    return _checked(table, path, folder.name, keep_missing)
 
 
 def _parsed(path: Path) -> pd.DataFrame:
@@ -288,7 +289,7 @@ def _from_place(path: Path, folder: Path) -> dict[str, str] | None:
     return {"path": os.path.abspath(path), "label": labels.pop(), "split": split} if labels else None
 
 
-def _checked(table: pd.DataFrame, path: Path, source: str) -> Samples:
+def _checked(table: pd.DataFrame, path: Path, source: str, keep_missing: bool = False) -> Samples:
     if "source" not in table:
         table = table.assign(source=source)
     present = np.array([bool(name) and os.path.isfile(name) for name in table["path"]], bool)
@@ -298,6 +299,8 @@ def _checked(table: pd.DataFrame, path: Path, source: str) -> Samples:
             f"none of the {len(table)} files that '{path}' names is there{first}; "
             "relative paths start at its folder"
         )
+    if keep_missing:
+        present[:] = True
     lost = table["path"][~present]
     missing = _note(
         f"files that '{path}' names are missing", [f"line {n}: '{name}'" for n, name in lost.items()]

@@ -1,0 +1,118 @@
+"""`xface analyze`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .cautions import say_cautions, say_notes
+from .options import detector_options
+
+if TYPE_CHECKING:
+    from xface.analysis.plan import Plan
+
+METHODS = ("gradcam",)
+STOPPED = 130  # what a shell says of a command that Ctrl-C ended
+
+
+@click.command(
+    epilog="Example: xface analyze --weights meso4 --data faces/manifest.csv --split test --out run"
+)
+@detector_options
+@click.option("--data", required=True, metavar="CSV|DIR", help="A CSV with path and label, or a folder.")
+@click.option("--split", metavar="NAME", help="Only the rows of this split, such as test.")
+@click.option("--limit", type=int, metavar="N", help="Only the first N images.")
+@click.option("--group-by", metavar="COLUMN", help="What isn't independent; by default `group`.")
+@click.option("--method", "methods", multiple=True, default=METHODS, show_default=True, metavar="NAME",
+              help="A method of `xface methods`; may be repeated.")  # fmt: skip
+@click.option("--layer", "layers", multiple=True, metavar="NAME",
+              help="A layer, or all stages; by default the recommended one.")  # fmt: skip
+@click.option("--threshold", type=float, help="Called fake from here on; else the card's, else 0.5.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("results/analysis"), show_default=True,
+              help="A new folder for the run.")  # fmt: skip
+@click.option("--maps", is_flag=True, help="Write the raw maps too.")
+@click.option("--workers", type=click.IntRange(0), metavar="N",
+              help="Processes that read pictures; by default a core is left.")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Go on with a run that was stopped.")
+def analyze(
+    arch: str | None,
+    weights: str | None,
+    state_key: str | None,
+    positive: str | None,
+    device: str,
+    data: str,
+    split: str | None,
+    limit: int | None,
+    group_by: str | None,
+    methods: tuple[str, ...],
+    layers: tuple[str, ...],
+    threshold: float | None,
+    out: Path,
+    maps: bool,
+    workers: int | None,
+    resume: bool,
+) -> None:
+    """Find out where a detector fails on labelled images, and what it was looking at."""
+    import xface
+    from xface.analysis.analysed_data import read_data
+    from xface.analysis.plan import plan_analysis
+
+    detector = xface.load(weights, arch, device, state_key, positive)
+    say_cautions(detector)
+    read = read_data(data, split, limit, group_by)
+    say_notes(read.samples.notes)
+    plan = plan_analysis(detector, read, methods, layers or None, threshold, maps)
+    _say_what_failed(_run(plan, out, workers, resume))
+
+
+def _run(plan: Plan, out: Path, workers: int | None, resume: bool) -> Path:
+    from xface.analysis.pipeline import analyze as run_analysis
+
+    try:
+        return run_analysis(
+            plan, out, workers=workers, resume=resume, command=["xface", *sys.argv[1:]], progress=_progress
+        )
+    except KeyboardInterrupt:
+        click.echo("\nxface: stopped; the same command with --resume goes on from here", err=True)
+        sys.exit(STOPPED)
+
+
+@contextmanager
+def _progress(count: int) -> Iterator[Callable[[int], object]]:
+    """A bar with the remaining time and the images per second so far."""
+    start, done = time.perf_counter(), 0
+    hidden = not sys.stderr.isatty()
+    with click.progressbar(
+        length=count, label="analyze", file=sys.stderr, hidden=hidden, item_show_func=lambda rate: rate
+    ) as bar:
+
+        def advance(more: int) -> None:
+            nonlocal done
+            done += more
+            bar.update(more, f"{done / (time.perf_counter() - start):.1f} images/s")
+
+        yield advance
+
+
+def _say_what_failed(run: Path) -> None:
+    """Print where the run is, and which images were not scored; exit 1 if there are such."""
+    import pyarrow.parquet as pq
+
+    from xface.report.wording import printable
+
+    images = pq.ParquetFile(run / "images.parquet").read(["status", "reason", "outcome"]).to_pandas()
+    counts = ", ".join(f"{n} {outcome}" for outcome, n in images["outcome"].value_counts().items() if outcome)
+    click.echo(f"{len(images)} images: {counts or 'none scored'}")
+    click.echo(f"written to {printable(str(run))}")
+    failed = images[images["outcome"] == ""]
+    for status, rows in failed.groupby("status"):
+        first = printable(rows["reason"].iloc[0])
+        click.echo(f"xface: {len(rows)} images {status}, the first: {first}", err=True)
+    if len(failed):
+        sys.exit(1)

@@ -1,0 +1,80 @@
+"""Analysed data: the rows of a labelled set that a run covers, and what of them is not independent."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from xface.analysis.evaluation import true_class
+from xface.data import CLASSES, Samples, read_samples
+from xface.errors import UnknownNameError, UsageError
+
+GROUP = "group"
+
+
+@dataclass(frozen=True, eq=False)
+class AnalysedData:
+    """Samples in the order of their rows, those of missing files among them.
+
+    `sha256` is of the whole table's content as it was read, before `split` and `limit` chose from it.
+    `group_by` is the column whose values are groups.
+    """
+
+    source: str
+    samples: Samples = field(repr=False)
+    sha256: str
+    group_by: str = GROUP
+    split: str | None = None
+    limit: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def groups(self) -> list[str]:
+        """The group of each row: its own name, else its pair's, else both their paths'; "" for none."""
+        paths, pairs = self.samples.paths, self.samples.column("pair")
+        named = dict(zip(paths, self.samples.column(self.group_by), strict=True))
+        partner = {pair: path for path, pair in zip(paths, pairs, strict=True) if pair}
+        partner |= {path: pair for path, pair in zip(paths, pairs, strict=True) if pair}
+        return [
+            named[path] or named.get(partner.get(path, ""), "") or min(path, partner.get(path, ""))
+            for path in paths
+        ]
+
+    def true_class(self, positive: str) -> str:
+        """Which label of the data is a detector's positive class."""
+        return true_class(positive, list(pd.unique(pd.Series([*CLASSES, *self.samples.labels]))))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, without the rows."""
+        return {
+            "source": self.source,
+            "sha256": self.sha256,
+            "images": len(self),
+            "split": self.split,
+            "limit": self.limit,
+            "notes": list(self.samples.notes),
+        }
+
+
+def read_data(
+    source: str, split: str | None = None, limit: int | None = None, group_by: str | None = None
+) -> AnalysedData:
+    """Read a CSV or a folder; only the rows of `split`, and of these the first `limit`.
+
+    Raises:
+        DataError: it cannot be read. UnknownNameError: it has no column `group_by`. UsageError: a limit of 0.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(f"a limit of {limit} images leaves none; give 1 or more")
+    read = read_samples(source, keep_missing=True)
+    if group_by is not None and group_by not in read.table:
+        raise UnknownNameError("column", group_by, [str(name) for name in read.table])
+    digest = hashlib.sha256(read.table.to_csv(index=False).encode("utf-8", "surrogateescape")).hexdigest()
+    chosen = read if split is None else read.of_split(split)
+    kept = Samples(chosen.table.head(len(chosen) if limit is None else limit), read.notes)
+    return AnalysedData(source, kept, digest, group_by or GROUP, split, limit)

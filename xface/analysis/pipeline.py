@@ -1,0 +1,184 @@
+"""The pipeline: images read in worker processes, explained on the device, written in parts as they come."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+
+from xface.analysis.measured_maps import MapMeasurer, MeasuredImage
+from xface.analysis.new_run import NewRun, begin_run
+from xface.analysis.parts import TABLES, Parts
+from xface.analysis.plan import Plan
+from xface.analysis.reading import FaceReader, ReadBatch, read_ahead
+from xface.analysis.rows import Found
+from xface.analysis.stopwatch import Stopwatch
+from xface.data.crops import LandmarkStore
+from xface.images import safe_stem
+from xface.models.card_changes import written_aside
+from xface.models.detector import takes
+
+Advance: TypeAlias = Callable[[int], object]
+Progress: TypeAlias = Callable[[int], AbstractContextManager[Advance]]
+"""Told how many images there are to do, it gives what is to be told how many more are done."""
+
+MOST_WORKERS = 16
+STAGE_NAMES = ("decode", "landmarks", "attributes", "attribution", "regions", "writing")
+"""The first three run in the worker processes, and their seconds are summed over these."""
+
+
+def default_workers() -> int:
+    """A worker process for each core but one, at most 16."""
+    return min(max(1, (os.cpu_count() or 1) - 1), MOST_WORKERS)
+
+
+def analyze(
+    plan: Plan,
+    out: str | os.PathLike[str],
+    *,
+    workers: int | None = None,
+    resume: bool = False,
+    store: LandmarkStore | None = None,
+    command: Sequence[str] = (),
+    progress: Progress = lambda count: nullcontext(lambda done: None),
+) -> Path:
+    """Run an analysis into the new folder `out`, made as `out`.part and renamed when it is whole.
+
+    Args:
+        plan: from `plan_analysis`.
+        out: the folder; it must not exist.
+        workers: processes that read pictures; 0 reads in this one, None leaves a core for the network.
+        resume: go on with a run that was stopped, after its whole parts.
+        store: where landmarks are kept; the user's cache folder if None.
+        command: the command line, for the manifest.
+        progress: see `Progress`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: as `begin_run`. OutputError: it cannot be written. XFaceError: a worker process died, or
+            not even one image fits into the device's memory.
+    """
+    run = begin_run(Path(out), plan.manifest(command), resume)
+    if not run.is_joined:
+        parts, watch = run.parts(plan.part_count), Stopwatch()
+        todo = parts.missing()
+        count = default_workers() if workers is None else workers
+        reader = _reader(plan, todo, store or LandmarkStore())
+        with progress(sum(map(len, reader.batches))) as advance:
+            _make_parts(plan, todo, read_ahead(reader, count), PartMaker(plan, run, watch), advance)
+        _join(run, parts, watch)
+    run.drop_parts()
+    return run.finish()
+
+
+def _reader(plan: Plan, todo: Sequence[int], store: LandmarkStore) -> FaceReader:
+    batches = [batch for number in todo for batch in plan.batches(number)]
+    preprocessing = plan.detector.card.preprocessing
+    return FaceReader(plan.data.samples.paths, batches, preprocessing, plan.crop, store)
+
+
+def _make_parts(
+    plan: Plan, todo: Sequence[int], batches: Iterator[ReadBatch], maker: PartMaker, advance: Advance
+) -> None:
+    # The order of a batch's sums must not depend on what was done before.
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+        for number in todo:
+            for batch in islice(batches, len(plan.batches(number))):
+                maker.add(batch)
+                advance(len(batch.faces))
+            maker.write(number)
+
+
+class PartMaker:
+    """Collects what is found about the images of a part, and writes it.
+
+    Args:
+        plan: what is asked for.
+        run: where it is written.
+        watch: gets the seconds of each stage.
+    """
+
+    def __init__(self, plan: Plan, run: NewRun, watch: Stopwatch) -> None:
+        self.plan, self.run, self.watch = plan, run, watch
+        self.rows, self.parts = plan.rows(), run.parts(plan.part_count)
+        self.measure = MapMeasurer(plan.detector, plan.request, plan.keep_maps, watch)
+        self.found: list[Found] = []
+        self.start = time.perf_counter()
+        self.fits = cache(lambda size: takes(plan.detector.model, size))
+
+    def add(self, batch: ReadBatch) -> None:
+        """Show a batch to the network, and keep what is found."""
+        found = [Found(face) for face in batch.faces]
+        for stack in batch.stacks:
+            if not self._fits((stack.images.shape[2], stack.images.shape[3])):
+                for place in stack.places:
+                    found[place] = self._too_small(found[place])
+                continue
+            measured = self.measure(stack.images, stack.labels)
+            for place, one in zip(stack.places, measured, strict=True):
+                found[place] = replace(found[place], measured=one)
+        self.found += found
+        for face in batch.faces:
+            self.watch.add(face.seconds)
+
+    def write(self, number: int) -> None:
+        """Write all that was kept as a part, raw maps first; begin the next one."""
+        with self.watch("writing"):
+            for one in self.found:
+                if self.plan.keep_maps and one.measured is not None:
+                    self._write_maps(one.face.row, one.measured)
+            tables = self.rows.tables(self.found)
+        now = time.perf_counter()
+        note = {"wall": now - self.start, **self.watch.take()}
+        with self.watch("writing"):  # of this part in the next one's note, as it isn't known before
+            self.parts.write(number, tables, note)
+        self.found, self.start = [], now
+
+    def _fits(self, size: tuple[int, int]) -> bool:
+        return self.plan.detector.card.preprocessing.size is not None or self.fits(size)
+
+    def _too_small(self, found: Found) -> Found:
+        width, height = found.face.size or (0, 0)
+        path, arch = self.plan.data.samples.paths[found.face.row], self.plan.detector.arch.name
+        reason = (
+            f"cannot prepare {path!r}: {arch} cannot take its {width}x{height} pixels; give a larger "
+            "picture, or a size on the card"
+        )
+        return Found(replace(found.face, status="unreadable", reason=reason, thumbnail=None))
+
+    def _write_maps(self, row: int, measured: MeasuredImage) -> None:
+        """A file of raw maps for one image: `method` or `method@layer` by name, float32."""
+        folder = self.run.maps_folder()
+        names = ["@".join(filter(None, (kind["method"], kind["layer"]))) for kind in self.plan.kinds]
+        path = folder / f"{row:06d}-{safe_stem(self.plan.data.samples.paths[row])}.npz"
+        with written_aside(path) as aside, open(aside, "wb") as file:
+            np.savez_compressed(file, **dict(zip(names, measured.maps, strict=True)))  # type: ignore[arg-type]
+
+
+def _join(run: NewRun, parts: Parts, watch: Stopwatch) -> None:
+    """Join the parts' tables, and put how long all took into the manifest."""
+    with watch("writing"):
+        for table in TABLES:
+            parts.join(table, run.table_path(table))
+    for note in parts.notes():
+        watch.add(note)
+    seconds = watch.take()
+    wall = seconds.pop("wall")
+    stages = _rounded({stage: seconds.get(stage, 0.0) for stage in STAGE_NAMES})
+    images = run.manifest["data"]["images"]
+    run.add(stages=stages, images_per_second=round(images / wall, 3))
+
+
+def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {stage: round(spent, 3) for stage, spent in seconds.items()}

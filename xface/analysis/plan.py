@@ -1,0 +1,152 @@
+"""The plan of an analysis: what its tables depend on, all checked before the first image is read."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from xface import __version__
+from xface.analysis.analysed_data import AnalysedData
+from xface.analysis.measured_maps import Request, kinds
+from xface.analysis.rows import Rows
+from xface.analysis.scoring import positive_class
+from xface.analysis.thresholds import Threshold, stated_threshold
+from xface.attribution import attribute
+from xface.errors import UsageError
+from xface.explanation import checked
+from xface.models.cropping import Crop
+from xface.models.detector import Detector
+
+PART = 128
+"""Images in a part."""
+
+BATCHES: Mapping[str, int] = {"cpu": 16, "cuda": 64}
+"""Images shown to the network at once, by kind of device; parts are whole batches."""
+
+PROBE = (256, 256)
+"""The size of the image that finds out which maps there are, where the pictures keep their own sizes."""
+
+PACKAGES = ("torch", "numpy", "pandas", "pyarrow", "dlib-bin", "opencv-python-headless", "pillow")
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A detector, the images it is asked about, the maps it is asked for, and the threshold.
+
+    Every map is of the positive class, so that those of images called fake and real answer one question.
+    `kinds` are method, layer and rule of each map, in order. Made by `plan_analysis`.
+    """
+
+    detector: Detector = field(repr=False)
+    data: AnalysedData
+    request: Request
+    kinds: Sequence[Mapping[str, str]]
+    threshold: Threshold
+    keep_maps: bool = False
+
+    @property
+    def crop(self) -> Crop | None:
+        """The face crop that the detector's card asks for; UsageError if the detector lacks it."""
+        if self.detector.card.crop is None:
+            return None
+        if self.detector.cropper is None:
+            raise UsageError("this detector's card asks for a face crop; load it with xface.load")
+        return self.detector.cropper.crop
+
+    @property
+    def part_count(self) -> int:
+        """The number of parts."""
+        return -(-len(self.data) // PART)
+
+    def batches(self, part: int) -> list[range]:
+        """The rows of each batch of a part; always the same ones, whatever was done before."""
+        step = BATCHES[self.detector.device.type]
+        end = min((part + 1) * PART, len(self.data))
+        return [range(start, min(start + step, end)) for start in range(part * PART, end, step)]
+
+    def rows(self) -> Rows:
+        """What makes the tables' rows."""
+        positive = self.data.true_class(positive_class(self.detector))
+        return Rows(self.data, self.kinds, positive, self.threshold.value, self.data.groups)
+
+    def settings(self) -> dict[str, Any]:
+        """All that the tables depend on; a run that was stopped goes on only if none of it has changed."""
+        card = self.detector.card.to_json()
+        return {
+            "weights_sha256": self.detector.weights_sha256,
+            "card": {key: value for key, value in card.items() if key not in ("sha256", "source")},
+            "data_sha256": self.data.sha256,
+            "split": self.data.split,
+            "limit": self.data.limit,
+            "group_by": self.data.group_by,
+            "maps": [f"{kind['method']} {kind['layer']}".strip() for kind in self.kinds],
+            "threshold": self.threshold.value,
+            "keep_maps": self.keep_maps,
+            "device": self.detector.device.type,
+            "batch": BATCHES[self.detector.device.type],
+            "part": PART,
+            "versions": {"xface": __version__, "torch": torch.__version__},
+        }
+
+    def manifest(self, command: Sequence[str]) -> dict[str, Any]:
+        """What a run's manifest says from its beginning."""
+        return {
+            "xface": __version__,
+            "command": list(command),
+            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+            "device": device_name(self.detector.device),
+            "detector": self.detector.to_json(),
+            "data": self.data.to_json(),
+            "threshold": {"value": self.threshold.value, "origin": self.threshold.source},
+            "positive": self.rows().positive,
+            "classes": list(self.detector.classes),
+            "target": positive_class(self.detector),
+            "kinds": [dict(kind) for kind in self.kinds],
+            "group_by": self.data.group_by,
+            "settings": self.settings(),
+        }
+
+
+def plan_analysis(
+    detector: Detector,
+    data: AnalysedData,
+    methods: Sequence[str] = ("gradcam",),
+    layers: Sequence[str] | None = None,
+    threshold: float | None = None,
+    keep_maps: bool = False,
+) -> Plan:
+    """Check what is asked for, by explaining one grey image.
+
+    Args:
+        detector: from `xface.load`.
+        data: from `read_data`.
+        methods: names from `xface methods`.
+        layers: module names, or `all`; None for the architecture's recommended one.
+        threshold: called positive from here on; else the card's, else 0.5.
+        keep_maps: whether the raw maps are to be written too.
+
+    Raises:
+        UsageError: no class is positive; no method; or as `xface.explanation.checked`.
+        AttributionError: a method is undefined for this network.
+    """
+    if not methods:
+        raise UsageError("no method is named; give at least one of those that `xface methods` lists")
+    request = checked(detector, methods, layers, positive_class(detector))
+    size = detector.card.preprocessing.size or PROBE
+    probe = attribute(detector.model, torch.zeros(1, 3, *size), *request)
+    limit = stated_threshold(threshold, detector.card.threshold)
+    return Plan(detector, data, request, kinds(probe), limit, keep_maps)
+
+
+def device_name(device: torch.device) -> str:
+    """What computed: the GPU's name, or the CPU and how many threads."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({platform.processor() or platform.machine()}, {torch.get_num_threads()} threads)"
