@@ -1,0 +1,199 @@
+"""What was found, in plain sentences with their numbers, and the pictures to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import floor, log10
+from typing import Any
+
+import numpy as np
+
+from xface.analysis.bootstrap import Estimate
+from xface.analysis.columns import Columns, Judged
+from xface.analysis.contrasts import CONTRASTS, OUTCOMES, Contrast
+from xface.analysis.regression import Odds, Regression
+from xface.analysis.slices import Slice
+from xface.results import FloatArray
+
+ADJECTIVES = {
+    "sharpness": ("sharper", "less sharp"),
+    "eye_sharpness": ("sharper at the eyes", "less sharp at the eyes"),
+    "brightness": ("brighter", "darker"),
+    "contrast": ("richer in contrast", "poorer in contrast"),
+    "exposure": ("more clipped", "less clipped"),
+    "blockiness": ("blockier", "less blocky"),
+    "face_size": ("larger", "smaller"),
+    "eye_openness": ("wider open at the eyes", "less open at the eyes"),
+    "mouth_openness": ("wider open at the mouth", "less open at the mouth"),
+    "yaw": ("turned more to their left", "turned more to their right"),
+    "pitch": ("turned further up", "turned further down"),
+    "roll": ("leant more to their left", "leant more to their right"),
+}
+"""What a face with more, and with less, of an attribute is; left and right are the subject's."""
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A finding, or that there is none: `name` says of what, `rows` are images that show it."""
+
+    text: str
+    about: str
+    contrast: str
+    name: str
+    rows: tuple[int, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**asdict(self), "rows": list(self.rows)}
+
+
+def region_sentences(
+    rows: Sequence[Contrast], columns: Columns, judged: Judged, measure: str = "lift"
+) -> Iterator[Sentence]:
+    """One for each contrast of regions that is a finding, the largest effect first."""
+    for row in _strongest(rows):
+        one, other = (OUTCOMES[outcome] for outcome in CONTRASTS[row.contrast])
+        more = "more" if _sign(row) > 0 else "less"
+        region = row.name["region"].replace("_", " ")
+        text = (
+            f"On {one}, {kind_name(row.name)} lies {more} on the {region} than on {other}: "
+            f"{measure} {_figures(row)}."
+        )
+        yield _told(text, "region", row, row.name["region"], columns, judged)
+
+
+def attribute_sentences(
+    rows: Sequence[Contrast], columns: Columns, judged: Judged, regressions: Mapping[str, Regression]
+) -> Iterator[Sentence]:
+    """One for each contrast of attributes that is a finding; first those that stand beside the others."""
+    told = []
+    for row in _strongest(rows):
+        one, other = (OUTCOMES[outcome] for outcome in CONTRASTS[row.contrast])
+        name = row.name["attribute"]
+        odds = next((each for each in regressions[row.contrast].rows if each.attribute == name), None)
+        adjective = ADJECTIVES[name][0 if _sign(row) > 0 else 1]
+        text = f"{one.capitalize()} are {adjective} than {other}: {spoken(name)} {_figures(row)}"
+        sentence = _told(f"{text}{_beside(row, odds)}.", "attribute", row, name, columns, judged)
+        told.append((not _stands(row, odds), sentence))
+    yield from (sentence for _, sentence in sorted(told, key=lambda each: each[0]))
+
+
+def _stands(row: Contrast, odds: Odds | None) -> bool:
+    """Whether the attribute also counts with the others held equal, in the same direction."""
+    ratio = odds.odds_ratio.value if odds and odds.finding else None
+    return ratio is not None and np.sign(np.log(ratio)) == _sign(row)
+
+
+def _beside(row: Contrast, odds: Odds | None) -> str:
+    if odds is None:
+        return ""
+    figures = f"odds ratio per standard deviation {_ratio(odds.odds_ratio)}"
+    if _stands(row, odds):
+        return f"; so they are with the other attributes held equal ({figures})"
+    left = "it goes the other way" if odds.finding else "no effect of its own is left to be seen"
+    return f"; but with the other attributes held equal {left} ({figures})"
+
+
+def regression_sentences(found: Regression, columns: Columns, judged: Judged) -> Iterator[Sentence]:
+    """One for each attribute that goes with errors beside the others, the strongest first."""
+    for odds in sorted((row for row in found.rows if row.finding), key=lambda row: -abs(_log(row))):
+        sign = np.sign(_log(odds))
+        text = (
+            f"With the other attributes held equal, one standard deviation more {spoken(odds.attribute)} "
+            f"multiplies the odds of an error by {_ratio(odds.odds_ratio)}, q {odds.q:.2g}."
+        )
+        order = sign * columns.where(attribute=odds.attribute).values[:, 0]
+        yield Sentence(text, "regression", "", odds.attribute, judged.examples(judged.wrong, order))
+
+
+def slice_sentences(slices: Sequence[Slice], members: Sequence[Any], judged: Judged) -> Iterator[Sentence]:
+    """One for each slice that is a finding; `members` (N,) say which images are in each."""
+    for number, (each, inside) in enumerate(zip(slices, members, strict=True)):
+        if each.finding:
+            where = " and ".join(condition.words for condition in each.conditions)
+            beyond = " beyond the slices above" if number else ""
+            text = (
+                f"With {where}, {_percent(each.rate)} of {each.n} images are judged wrongly, of the rest "
+                f"{_percent(Estimate(each.rest.value))} (q {each.q:.2g}{beyond})."
+            )
+            rows = judged.examples(judged.wrong & inside, judged.sureness)
+            name = " ".join(condition.attribute for condition in each.conditions)
+            yield Sentence(text, "slice", "", name, rows)
+
+
+def nothing_found(rows: Sequence[Contrast], family: str) -> Iterator[Sentence]:
+    """One for each contrast of a family without a finding: how much was tested, on how many groups."""
+    for contrast, outcomes in CONTRASTS.items():
+        of = [row for row in rows if row.contrast == contrast]
+        tested = [row for row in of if row.p is not None]
+        if any(row.finding for row in of) or not of:
+            continue
+        sides = " and ".join(
+            f"{max(row.groups[side] for row in of)} groups of {OUTCOMES[outcome]}"
+            for side, outcome in enumerate(outcomes)
+        )
+        said = (
+            f"nothing found in {len(tested)} comparisons of {family} ({sides})"
+            if tested
+            else f"{family} not tested ({of[0].note}; {sides})"
+        )
+        text = " against ".join(OUTCOMES[outcome] for outcome in outcomes)
+        yield Sentence(f"{text.capitalize()}: {said}.", "none", contrast, family, ())
+
+
+def spoken(name: str) -> str:
+    """An attribute or region as a reader says it."""
+    return name.replace("_", " ")
+
+
+def kind_name(name: Mapping[str, str]) -> str:
+    """A method, with its layer if it has one."""
+    return f"{name['method']} at {name['layer']}" if name["layer"] else name["method"]
+
+
+def _strongest(rows: Sequence[Contrast]) -> list[Contrast]:
+    return sorted((row for row in rows if row.finding), key=lambda row: -abs(row.delta or 0))
+
+
+def _told(text: str, about: str, row: Contrast, name: str, columns: Columns, judged: Judged) -> Sentence:
+    order: FloatArray = _sign(row) * columns.where(**row.name).values[:, 0]
+    rows = judged.examples(judged.outcomes == CONTRASTS[row.contrast][0], order)
+    return Sentence(text, about, row.contrast, name, rows)
+
+
+def _sign(row: Contrast) -> int:
+    return 1 if (row.difference.value or 0) > 0 else -1
+
+
+def _log(odds: Odds) -> float:
+    return float(np.log(odds.odds_ratio.value or 1))
+
+
+def _figures(row: Contrast) -> str:
+    """Both means, their difference with its interval, Cliff's delta and q (or p, where tested alone)."""
+    low, high = row.difference.low, row.difference.high
+    reach = (high - low) / 2 if low is not None and high is not None else abs(row.difference.value or 0)
+    places = max(0, -floor(log10(reach))) if reach > 0 else 2
+    one, other, gap = (_fixed(each.value, places) for each in (*row.means, row.difference))
+    ends = f" ({_fixed(low, places)} to {_fixed(high, places)})" if low is not None else ""
+    p = f"q {row.q:.2g}" if row.q is not None else f"p {row.p:.2g}"
+    return f"{one} against {other}, difference {gap}{ends}, Cliff's delta {_fixed(row.delta, 2)}, {p}"
+
+
+def _fixed(value: float | None, places: int) -> str:
+    return "-" if value is None else f"{value:.{places}f}"
+
+
+def _ratio(found: Estimate) -> str:
+    value, low, high = (
+        _fixed(each, 2) if (each or 0) >= 0.1 else f"{each:.1g}" for each in vars(found).values()
+    )
+    return f"{value} ({low} to {high})"
+
+
+def _percent(found: Estimate) -> str:
+    if found.value is None:
+        return "-"
+    ends = f" ({100 * found.low:.0f} to {100 * (found.high or 0):.0f} %)" if found.low is not None else ""
+    return f"{100 * found.value:.0f} %{ends}"
