@@ -28,7 +28,7 @@ from xface.models.cropping import CropSettings
 from xface.training import recipes
 from xface.training import run as runs
 from xface.training.banner import banner
-from xface.training.config import METRICS, Config, Loss
+from xface.training.config import METRICS, Config, Data, Loss
 from xface.training.config import Optimizer as OptimizerSettings
 from xface.training.document import read
 from xface.training.epochs import read_rows
@@ -780,10 +780,8 @@ def test_a_detector_crops_as_it_was_trained(tmp_path, monkeypatch, crop):
     assert loss == pytest.approx(run.scores["test_loss"], abs=2e-4)
 
 
-@pytest.mark.parametrize("num_workers", [0, 1])
-def test_pictures_without_a_face_are_counted_once_where_faces_are_cropped(tmp_path, monkeypatch, num_workers):
-    """Noise has no face; a real one lies in the training and one in the test data."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def noise_with_two_faces(tmp_path):
+    """Noise, which has no face, but for a real one in the training and one in the test data."""
     folder, rows = make_faces(tmp_path / "faces", count=5), []
     for label in ("real", "fake"):
         for number, split in enumerate(("train", "train", "train", "val", "test")):
@@ -791,11 +789,62 @@ def test_pictures_without_a_face_are_counted_once_where_faces_are_cropped(tmp_pa
     sample = read_picture(Path(__file__).parents[1] / "samples" / "real.jpg").pixels
     for name in ("real/00.png", "fake/04.png"):
         Image.fromarray(sample).save(folder / name)
-    data = {"train": written(folder, "manifest.csv", rows, "path,label,split"), "crop": True}
+    return folder, {"train": written(folder, "manifest.csv", rows, "path,label,split"), "crop": True}
+
+
+COUNTED = (
+    "8 pictures had no face found and were left whole, not cropped: "
+    "5 of 6 in train, 2 of 2 in val, 1 of 2 in test"
+)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_pictures_without_a_face_are_counted_once_where_faces_are_cropped(tmp_path, monkeypatch, num_workers):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder, data = noise_with_two_faces(tmp_path)
     lines = []
     config = settings(folder, tmp_path / "run", num_epochs=2, data=data, num_workers=num_workers)
     train(config, tell=lines.append)
+    assert [line for line in lines if "no face" in line] == [COUNTED]
+
+
+def test_pictures_that_were_met_before_a_kill_are_counted_too(tmp_path, monkeypatch):
+    """The run is broken off after its last epoch, before the test: no other picture is looked at again."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder, data = noise_with_two_faces(tmp_path)
+    (folder / "real" / "01.png").write_bytes(b"broken")
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    config = settings(folder, tmp_path / "run", num_epochs=1, data=data)
+    with monkeypatch.context() as patched:
+        patched.setattr(runs, "_finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(config)
+    lines = []
+    resume(tmp_path / "run", tell=lines.append)
     assert [line for line in lines if "no face" in line] == [
-        "8 pictures had no face found and were left whole, not cropped: "
-        "5 of 6 in train, 2 of 2 in val, 1 of 2 in test"
+        COUNTED.replace("8 pictures", "7 pictures").replace("5 of 6", "4 of 6")
     ]
+    [unread] = [line for line in lines if "could not be read" in line]
+    assert unread.startswith("1 pictures")
+    assert "01.png" in unread
+
+
+def test_test_data_that_take_the_place_of_a_test_part_are_noted(tmp_path):
+    folder = make_faces(tmp_path / "faces", count=5)
+    rows = [
+        f"{label}/{number:02}.png,{label},{split}"
+        for label in ("real", "fake")
+        for number, split in enumerate(("train", "train", "val", "test", "test"))
+    ]
+    ours = written(folder, "manifest.csv", rows, "path,label,split")
+    theirs = make_faces(tmp_path / "others", count=1, seed=1)
+    said = "4 test samples of data.train give way to data.test and are left out"
+    parts, notes = divided(Data(train=ours, test=str(theirs)))
+    assert [note for note in notes if "give way" in note] == [said]
+    assert len(parts["test"]) == 2
+    assert not any("give way" in note for note in divided(Data(train=ours))[1])
+    fewer = written(folder, "fewer.csv", rows[:3] + rows[5:8], "path,label,split")
+    assert not any("give way" in note for note in divided(Data(train=fewer, test=str(theirs)))[1])

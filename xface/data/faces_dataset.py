@@ -105,7 +105,7 @@ class FaceDataset(Dataset[Item]):
         self.views: Views = read if cache is None else stored_views(read, cache, workers)
         self._normal = replace(preprocessing, size=None, shorter_side=None)
         # workers write into it too
-        self._found = torch.zeros(len(samples), dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]
+        self.found = torch.zeros(len(samples), dtype=torch.uint8).share_memory_()  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -132,12 +132,12 @@ class FaceDataset(Dataset[Item]):
 
     def unreadable(self) -> dict[str, str]:
         """The path and the reason of each picture that was found unreadable so far."""
-        rows = (self._found == UNREADABLE).nonzero()[:, 0].tolist()
+        rows = (self.found == UNREADABLE).nonzero()[:, 0].tolist()
         return {self.samples.paths[row]: self._reason(row) for row in rows}
 
     def faceless(self) -> int:
         """The number of pictures in which, so far, no face was found where one was looked for."""
-        return int((self._found == FACELESS).sum())
+        return int((self.found == FACELESS).sum())
 
     def inspect(self, workers: int = 0) -> None:
         """Look at every picture once, so that `unreadable` and `faceless` are complete."""
@@ -156,15 +156,15 @@ class FaceDataset(Dataset[Item]):
 
     def look(self, row: int) -> View | None:
         """The view of one sample, None if it cannot be read; remembers what it finds."""
-        if self._found[row] == UNREADABLE:
+        if self.found[row] == UNREADABLE:
             return None
         try:
             view = self.views.view(row)
         except ImageError:
-            self._found[row] = UNREADABLE
+            self.found[row] = UNREADABLE
             return None
         if self._searched and view.landmarks is None:
-            self._found[row] = FACELESS
+            self.found[row] = FACELESS
         return view
 
     def _reason(self, row: int) -> str:

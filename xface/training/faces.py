@@ -68,10 +68,11 @@ def _add(parts: dict[str, Samples], name: str, file: str) -> list[str]:
     """
     if name == "test" and not os.path.exists(file):
         return [f"{file!r} isn't there: the run will have no test scores"]
-    parts.pop(name, None)
+    replaced = parts.pop(name, ())
     others = Samples(pd.concat([part.table for part in parts.values()], ignore_index=True).fillna(""))
     parts[name] = apart(read_samples(file), others, file)
-    return [*parts[name].notes, *_shared(parts[name], others, file)]
+    left_out = f"{len(replaced)} {PARTS[name]} samples of data.train give way to data.test and are left out"
+    return [*([left_out] if replaced else []), *parts[name].notes, *_shared(parts[name], others, file)]
 
 
 def _shared(samples: Samples, others: Samples, file: str) -> list[str]:
@@ -163,12 +164,15 @@ class Faces(LightningDataModule):
         return -(-batches // config.accumulate)
 
     def state_dict(self) -> dict[str, Any]:
-        """The epoch to go on with; checkpoints are written when one is over."""
-        return {"epoch": self.epoch + 1}
+        """The epoch to go on with, for one is over when this is written, and what pictures turned out to be."""
+        found = {name: dataset.found.clone() for name, dataset in self.datasets.items()}
+        return {"epoch": self.epoch + 1, "found": found}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with that epoch."""
         self.epoch = int(state_dict["epoch"])
+        for name, found in state_dict.get("found", {}).items():
+            self.datasets[name].found.copy_(found)
 
     def unreadable(self) -> dict[str, str]:
         """Path and reason of each picture that was found unreadable so far."""
