@@ -12,7 +12,8 @@ import click
 
 PACKAGES = (
     "torch", "torchvision", "captum", "grad-cam", "dlib-bin", "face_recognition_models",
-    "opencv-python-headless", "matplotlib", "pandas", "safetensors", "h5py", "timm", "torchinfo",
+    "opencv-python-headless", "matplotlib", "pandas", "pyarrow", "scipy", "scikit-learn", "statsmodels",
+    "lightning", "torchmetrics", "safetensors", "h5py", "timm", "torchinfo",
 )  # fmt: skip
 
 COMPILED = {"torch": "torch torchvision", "dlib": "dlib-bin", "cv2": "opencv-python-headless"}
