@@ -1,10 +1,12 @@
 """The card's crop: done wherever pictures are prepared, carried through to the landmarks, never silent."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -12,6 +14,9 @@ from test_cli import run
 
 import xface
 from xface import explanation
+from xface.analysis.evaluation import evaluate
+from xface.analysis.scoring import score
+from xface.analysis.thresholds import Threshold
 from xface.data import crops
 from xface.data.crops import BoxCrop, OutlineCrop, cropper, face_crop
 from xface.data.views import ReadViews
@@ -175,6 +180,42 @@ def test_without_a_crop_no_face_is_looked_for(scene, weights, searches):
     assert detector.cropper is None
     assert detector.predict(scene[0])[0].notes == ()
     assert searches == []
+
+
+def test_an_evaluation_crops_searches_once_and_counts_what_it_took_whole(
+    scene, weights, searches, tmp_path, monkeypatch
+):
+    """Two pictures of the scene and one of noise: scored as predicted; then nothing is searched again."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    noise = np.random.default_rng(0).integers(0, 256, (80, 120, 3), np.uint8)
+    pictures = {"real/a.png": scene[0].pixels, "fake/b.png": noise, "fake/c.png": scene[0].pixels[:, ::-1]}
+    for name, pixels in pictures.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / name)
+    detector = xface.load(weights(BOX), device="cpu")
+    paths = [str(tmp_path / name) for name in pictures]
+    table = pd.DataFrame({"path": paths, "label": ["real", "fake", "fake"]})
+    found = score(detector, table)
+    expected = [prediction.positive_probability for prediction in detector.predict(paths)]
+    assert found["score"].to_numpy() == pytest.approx(expected, abs=1e-6)
+    assert found["uncropped"].tolist() == ["", NO_FACE, ""]
+    before = len(searches)
+    assert score(detector, table).equals(found)
+    assert len(searches) == before
+    [said] = [c for c in evaluate(found, "scene", Threshold(0.5, "default")).cautions if "whole" in c]
+    assert said == "images taken whole, for want of a face to crop to: 1 of 2 fake, 0 of 1 real"
+    plain = score(replace(detector, card=replace(detector.card, crop=None), cropper=None), table)
+    assert "uncropped" not in plain
+    assert (plain["score"] != found["score"]).tolist() == [True, False, True]
+
+
+def test_faces_are_found_alike_by_several_threads(scene):
+    """dlib's detector lets other threads run while it works on a state of its own."""
+    shifted = [np.roll(scene[0].pixels, 9 * step, axis=1) for step in range(8)]
+    alone = [find_face(pixels).landmarks for pixels in shifted]
+    with ThreadPoolExecutor(4) as pool:
+        together = [face.landmarks for face in pool.map(find_face, shifted)]
+    assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
 
 
 def test_a_detector_that_cannot_crop_refuses(scene, weights):

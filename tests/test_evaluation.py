@@ -102,7 +102,7 @@ class TestScores:
         assert scores.is_monotonic_increasing
 
     def test_a_detector_without_a_positive_class_is_refused(self, faces):
-        with pytest.raises(UsageError, match="name the forgery"):
+        with pytest.raises(UsageError, match="which one is the forgery: --positive NAME"):
             score(planted(classes=("a", "b"), positive=None), faces)
 
     def test_bad_images_cost_themselves(self, faces, tmp_path):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 POOLS = ("mean", "max")
 OUTCOMES = {(True, True): "TP", (True, False): "FN", (False, True): "FP", (False, False): "TN"}
-OWN = frozenset({"score", "reason", "called", "outcome", "positive"})
+OWN = frozenset({"score", "reason", "called", "outcome", "positive", "uncropped"})
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,9 @@ class Evaluation:
     """What a detector's scores on one set of images are worth.
 
     `table` has a row per image: the columns it came with, `score`, `positive` (the truth), `called` and
-    `outcome` (TP, FN, FP, TN), both "" for a failed image, and `reason` (why it failed, else ""). `whole` is
-    the summary of all images, then those of videos or groups where they have several; `parts`, by column.
+    `outcome` (TP, FN, FP, TN), both "" for a failed image, and `reason` (why it failed, else ""); for a
+    detector that crops `uncropped` too (why an image was taken whole, else ""). `whole` is the summary
+    of all images, then those of videos or groups where they have several; `parts`, by column.
     """
 
     data: str
@@ -222,8 +223,15 @@ def _cautions(judged: pd.DataFrame, whole: Summary) -> Iterator[str]:
         yield "only one class has scores: what compares the classes is undefined"
     failed = judged["reason"] != ""
     if failed.any():
-        each = (
-            f"{failed[judged['label'] == label].sum()} of {(judged['label'] == label).sum()} {label}"
-            for label in sorted(set(judged["label"]))
-        )
-        yield f"images without a score are left out: {', '.join(each)}"
+        yield f"images without a score are left out: {_by_label(judged, failed)}"
+    if "uncropped" in judged and (uncropped := judged["uncropped"] != "").any():
+        yield f"images taken whole, for want of a face to crop to: {_by_label(judged, uncropped)}"
+
+
+def _by_label(judged: pd.DataFrame, which: pd.Series[bool]) -> str:
+    """How many images of each label are so."""
+    each = (
+        f"{which[judged['label'] == label].sum()} of {(judged['label'] == label).sum()} {label}"
+        for label in sorted(set(judged["label"]))
+    )
+    return ", ".join(each)

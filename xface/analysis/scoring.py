@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -14,13 +15,14 @@ from torch import Tensor
 from xface.errors import ImageError, UsageError
 from xface.images import read_picture
 from xface.models.detector import BATCH, Detector
+from xface.models.preprocessing import Prepared
 
 if TYPE_CHECKING:
     import pandas as pd
 
 READERS = 4  # threads: decoding and resizing let go of the interpreter
 
-Read: TypeAlias = "Tensor | ImageError"
+Read: TypeAlias = "Prepared | ImageError"
 Scored: TypeAlias = tuple[float, str]
 """The positive class's probability and "", or NaN and the reason."""
 
@@ -31,16 +33,29 @@ def score(
     """A copy of `table` with `score`, the positive class's probability of each `path`, and `reason`.
 
     An image that cannot be read, or gives no finite logits, has the score NaN and a reason; others have the
-    reason "". `progress` is told how many images are done, batch by batch. Raises UsageError if no class of
-    the detector is its positive one.
+    reason "". Where the detector crops, `uncropped` says why an image was taken whole, "" if it wasn't, and
+    landmarks are kept in the user's cache. `progress` is told how many images are done, batch by batch.
+    Raises UsageError if no class of the detector is its positive one.
     """
     positive_class(detector)
     found: list[Scored] = []
-    for part in _read_ahead(detector, list(table["path"])):
+    whole: list[str] = []
+    for part in _read_ahead(_keeping_landmarks(detector), list(table["path"])):
         found += _scored(detector, part)
+        whole += ["; ".join(read.notes) if isinstance(read, Prepared) else "" for read in part]
         progress(len(part))
     scores, reasons = zip(*found, strict=True) if found else ((), ())
-    return table.assign(score=list(scores), reason=list(reasons))
+    scored = table.assign(score=list(scores), reason=list(reasons))
+    return scored if detector.card.crop is None else scored.assign(uncropped=whole)
+
+
+def _keeping_landmarks(detector: Detector) -> Detector:
+    """The detector; if it crops, it looks for no face a second time in pictures that it has seen."""
+    if detector.cropper is None:
+        return detector
+    from xface.data.crops import LandmarkStore  # loads dlib
+
+    return replace(detector, cropper=replace(detector.cropper, find=LandmarkStore().face))
 
 
 def _read_ahead(detector: Detector, paths: Sequence[str]) -> Iterator[list[Read]]:
@@ -48,7 +63,7 @@ def _read_ahead(detector: Detector, paths: Sequence[str]) -> Iterator[list[Read]
 
     def read(path: str) -> Read:
         try:
-            return detector.prepare(read_picture(path)).tensor
+            return detector.prepare(read_picture(path))
         except ImageError as error:
             return error
 
@@ -67,20 +82,25 @@ def _read_ahead(detector: Detector, paths: Sequence[str]) -> Iterator[list[Read]
 
 def _scored(detector: Detector, part: Sequence[Read]) -> list[Scored]:
     found: list[Scored] = []
-    for shape, alike in groupby(part, key=lambda read: getattr(read, "shape", None)):
+    for shape, alike in groupby(part, key=_shape):
         if shape is None:
             found += [(float("nan"), str(error)) for error in alike]
         else:
-            batch = torch.stack([read for read in alike if isinstance(read, Tensor)])
+            batch = torch.stack([read.tensor for read in alike if isinstance(read, Prepared)])
             found += positive_scores(detector, detector.logits(batch))
     return found
+
+
+def _shape(read: Read) -> torch.Size | None:
+    return read.tensor.shape if isinstance(read, Prepared) else None
 
 
 def positive_class(detector: Detector) -> str:
     """The class whose probability is an image's score; UsageError if none of the detector's is positive."""
     if detector.card.positive is None:
         raise UsageError(
-            f"no class of this detector is called fake ({', '.join(detector.classes)}); name the forgery's"
+            f"no class of this detector is called fake ({', '.join(detector.classes)}); "
+            "say which one is the forgery: --positive NAME"
         )
     return detector.card.positive
 

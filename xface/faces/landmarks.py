@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import cache
+from threading import local
 from typing import Any
 
 import cv2
@@ -20,6 +21,8 @@ FACE_SIDE = 300  # the predictor answers in whole pixels: below 200 px of face t
 FACE_MARGIN = 0.5  # of the box, kept around the face that the predictor sees
 SMALLEST_SIDE = 40  # the second try doubles this to the 80 px that dlib needs
 CROP_MARGIN = 0.25  # of the longest side, put around tight crops for the second try
+
+_own = local()
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
@@ -116,9 +119,11 @@ def _clip(box: Box, pixels: ByteArray) -> tuple[int, int, int, int]:
     return left, top, right, bottom
 
 
-@lru_cache(maxsize=1)
 def _hog() -> Any:
-    return dlib.get_frontal_face_detector()
+    """Each thread's own: it keeps its state in itself while it searches, and lets other threads run."""
+    if not hasattr(_own, "hog"):
+        _own.hog = dlib.get_frontal_face_detector()
+    return _own.hog
 
 
 @cache

@@ -164,7 +164,7 @@ class Faces(LightningDataModule):
         return -(-batches // config.accumulate)
 
     def state_dict(self) -> dict[str, Any]:
-        """The epoch to go on with, for one is over when this is written, and what pictures turned out to be."""
+        """The epoch to go on with (one is over when this is written), and what was found of the pictures."""
         found = {name: dataset.found.clone() for name, dataset in self.datasets.items()}
         return {"epoch": self.epoch + 1, "found": found}
 
