@@ -13,10 +13,15 @@ import click
 from xface.errors import CheckpointError, ImageError, LandmarkError
 
 
-def each_image(paths: Sequence[Path], job: Callable[[int, Path], None], as_json: bool) -> None:
-    """Call job(index, path) for each image; report those that fail on stderr, and exit 1 if any did.
+def each_image(
+    paths: Sequence[Path],
+    job: Callable[[int, Path], None],
+    as_json: bool,
+    at_end: Callable[[], None] = lambda: None,
+) -> None:
+    """Call job(index, path) for each image, then at_end(); exit 1 if an image failed, each with its reason.
 
-    With `as_json` a failed image also has its line on stdout: `image` and `error`.
+    Reasons go to stderr; with `as_json` a failed image also has its line on stdout: `image` and `error`.
     """
     failed = 0
     hidden = not as_json or len(paths) < 2 or not sys.stderr.isatty()
@@ -29,6 +34,7 @@ def each_image(paths: Sequence[Path], job: Callable[[int, Path], None], as_json:
                 click.echo(f"xface: {error}", err=True)
                 if as_json:
                     print_json({"image": str(path), "error": str(error)})
+    at_end()
     if failed:
         others = ", the others are done" if failed < len(paths) else ""
         click.echo(f"xface: {failed} of {len(paths)} images failed{others}", err=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,13 +9,12 @@ import click
 
 from .batch import each_image, print_json
 from .cautions import say_cautions
-from .options import IMAGES, JSON, detector_options
+from .face_finder import face_finder
+from .options import IMAGES, JSON, detector_options, map_options
 
 if TYPE_CHECKING:
     from xface.explanation import Explanation
-    from xface.images import Picture
     from xface.report import SavedFiles
-    from xface.results import Face
 
 EPILOG = """\b
 Examples:
@@ -28,31 +26,7 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @detector_options
-@click.option(
-    "--layer", "layers", multiple=True, metavar="NAME", help="A layer (again for more), or `all` stages."
-)
-@click.option(
-    "--method",
-    "methods",
-    multiple=True,
-    metavar="NAME",
-    help="A method (again for more); see `xface methods`.",
-)
-@click.option(
-    "--target",
-    default="predicted",
-    show_default=True,
-    metavar="predicted|fake|real|margin",
-    help="The score to explain.",
-)
-@click.option("--landmarks", metavar="FILE", help="A .pts or CSV file with the 68 points, instead of dlib.")
-@click.option(
-    "--face-detector",
-    type=click.Choice(["hog", "cnn"]),
-    default="hog",
-    show_default=True,
-    help="dlib's detector; cnn also tries its CNN.",
-)
+@map_options
 @click.option(
     "--out", default="results", show_default=True, metavar="DIR", help="The folder for pictures and maps."
 )
@@ -86,7 +60,7 @@ def explain(
     from xface.report import ensure_folder
 
     paths = find_pictures(images)
-    face_of = _face_finder(landmarks, face_detector, len(paths))
+    face_of = face_finder(landmarks, face_detector, len(paths))
     detector = xface.load(weights, arch, device, state_key, positive)
     request = (methods or None, layers or None, target)
     checked(detector, *request)
@@ -104,28 +78,8 @@ def explain(
     each_image(paths, job, as_json)
 
 
-def _face_finder(landmarks: str | None, detector: str, count: int) -> Callable[[Picture], Face]:
-    """Return what finds a picture's face: the landmark file, or dlib."""
-    from xface.errors import UsageError
-    from xface.faces import face_from_landmarks, find_face, read_landmarks
-
-    if landmarks is None:
-        return lambda picture: find_face(picture.pixels, detector)
-    file = read_landmarks(landmarks)
-    if count > 1 and not file.names_images:
-        raise UsageError(
-            f"{landmarks!r} holds one unnamed face, for {count} images; give one image, or a CSV with a "
-            "column `image`"
-        )
-    return lambda picture: face_from_landmarks(file.of(picture.name), landmarks)
-
-
 def _print(found: Explanation, files: SavedFiles) -> None:
-    from xface.report import region_table
-    from xface.report.wording import origin, printable, subject, verdict
+    from xface.report import as_text
+    from xface.report.wording import printable
 
-    click.echo(f"{printable(found.image)}: {verdict(found.prediction)}")
-    click.echo(f"explained: {subject(found)}; {origin(found)}")
-    for note in found.notes:
-        click.echo(f"note: {note}")
-    click.echo(f"\n{region_table(found)}\n\npanel: {printable(str(files.panel))}\n")
+    click.echo(f"{as_text(found)}\n\npanel: {printable(str(files.panel))}\n")

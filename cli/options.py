@@ -33,12 +33,44 @@ POSITIVE = click.option(
 JSON = click.option(
     "--json", "as_json", is_flag=True, help="One JSON object per image, a line each, on stdout."
 )
+LAYERS = click.option(
+    "--layer", "layers", multiple=True, metavar="NAME", help="A layer (again for more), or `all` stages."
+)
+METHODS = click.option(
+    "--method",
+    "methods",
+    multiple=True,
+    metavar="NAME",
+    help="A method (again for more); see `xface methods`.",
+)
+TARGET = click.option(
+    "--target",
+    default="predicted",
+    show_default=True,
+    metavar="predicted|fake|real|margin",
+    help="The score to explain.",
+)
+LANDMARKS = click.option(
+    "--landmarks", metavar="FILE", help="A .pts or CSV file with the 68 points, instead of dlib."
+)
+FACE_DETECTOR = click.option(
+    "--face-detector",
+    type=click.Choice(["hog", "cnn"]),
+    default="hog",
+    show_default=True,
+    help="dlib's detector; cnn also tries its CNN.",
+)
 IMAGES = click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 
 
 def detector_options(command: F) -> F:
     """Add --arch, --weights, --state-key, --positive and --device."""
     return ARCH(WEIGHTS(STATE_KEY(POSITIVE(DEVICE(command)))))
+
+
+def map_options(command: F) -> F:
+    """Add --layer, --method, --target, and --landmarks and --face-detector, which say where the face is."""
+    return LAYERS(METHODS(TARGET(LANDMARKS(FACE_DETECTOR(command)))))
 
 
 def card_options(command: F) -> F:

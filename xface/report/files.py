@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from matplotlib.figure import Figure
 from PIL import Image
 
 from xface.errors import OutputError
 from xface.images import safe_name, safe_stem
+from xface.report.lift_bars import lift_bars_of
 from xface.report.panel import draw_panel
 from xface.report.picture import draw_picture
 from xface.results import ByteArray, Findings
@@ -36,6 +38,14 @@ class SavedFiles:
     replaced: int
 
 
+@dataclass(frozen=True)
+class SavedChart:
+    """Where a chart was written; `replaced` is 1 if a file of its name was there before, else 0."""
+
+    path: Path
+    replaced: int
+
+
 def save(
     findings: Findings, folder: str | os.PathLike[str], index: int = 0, maps: bool = False
 ) -> SavedFiles:
@@ -50,10 +60,7 @@ def save(
         (amap.method, amap.layer): writer.picture(amap.method, amap.layer, draw_picture(findings, amap))
         for amap in findings.maps
     }
-    figure = draw_panel(findings)
-    panel = writer.write(
-        "panel", "png", lambda file: figure.savefig(file, dpi=DPI, format="png", pil_kwargs=LEVEL)
-    )
+    panel = writer.figure("panel", draw_panel(findings))
     arrays = None
     if maps:
         named: dict[str, Any] = {
@@ -61,6 +68,18 @@ def save(
         }
         arrays = writer.write("maps", "npz", lambda file: np.savez_compressed(file, **named))
     return SavedFiles(pictures, panel, arrays, writer.replaced)
+
+
+def save_chart(findings: Findings, folder: str | os.PathLike[str], index: int = 0) -> SavedChart | None:
+    """Write the lift of every region as bars, `{index}-{stem}-{arch}-regions-{Class}.png`.
+
+    It appears whole or not at all; without a face there is none. Raises OutputError for a folder that cannot
+    be written.
+    """
+    if not findings.face.found:
+        return None
+    writer = _Writer(ensure_folder(folder), findings, index)
+    return SavedChart(writer.figure("regions", lift_bars_of(findings)), writer.replaced)
 
 
 def ensure_folder(folder: str | os.PathLike[str]) -> Path:
@@ -85,6 +104,11 @@ class _Writer:
     def picture(self, method: str, layer: str | None, pixels: ByteArray) -> Path:
         what = f"{method}-{safe_name(layer)}" if layer else method
         return self.write(what, "png", lambda file: Image.fromarray(pixels).save(file, "PNG", **LEVEL))
+
+    def figure(self, what: str, figure: Figure) -> Path:
+        return self.write(
+            what, "png", lambda file: figure.savefig(file, dpi=DPI, format="png", pil_kwargs=LEVEL)
+        )
 
     def write(self, what: str, ending: str, fill: Callable[[BinaryIO], object]) -> Path:
         path = self.folder / f"{self.start}-{what}-{self.end}.{ending}"

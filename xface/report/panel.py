@@ -13,13 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from xface.report.heat import COLOURS, Heat, blend, heat_of
-from xface.report.wording import STATUS, UNTRAINED, map_name, origin, printable, subject, verdict
+from xface.report.title import file_name, title_lines, write_title
+from xface.report.wording import STATUS, map_name
 from xface.results import AttributionMap, Findings
 
 CELL = 3.3  # inches
-TITLE, WARNING = 12.5, 9.0  # letters per inch of the figure's width
 WIDEST, WIDEST_SMALL = 36, 46  # letters over and under a cell
-FONT_ENDS = 0x530  # matplotlib's own font has Latin, Greek and Cyrillic
 INK, LANDMARK = "#ffffff", "#56b4e9"
 STRONGEST = 3
 
@@ -35,31 +34,13 @@ def draw_panel(findings: Findings) -> Figure:
     )
     FigureCanvasAgg(figure)
     cells = figure.subplots(rows, columns, squeeze=False).ravel()
-    _title(figure, findings)
+    write_title(figure, title_lines(findings), findings.trained)
     _draw_face(cells[0], findings)
     for cell, amap in zip(cells[1:], findings.maps, strict=False):
         _draw_map(figure, cell, findings, amap)
     for cell in cells[count:]:
         cell.set_axis_off()
     return figure
-
-
-def _title(figure: Figure, findings: Findings) -> None:
-    lines = [
-        f"{_file_name(findings.image)}: {verdict(findings.prediction)}",
-        f"explained: {subject(findings)}; {origin(findings)}",
-    ]
-    inches = figure.get_figwidth()
-    title = "\n".join(textwrap.fill(line, int(TITLE * inches)) for line in lines)
-    figure.suptitle(title, fontsize=11, parse_math=False)
-    if not findings.trained:
-        warning = textwrap.fill(UNTRAINED, int(WARNING * inches))
-        figure.supxlabel(warning, fontsize=12, weight="bold", color="black", backgroundcolor="#ffd60a")
-
-
-def _file_name(path: str) -> str:
-    name = printable(path.rsplit("/", 1)[-1], FONT_ENDS)
-    return name if len(name) < 60 else f"{name[:57]}..."
 
 
 def _draw_face(cell: Any, findings: Findings) -> None:
@@ -74,7 +55,7 @@ def _draw_face(cell: Any, findings: Findings) -> None:
 def _face_lines(findings: Findings) -> str:
     if not findings.face.found:
         return "no face found: no regions"
-    return f"face by {_file_name(findings.face.source)}\nbelow each map: highest lifts, 1x is chance"
+    return f"face by {file_name(findings.face.source)}\nbelow each map: highest lifts, 1x is chance"
 
 
 def _draw_map(figure: Figure, cell: Any, findings: Findings, amap: AttributionMap) -> None:

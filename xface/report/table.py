@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
-from xface.results import AttributionMap, Findings, RegionMeasure
+from xface.results import Findings, RegionMeasure
 
 MAPS_ABREAST = 5
 REGION, AREA, CELL = 14, 6, 12
+
+EXTENDED = "guided and deconvnet rules are extended here: not every rectifier is a ReLU"
 
 Key = tuple[str, str | None]
 
@@ -16,19 +19,25 @@ def region_table(findings: Findings) -> str:
     """Return each region's area, and per map its share and lift, in blocks of five maps, 80 columns wide."""
     if not findings.face.found:
         return "regions: no face"
-    blocks = [findings.maps[i : i + MAPS_ABREAST] for i in range(0, len(findings.maps), MAPS_ABREAST)]
-    return "\n\n".join(_block(findings.regions, block) for block in blocks) + "\n" + _legend(findings)
+    extended = any(amap.rule == "extended" for amap in findings.maps)
+    return measure_table(findings.regions) + (f"\n{EXTENDED}" if extended else "")
 
 
-def _block(rows: tuple[RegionMeasure, ...], maps: tuple[AttributionMap, ...]) -> str:
-    keys = [(amap.method, amap.layer) for amap in maps]
+def measure_table(rows: Sequence[RegionMeasure]) -> str:
+    """Return the same for rows that need not be one image's, with what their signs mean below."""
+    keys = list(dict.fromkeys((row.method, row.layer) for row in rows))
+    blocks = [keys[i : i + MAPS_ABREAST] for i in range(0, len(keys), MAPS_ABREAST)]
+    return "\n\n".join(_block(rows, block) for block in blocks) + "\n" + _legend(rows)
+
+
+def _block(rows: Sequence[RegionMeasure], keys: list[Key]) -> str:
     by_place = {(row.region, (row.method, row.layer)): row for row in rows}
     regions = list(dict.fromkeys(row.region for row in rows))
     lines = _heading(keys)
     for region in regions:
         found = [by_place[region, key] for key in keys]
         cells = "".join(_cell(row).rjust(CELL) for row in found)
-        lines.append(f"{region:<{REGION}}{_percent(found[0].area):>{AREA}}{cells}".rstrip())
+        lines.append(f"{region:<{REGION}}{percent(found[0].area):>{AREA}}{cells}".rstrip())
     return "\n".join(lines)
 
 
@@ -65,18 +74,19 @@ def _wrap(name: str) -> list[str]:
 def _cell(row: RegionMeasure) -> str:
     if row.share is None:
         return "-  "
-    return f"{_percent(row.share)} {_times(row.lift)}{'~' if row.coarse else ' '}"
+    return f"{percent(row.share)} {times(row.lift)}{'~' if row.coarse else ' '}"
 
 
-def _percent(part: float) -> str:
+def percent(part: float) -> str:
+    """A part as a percentage in at most five letters."""
     return "100%" if part >= 0.9995 else f"{100 * part:.1f}%"
 
 
-def _times(lift: float | None) -> str:
+def times(lift: float | None) -> str:
     """A lift in at most four letters.
 
     Example:
-        >>> [_times(lift) for lift in (None, 0.04, 9.94, 123.4, 2345.6)]
+        >>> [times(lift) for lift in (None, 0.04, 9.94, 123.4, 2345.6)]
         ['-', '0.0x', '9.9x', '123x', '2e3x']
     """
     if lift is None:
@@ -86,12 +96,10 @@ def _times(lift: float | None) -> str:
     return f"{lift:.1f}x" if lift < 9.95 else f"{lift:.0f}x"
 
 
-def _legend(findings: Findings) -> str:
+def _legend(rows: Sequence[RegionMeasure]) -> str:
     lines = ["", "share of the map in the region, and lift = share / area: 1.0x is chance"]
-    if any(row.coarse for row in findings.regions):
+    if any(row.coarse for row in rows):
         lines.append("~ coarse: the region is smaller than 4 cells of this map")
-    if any(row.lift is None for row in findings.regions):
+    if any(row.lift is None for row in rows):
         lines.append("- undefined: the map is zero or not finite, or the region outside the picture")
-    if any(amap.rule == "extended" for amap in findings.maps):
-        lines.append("guided and deconvnet rules are extended here: not every rectifier is a ReLU")
     return "\n".join(lines)

@@ -1,0 +1,26 @@
+"""Where the faces of a command's images come from: dlib, or the landmark file that the user named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xface.images import Picture
+    from xface.results import Face
+
+
+def face_finder(landmarks: str | None, detector: str, count: int) -> Callable[[Picture], Face]:
+    """Return what finds a picture's face: the landmark file, or dlib."""
+    from xface.errors import UsageError
+    from xface.faces import face_from_landmarks, find_face, read_landmarks
+
+    if landmarks is None:
+        return lambda picture: find_face(picture.pixels, detector)
+    file = read_landmarks(landmarks)
+    if count > 1 and not file.names_images:
+        raise UsageError(
+            f"{landmarks!r} holds one unnamed face, for {count} images; give one image, or a CSV with a "
+            "column `image`"
+        )
+    return lambda picture: face_from_landmarks(file.of(picture.name), landmarks)
