@@ -15,6 +15,7 @@ from xface.data.augmentation import AUGMENTATIONS, augmentations
 from xface.data.blending import SelfBlending
 from xface.data.crops import BoxCrop, OutlineCrop
 from xface.data.faces_dataset import loader
+from xface.data.random_crop import RandomCrop
 from xface.data.sampling import (
     SAMPLERS,
     BalancedSampler,
@@ -375,3 +376,63 @@ def test_class_weights_are_scikit_learns_balanced_ones():
         pytest.approx(1 / 3),
         0,
     ]
+
+
+def test_pairs_are_cropped_and_augmented_alike(samples):
+    """A counterpart's copy stays one, whatever is drawn; unpaired, each is changed in its own way."""
+    for real, fake in matched(samples):
+        Image.open(samples.paths[real]).save(samples.paths[fake])
+    changes = {"random_crop": RandomCrop(16), "augment": ALL}
+    alike, apart = (FaceDataset(samples, PLAIN, **changes, paired=paired) for paired in (True, False))
+    for pair in matched(samples).tolist():
+        one, two = (alike[3, row][0] for row in pair)
+        assert torch.equal(one, two)
+        assert not torch.equal(*(apart[3, row][0] for row in pair))
+    assert not torch.equal(alike[3, 2][0], alike[4, 2][0])
+
+
+def test_a_random_crop_is_a_window_of_the_view(samples):
+    whole, cropped = FaceDataset(samples, PLAIN), FaceDataset(samples, PLAIN, random_crop=RandomCrop(20))
+    places = set()
+    for epoch in range(40):
+        view, window = whole.sample(epoch, 3).view, cropped.sample(epoch, 3).view
+        assert window.shape == (20, 20, 3)
+        found = [
+            (top, left)
+            for top in range(13)
+            for left in range(13)
+            if (view[top : top + 20, left : left + 20] == window).all()
+        ]
+        assert len(found) == 1
+        places.add(found[0])
+    assert len(places) > 25
+    assert {min(place) for place in zip(*places, strict=True)} <= {0, 1}
+    assert {max(place) for place in zip(*places, strict=True)} <= {11, 12}
+
+
+def test_a_random_crop_scales_by_its_factor_and_takes_the_mask_along():
+    ramp = np.repeat(np.arange(0, 200, 2, dtype=np.uint8)[None], 100, axis=0)
+    crop = RandomCrop(40, (2.0, 2.0))
+    pixels, mask = crop(np.stack([ramp] * 3, axis=2), np.random.default_rng(0), ramp.astype(np.float32))
+    assert pixels.shape == (40, 40, 3)
+    assert np.diff(mask[5, 2:-2]) == pytest.approx(1.0)  # twice as large: half as steep
+    assert np.abs(pixels[..., 0] - mask).max() <= 1
+    small, _ = RandomCrop(40)(np.zeros((10, 30, 3), np.uint8), np.random.default_rng(0))
+    assert small.shape == (40, 40, 3)
+    with pytest.raises(UsageError, match="least and the greatest"):
+        RandomCrop(40, (2.0, 1.0))
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_an_epoch_of_several_passes_is_so_many_epochs(name, samples):
+    one, three = SAMPLERS[name](samples, 5), SAMPLERS[name](samples, 5)
+    three.passes = 3
+    three.set_epoch(2)
+    keys = []
+    for epoch in (6, 7, 8):
+        one.set_epoch(epoch)
+        keys += list(one)
+    assert len(three) == len(keys)
+    assert list(three) == keys
+    three.resume_at(7)
+    assert list(three) == keys[7:]

@@ -39,6 +39,7 @@ from xface.training.run import SAMPLES, resume, train
 from xface.training.start import build, check_size, set_dropout
 from xface.training.storage import AsideIO, write_detector
 from xface.training.tally import Tally
+from xface.training.whitening import whiten, whitening_filters
 
 SMALL = "timm/test_efficientnet"  # 0.4 million parameters, with BatchNorm
 SIDE = 32
@@ -848,3 +849,62 @@ def test_test_data_that_take_the_place_of_a_test_part_are_noted(tmp_path):
     assert not any("give way" in note for note in divided(Data(train=ours))[1])
     fewer = written(folder, "fewer.csv", rows[:3] + rows[5:8], "path,label,split")
     assert not any("give way" in note for note in divided(Data(train=fewer, test=str(theirs)))[1])
+
+
+def test_a_whitened_stem_has_responses_of_one_variance_that_do_not_go_together(tmp_path):
+    chance = np.random.default_rng(0)
+    for label in ("real", "fake"):
+        (tmp_path / "faces" / label).mkdir(parents=True)
+        for number in range(20):
+            noise = chance.normal(0, 400, (SIDE, SIDE, 3)).astype(np.float32)
+            pixels = cv2.GaussianBlur(noise, (0, 0), 2) + chance.normal(128, 4, noise.shape)
+            file = tmp_path / "faces" / label / f"{number}.png"
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file)
+    config = settings(tmp_path / "faces", tmp_path / "run", augmentations=[])
+    faces = Faces(divided(config.data)[0], config).datasets["train"]
+    model = build(config)
+    random = responses(model, faces).corrcoef().fill_diagonal_(0).abs()
+    whiten(model, faces, seed=0)
+    whitened = responses(model, faces)
+    assert random.max() > 0.9
+    assert whitened.corrcoef().fill_diagonal_(0).abs().max() < 0.2
+    assert whitened.var(dim=1) == pytest.approx(np.ones(len(whitened)), abs=0.3)
+
+
+def responses(model, faces) -> torch.Tensor:
+    """What the first convolution's filters give at all places of all faces, (filters, places)."""
+    first = next(module for module in model.modules() if isinstance(module, torch.nn.Conv2d))
+    batch = torch.stack([faces[row][0] for row in range(len(faces))])
+    with torch.no_grad():
+        return torch.nn.functional.conv2d(batch, first.weight).movedim(1, 0).flatten(1)
+
+
+def test_whitening_filters_decorrelate():
+    mixing = torch.randn(6, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    patches = torch.randn(4000, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64) @ mixing
+    responses = patches.float() @ whitening_filters(patches.float(), 6).T
+    assert responses.T.cov() == pytest.approx(np.eye(6), abs=2e-2)
+    assert whitening_filters(patches.float(), 9).shape == (9, 6)
+
+
+def test_a_run_on_crops_of_several_sources_validates_on_whole_pictures(faces, tmp_path):
+    more = make_faces(tmp_path / "more", count=6, seed=3)
+    changes = {"random_crop": 24, "passes": 2, "sampling": "pairs", "model": {"whitened": True}}
+    config = settings(faces, tmp_path / "run", data={"train": [str(faces), str(more)]}, **changes)
+    run = train(config)
+    assert run.card.preprocessing.size == (SIDE, SIDE)
+    assert "faces and more" in run.card.training
+    assert "random crops, side 24" in run.card.training
+    assert "whitened" in run.card.training
+    samples = read_samples(tmp_path / "run" / SAMPLES)
+    assert len(samples) == 36
+    assert set(samples.column("source")) == {"faces", "more"}
+    again = train(settings(faces, tmp_path / "again", data=config.data.model_dump(), **changes))
+    assert same_weights(run.weights, again.weights)
+    with pytest.raises(UsageError, match="random_crop of 24x24"):
+        train(settings(faces, tmp_path / "small", network="vgg11", random_crop=24, input_size=64))
+
+
+def test_what_would_overwrite_given_weights_is_refused(faces, tmp_path):
+    with pytest.raises(ValueError, match="whitened would overwrite"):
+        settings(faces, tmp_path / "run", model={"whitened": True, "pretrained": True})

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from xface.data.augmentation import Augmentations
 from xface.data.blending import SelfBlending, self_blend
 from xface.data.crops import Crop, LandmarkStore
+from xface.data.random_crop import RandomCrop
 from xface.data.samples import CLASSES, DataError, Samples
 from xface.data.sampling import matched
 from xface.data.views import ReadViews, View, Views, quieten_opencv, stored_views
@@ -44,11 +45,11 @@ class FaceSample:
 
 
 class FaceDataset(Dataset[Item]):
-    """Samples as tensors: read, cropped, resized, self-blended, augmented, normalised.
+    """Samples as tensors: read, cropped, resized, self-blended, cropped at random, augmented, normalised.
 
-    Without augmentation and blending a tensor is, bit for bit, what `preprocessing.prepare` makes of the
-    (cropped) picture. What is random is decided by (seed, epoch, index) alone: `dataset[epoch, index]`, the
-    keys that `xface.data.sampling` gives; `dataset[index]` is epoch 0.
+    Without random crop, augmentation and blending a tensor is, bit for bit, what `preprocessing.prepare`
+    makes of the (cropped) picture. What is random is decided by (seed, epoch, index) alone:
+    `dataset[epoch, index]`, the keys that `xface.data.sampling` gives; `dataset[index]` is epoch 0.
 
     A picture that cannot be read is replaced by the next one (in the order of the samples, from the end to
     the start) of its class that can; the index returned is of that one, so that scores written at
@@ -63,6 +64,8 @@ class FaceDataset(Dataset[Item]):
         crop: the face crop, see `xface.data.crops.face_crop`.
         augment: changes of the view, see `xface.data.augmentation.augmentations`.
         blending: how real faces become self-blended fakes (`fake` must be one of the classes).
+        random_crop: squares that are cut from the views.
+        paired: whether a fake and the real face that it was made from are cropped and augmented alike.
         seed: what decides all that is random.
         landmarks: where landmarks are kept; the user's cache folder if None.
         cache: a folder for the views, which are then read once and shared by all workers.
@@ -86,6 +89,8 @@ class FaceDataset(Dataset[Item]):
         crop: Crop | None = None,
         augment: Augmentations | None = None,
         blending: SelfBlending | None = None,
+        random_crop: RandomCrop | None = None,
+        paired: bool = False,
         seed: int = 0,
         landmarks: LandmarkStore | None = None,
         cache: str | os.PathLike[str] | None = None,
@@ -94,7 +99,8 @@ class FaceDataset(Dataset[Item]):
         if not len(samples):
             raise DataError("there are no samples; check the data and how it is split")
         self.samples, self.preprocessing, self.classes = samples, preprocessing, tuple(classes)
-        self.augment, self.blending, self.seed = augment, blending, seed
+        self.random_crop, self.augment, self.blending, self.seed = random_crop, augment, blending, seed
+        self._first = dict(matched(samples)[:, ::-1].tolist()) if paired else {}
         self._labels = samples.label_indices(self.classes)
         self._blendable = _blendable(samples, blending)
         if self._blendable and "fake" not in self.classes:
@@ -122,8 +128,11 @@ class FaceDataset(Dataset[Item]):
         pixels, label, mask = view.pixels, int(self._labels[index]), None
         if blend := self._blend(index, view, chance):
             pixels, label, mask = blend[0], self.classes.index("fake"), blend[1]
-        if self.augment is not None:
-            pixels, mask = self.augment(pixels, chance, mask)
+        if index in self._first:
+            chance = np.random.default_rng((self.seed, epoch, self._first[index]))
+        for change in (self.random_crop, self.augment):
+            if change is not None:
+                pixels, mask = change(pixels, chance, mask)
         return FaceSample(pixels, label, index, mask)
 
     def normalised(self, view: ByteArray) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +27,14 @@ class EpochSampler(Sampler[Key]):
     start after its first n keys, which are those of an unbroken run. Of several processes, each takes every
     `replicas`-th block from the `rank`-th on; for equal lengths the first blocks come again at the end.
 
-    A sampler of one's own gives `order(epoch)`: the indices of a whole epoch, (n,), of which `block`
-    consecutive ones stay together.
+    An epoch can be several `passes` through the samples, each with an order and a key of its own.
+
+    A sampler of one's own gives `order(epoch)`: the indices of one pass, (n,), of which `block` consecutive
+    ones stay together.
     """
 
     block = 1
+    passes = 1
 
     def __init__(self, samples: Samples, seed: int = 0, replicas: int = 1, rank: int = 0) -> None:
         self.samples, self.seed, self.replicas, self.rank = samples, seed, replicas, rank
@@ -38,7 +42,7 @@ class EpochSampler(Sampler[Key]):
 
     @abstractmethod
     def order(self, epoch: int) -> Indices:
-        """The indices of one epoch over all processes, (n,), decided by seed and epoch."""
+        """The indices of one pass over all processes, (n,), decided by seed and the pass's number."""
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch comes next."""
@@ -53,18 +57,18 @@ class EpochSampler(Sampler[Key]):
         return np.random.default_rng((self.seed, epoch))
 
     def __len__(self) -> int:
-        return len(self._share(np.arange(self.size)))
+        return self.passes * len(self._share(np.arange(self.size)))
 
     @property
     def size(self) -> int:
-        """The number of indices in an epoch over all processes."""
+        """The number of indices in a pass over all processes."""
         return len(self.samples)
 
     def __iter__(self) -> Iterator[Key]:
         start, self._start = self._start, 0
-        epoch = self.epoch
-        for index in self._share(self.order(epoch))[start:]:
-            yield epoch, int(index)
+        numbers = range(self.epoch * self.passes, (self.epoch + 1) * self.passes)
+        keys = ((number, int(index)) for number in numbers for index in self._share(self.order(number)))
+        yield from islice(keys, start, None)
 
     def _share(self, order: Indices) -> Indices:
         if self.replicas == 1:
@@ -150,7 +154,7 @@ class PairSampler(EpochSampler):
 
     @property
     def size(self) -> int:
-        """The number of indices in an epoch over all processes."""
+        """The number of indices in a pass over all processes."""
         return self.pairs.size + sum(map(len, self._alone))
 
     def order(self, epoch: int) -> Indices:

@@ -81,7 +81,7 @@ def counted(samples: Samples) -> str:
 
 def _data(config: Config, parts: Mapping[str, Samples], notes: Sequence[str]) -> list[tuple[str, str]]:
     return [
-        ("Train path", config.data.train),
+        *(("Train path", source) for source in config.data.sources),
         *([("Test path", config.data.test)] if config.data.test else []),
         ("Batch size", str(config.batch_size)),
         *((f"{NAMES[name]} samples", counted(part)) for name, part in parts.items()),
@@ -91,13 +91,19 @@ def _data(config: Config, parts: Mapping[str, Samples], notes: Sequence[str]) ->
 
 
 def _network(config: Config, model: nn.Module) -> list[tuple[str, str]]:
-    start = config.checkpoint or ("pretrained" if config.model.pretrained else "random")
+    start = _start(config)
     options = ", ".join(f"{name} {value}" for name, value in config.options.items())
     return [
         ("Type", config.network + (f" ({options})" if options else "")),
         ("Initial weights", start),
         ("Model parameters", f"{parameter_count(model):,}"),
     ]
+
+
+def _start(config: Config) -> str:
+    """Where the weights start, in a word."""
+    random = "random, whitened stem" if config.model.whitened else "random"
+    return config.checkpoint or ("pretrained" if config.model.pretrained else random)
 
 
 def _optimizer(config: Config) -> list[tuple[str, str]]:
@@ -155,13 +161,18 @@ def description(config: Config, parts: Mapping[str, Samples], epoch: int) -> str
         *([f"head times {optimizer.head_lr_multiplier:g}"] if optimizer.head_lr_multiplier != 1 else []),
         *([setting(config.schedule)] if config.schedule else []),
         f"batches of {config.batch_size * config.accumulate}, {config.sampling}",
+        *([f"random crops, {setting(config.random_crop)}"] if config.random_crop else []),
         *([f"augmented: {', '.join(config.augmentations)}"] if config.augmentations else []),
         *(["self-blended images"] if config.self_blend else []),
         *([f"faces cropped ({crop})"] if crop else []),
-        f"initial weights {'pretrained' if config.model.pretrained else config.checkpoint or 'random'}",
+        f"initial weights {_start(config)}",
         f"seed {config.seed}",
     ]
-    source = Path(config.data.train)
-    name = source.parent.name if source.name == "manifest.csv" else source.name
+    name = " and ".join(map(_short, config.data.sources))
     chosen = f"epoch {epoch} of {config.num_epochs}, by {config.best}"
     return f"{name}: {counts}. {config.network}: {'; '.join(recipe)}; {chosen}. Made by: xface train"
+
+
+def _short(source: str) -> str:
+    path = Path(source)
+    return path.parent.name if path.name == "manifest.csv" else path.name

@@ -141,6 +141,11 @@ class Data(Part):
     num_classes: Annotated[Count, Field(ge=2)] = 2
     classes: tuple[str, ...] = ("fake", "real")
 
+    @property
+    def sources(self) -> list[str]:
+        """What `train` names, one or several."""
+        return [self.train] if isinstance(self.train, str) else self.train
+
     @model_validator(mode="after")
     def _has_sense(self) -> Data:
         if len(self.classes) != self.num_classes:
@@ -269,11 +274,11 @@ class Config(Part):
     `network` is an architecture (`xface models`) or `timm/NAME`, with `options` of its own (cbam_resnet's
     `attention: false`). `preprocessing` is a preset or settings, as on a card; `input_size` changes its size.
     `sampling`: `shuffled`, `balanced` (as many of each class), `pairs` (a real face and the fake made from
-    it in one batch, cropped and augmented alike). An epoch is `passes` passes through the data. The network
-    is trained on `random_crop`s, and judges whole pictures. `augmentations` are a list of names, or names with settings, see
-    `xface.data.augmentation`; `self_blend` is the part of the real faces that become self-blended fakes, or
-    settings of `xface.data.blending.SelfBlending`. `checkpoint` is a weights file to start from, `prefix` the
-    run's folder. `best` says by which metric the kept weights are chosen. `limit` ends every epoch after so
+    it in one batch, cropped and augmented alike). An epoch is `passes` passes through the data. With
+    `random_crop` the network is trained on squares of pictures, and judges whole ones. `augmentations` are a
+    list of names, or names with settings, see `xface.data.augmentation`; `self_blend` is the part of the real
+    faces that become self-blended fakes, or settings of `xface.data.blending.SelfBlending`. `checkpoint` is a
+    weights file to start from, `prefix` the run's folder. `best` says by which metric the kept weights are chosen. `limit` ends every epoch after so
     many batches, to try a config. `grid` lists values by dotted keys, for `xface train --grid`.
 
     Example:

@@ -16,6 +16,7 @@ from xface.data.augmentation import augmentations
 from xface.data.blending import SelfBlending
 from xface.data.crops import face_crop
 from xface.data.faces_dataset import FaceDataset, loader
+from xface.data.random_crop import RandomCrop
 from xface.data.samples import Samples, apart, read_samples
 from xface.data.sampling import SAMPLERS
 from xface.data.splits import shared_groups, split
@@ -33,7 +34,7 @@ def divided(data: schema.Data) -> tuple[dict[str, Samples], tuple[str, ...]]:
     Raises:
         DataError: they cannot be read or divided. UsageError: a part lacks a class.
     """
-    samples = read_samples(data.train)
+    samples = read_samples(data.sources)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         parts = _parts(data, samples)
@@ -119,7 +120,11 @@ class Faces(LightningDataModule):
         super().__init__()
         self.config, self.epoch = config, 0
         prepared = preparation(config)
-        changes: dict[str, Any] = {"augment": None, "blending": _blending(config.self_blend)}
+        changes: dict[str, Any] = {
+            "blending": _blending(config.self_blend),
+            "random_crop": RandomCrop(**dict(config.random_crop)) if config.random_crop else None,
+            "paired": config.sampling == "pairs",
+        }
         if config.augmentations:
             changes["augment"] = augmentations(config.augmentations)
         self.datasets = {
@@ -145,6 +150,7 @@ class Faces(LightningDataModule):
         config, dataset = self.config, self.datasets["train"]
         replicas, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
         sampler = SAMPLERS[config.sampling](dataset.samples, config.seed, replicas, rank)
+        sampler.passes = config.passes
         sampler.set_epoch(self.epoch)  # workers start on it before Lightning says which epoch it is
         single = len(sampler) % config.batch_size == 1 and len(sampler) > 1  # BatchNorm needs two
         return loader(dataset, config.batch_size, sampler, config.num_workers, drop_last=single)

@@ -36,6 +36,7 @@ from xface.training.network import Learner, seed_of
 from xface.training.reading import as_config
 from xface.training.start import build, check_size
 from xface.training.storage import AsideIO, read_state, rewrite_card, write_detector
+from xface.training.whitening import whiten
 
 CONFIG, SAMPLES, LAST, WEIGHTS, DONE = (
     "config.yaml",
@@ -138,9 +139,11 @@ def finished(folder: Path, config: Config) -> Run:
 
 def _write_config(config: Config, file: Path) -> None:
     content = config.model_dump(mode="json")
-    for key in ("train", "test", "cache"):
+    for key in ("test", "cache"):
         if content["data"].get(key):
             content["data"][key] = str(Path(content["data"][key]).absolute())
+    sources = [str(Path(source).absolute()) for source in config.data.sources]
+    content["data"]["train"] = sources if len(sources) > 1 else sources[0]
     if config.checkpoint:
         content["checkpoint"] = str(Path(config.checkpoint).absolute())
     with written_aside(file) as part:
@@ -170,6 +173,8 @@ def _run(
 ) -> Run:
     parts = written_samples(folder / SAMPLES)
     faces = Faces(parts, config)
+    if config.model.whitened:
+        whiten(model, faces.datasets["train"], config.seed)
     tell(banner(config, parts, model, _device(config), notes))
     learner = Learner(model, config, faces.steps(), _class_weights(config, parts["train"]))
     _fit(learner, faces, folder, tell, progress)

@@ -73,14 +73,22 @@ def check_size(model: nn.Module, config: Config) -> None:
     size, usual = preparation(config).size, architecture(config.network).preprocessing.size
     if size is None and config.batch_size > 1:
         raise UsageError("pictures in their own sizes make no batches; give input_size, or batch_size 1")
-    model.eval()
-    model.training = True  # so that auxiliary heads are asked too, while BatchNorm can do with one picture
-    taken = takes(model, size or ODD_SIZE)
-    model.train()
-    if not taken:
+    if not _takes_in_training(model, size or ODD_SIZE):
         asked = f"of {size[0]}x{size[1]}" if size else "in their own sizes"
         advice = f"its usual input_size is {usual[0]}x{usual[1]}" if usual else "give another input_size"
         raise UsageError(f"{config.network} cannot take pictures {asked}; {advice}")
+    if (crop := config.random_crop) and not _takes_in_training(model, (crop.side, crop.side)):
+        raise UsageError(
+            f"{config.network} cannot take a random_crop of {crop.side}x{crop.side}; give a larger one"
+        )
+
+
+def _takes_in_training(model: nn.Module, size: tuple[int, int]) -> bool:
+    model.eval()
+    model.training = True  # so that auxiliary heads are asked too, while BatchNorm can do with one picture
+    taken = takes(model, size)
+    model.train()
+    return taken
 
 
 def _built(arch: Architecture, config: Config) -> nn.Module:
