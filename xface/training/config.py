@@ -278,8 +278,9 @@ class Config(Part):
     `random_crop` the network is trained on squares of pictures, and judges whole ones. `augmentations` are a
     list of names, or names with settings, see `xface.data.augmentation`; `self_blend` is the part of the real
     faces that become self-blended fakes, or settings of `xface.data.blending.SelfBlending`. `checkpoint` is a
-    weights file to start from, `prefix` the run's folder. `best` says by which metric the kept weights are chosen. `limit` ends every epoch after so
-    many batches, to try a config. `grid` lists values by dotted keys, for `xface train --grid`.
+    weights file to start from, `prefix` the run's folder. `best` says by which metric the kept weights are
+    chosen. `limit` ends every epoch after so many batches, to try a config. `grid` lists values by dotted
+    keys, for `xface train --grid`.
 
     Example:
         >>> config = Config(network="resnet18", data={"train": "faces.csv"}, prefix="runs/1")
