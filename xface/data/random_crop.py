@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -10,6 +11,8 @@ from numpy.random import Generator
 
 from xface.errors import UsageError
 from xface.results import ByteArray, FloatArray
+
+Pixels = TypeVar("Pixels", ByteArray, FloatArray)
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class RandomCrop:
         place = slice(top, top + edge), slice(left, left + edge)
         return self._sized(pixels[place]), None if mask is None else self._sized(mask[place])
 
-    def _sized(self, window: ByteArray) -> ByteArray:
+    def _sized(self, window: Pixels) -> Pixels:
         if window.shape[0] == self.side:
             return np.ascontiguousarray(window)
         resized = cv2.resize(np.ascontiguousarray(window), (self.side, self.side))
