@@ -5,5 +5,8 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["xface", "xface.*"]), "xface_cli", "xface_weights"],
     package_dir={"xface": "xface", "xface_cli": "cli", "xface_weights": "weights"},
-    package_data={"xface": ["py.typed", "models/*.json"], "xface_weights": ["*.safetensors", "*.json"]},
+    package_data={
+        "xface": ["py.typed", "models/*.json", "report/template/*"],
+        "xface_weights": ["*.safetensors", "*.json"],
+    },
 )

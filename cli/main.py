@@ -17,6 +17,7 @@ COMMANDS = {
     "predict": "Call images real or fake.",
     "evaluate": "Measure a detector on labelled images, with intervals.",
     "analyze": "Find out where a detector fails, and what it was looking at.",
+    "report": "Draw the report of an analysis again, from its folder alone.",
     "train": "Train a detector as a config says, or go on with a run.",
     "models": "List the networks that can be restored, with their sizes and stages.",
     "layers": "List the layers of a network.",

@@ -1,0 +1,321 @@
+"""The report of a run, drawn from its folder: what it holds, what it costs, and that nothing breaks out."""
+
+import base64
+import csv
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from run_folders import FORMULA, HOSTILE, REGIONS, SCRIPT, make_run
+from test_regions import FACE
+
+from xface.errors import OutputError, UsageError
+from xface.faces import REGIONS as DRAWN_REGIONS
+from xface.faces import region_labels
+from xface.report.csv_tables import write_csv
+from xface.report.face_drawing import HEIGHT, WIDTH, beneath_first, face_regions
+from xface.report.forest import forest_svg, lift_forest
+from xface.report.gallery import most_confident_errors, rows_under
+from xface.report.nearest import nearest_correct, traits_of
+from xface.report.page import SINGLE_IMAGES, write_report
+from xface.report.page_data import as_data, as_script
+from xface.report.run_folder import RunFolder
+from xface.report.words import NOTHING, number
+
+ROOT = Path(__file__).resolve().parents[1]
+BLOCKED = ("torch", "torchvision", "dlib", "cv2", "captum", "pytorch_grad_cam", "lightning", "sklearn",
+           "scipy", "statsmodels")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = make_run(tmp_path_factory.mktemp("runs") / "run")
+    write_report(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(folder) -> RunFolder:
+    return RunFolder.read(folder)
+
+
+def is_error(outcome: str) -> bool:
+    return outcome in {"FP", "FN"}
+
+
+def stored(folder: Path, name: str):
+    text = (folder / "report" / name).read_text(encoding="ascii")
+    return json.loads(re.fullmatch(r'xfaceData\("[\w-]+",(.*)\);\n', text).group(1))
+
+
+class TestPage:
+    def test_only_its_own_elements_are_in_it(self, folder):
+        page = (folder / "report" / "index.html").read_text()
+        assert "<img src=x" not in page
+        assert page.count("<script") == page.count("</script>") == 2
+        assert "&lt;img src=x onerror=alert(1)&gt;" in page
+        assert not re.search(r"\son\w+=\s*[\"']", page)
+
+    def test_it_lets_in_its_own_script_and_style_only(self, folder):
+        page = (folder / "report" / "index.html").read_text()
+        policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page).group(1).replace("&#39;", "'")
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "http" not in policy
+        for tag in ("script", "style"):
+            body = re.search(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL).group(1)
+            digest = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
+            assert f"{tag}-src" in policy
+            assert f"'sha256-{digest}'" in policy
+
+    def test_it_names_no_address_on_a_network(self, folder):
+        page = (folder / "report" / "index.html").read_text()
+        assert set(re.findall(r"https?://[^\s\"'<`]+", page)) <= {"http://www.w3.org/2000/svg"}
+
+    def test_every_image_is_known_with_its_exact_score(self, folder, run):
+        images = stored(folder, "data/images.js")
+        assert images["row"] == list(range(300))
+        assert images["image"][3:6] == [f"faces/{HOSTILE}", SCRIPT, FORMULA]
+        scores = [np.nan if score is None else score for score in images["score"]]
+        np.testing.assert_array_equal(scores, run.numbers("score"))
+        outcome = [("T" if (s >= 0.5) == (label == "fake") else "F") + ("P" if s >= 0.5 else "N")
+                   for s, label in zip(scores, images["label"], strict=True)]  # fmt: skip
+        told = zip(outcome, images["outcome"], scores, strict=True)
+        judged = [(one, other) for one, other, score in told if np.isfinite(score)]
+        assert len(judged) == 298
+        assert all(one == other for one, other in judged)
+
+    def test_thumbnails_and_maps_are_those_of_the_run(self, folder, run):
+        images = stored(folder, "data/images.js")
+        for entry in list(run.thumbnails())[::37]:
+            row = entry["row"]
+            assert (folder / f"report/thumbnails/0/{row}.jpg").read_bytes() == entry["face"]
+            detail = stored(folder, f"thumbnails/maps-{images['chunk'][row]}.js")[str(row)]
+            assert detail["size"] == [107, 128]
+            for amap, grid in zip(detail["maps"], entry["maps"], strict=True):
+                assert (amap is None) == (grid is None)
+                assert amap is None or base64.b64decode(amap["grid"]) == grid
+        assert [i for i, chunk in enumerate(images["chunk"]) if chunk is None] == [19, 20]
+
+    def test_lifts_are_those_of_the_table(self, folder, run):
+        import pandas as pd
+
+        table = pd.read_parquet(folder / "regions.parquet").sample(60, random_state=0)
+        lifts = [stored(folder, f"data/lifts-{kind}.js") for kind in (0, 1)]
+        kinds = {"gradcam": 0, "vanilla": 1}
+        for row in table.itertuples():
+            found = lifts[kinds[row.method]][row.region][row.row]
+            assert (found is None) == np.isnan(row.lift)
+            assert found is None or found == pytest.approx(row.lift, rel=0.006)
+
+    def test_it_is_whole_or_absent(self, folder, tmp_path, monkeypatch):
+        copy = tmp_path / "run"
+        shutil.copytree(folder, copy)
+        before = (copy / "report" / "index.html").read_bytes()
+
+        def fail(*_):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("xface.report.page.write_figures", fail)
+        with pytest.raises(OutputError, match="No space left"):
+            write_report(copy)
+        assert (copy / "report" / "index.html").read_bytes() == before
+        monkeypatch.undo()
+        (copy / "report" / "stale").touch()
+        write_report(copy)
+        assert sorted(each.name for each in (copy / "report").iterdir()) == [
+            "data", "figures", "index.html", "tables", "thumbnails"]  # fmt: skip
+        assert not list(copy.glob("report.*"))
+
+    def test_a_run_without_findings_faces_or_kinds_has_a_page_too(self, tmp_path):
+        folder = make_run(tmp_path / "run", 80)
+        path = folder / "findings.json"
+        findings = json.loads(path.read_text())
+        empty = {
+            name: [] for name in ("regions", "contrasts", "attributes", "slices", "clusters", "sentences")
+        }
+        nothing = {"value": None, "low": None, "high": None}
+        summary = {**findings["summary"], "scores": dict.fromkeys(findings["summary"]["scores"], nothing),
+                   "prevalence": nothing, "excluded": []}  # fmt: skip
+        health = {"statuses": [], "coarse": [], "warnings": []}
+        regression = {"outcome": "wrong", "rows": [], "n": 0, "groups": 0, "note": "too few errors"}
+        bare = {"primary": None, "summary": summary, "health": health, "regression": regression}
+        path.write_text(json.dumps({**findings, **empty, **bare}))
+        page = write_report(folder).read_text()
+        assert "Nothing found." in page
+        assert "too few errors" in page
+        assert "None" not in re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+
+
+class TestSingleFile:
+    def test_it_holds_the_most_confident_errors_and_nothing_beside_it(self, tmp_path):
+        folder = make_run(tmp_path / "run", 3000)
+        path = write_report(folder, single_file=True)
+        assert path == folder / "report.html"
+        assert not (folder / "report").exists()
+        page = path.read_text()
+        assert len(page) < 8e6
+        blocks = re.findall(r'<script type="application/json" id="data-([\w-]+)">(.*?)</script>', page)
+        data = {name: json.loads(text) for name, text in blocks}
+        images, run = data["images"], RunFolder.read(folder)
+        errors = {
+            row for row, outcome in zip(images["row"], images["outcome"], strict=True) if outcome[0] == "F"
+        }
+        scores, outcomes = run.numbers("score"), np.array(run.texts("outcome"), object)
+        sure = np.where(np.isin(outcomes, ["FP", "FN"]), np.abs(scores - 0.5), -1)
+        assert errors >= set(np.argsort(-sure, kind="stable")[:SINGLE_IMAGES].tolist())
+        assert f"holds {len(images['row'])} of 3,000 images" in page
+        assert len(images["row"]) + len(data["rest"]["score"]) == 3000 - 2 + np.isnan(
+            [np.nan if s is None else s for s in images["score"]]).sum()  # fmt: skip
+        assert set(data["maps-0"]) <= {str(row) for row in images["row"]}
+        assert 'src="thumbnails' not in page
+
+
+class TestGallery:
+    def test_the_most_confident_errors_come_first(self, run):
+        scores, outcomes = run.numbers("score"), run.texts("outcome")
+        chosen = most_confident_errors(run, 20)
+        assert {outcomes[i] for i in chosen} <= {"FP", "FN"}
+        worst = min(abs(scores[i] - 0.5) for i in chosen)
+        left = [i for i, o in enumerate(outcomes) if o in {"FP", "FN"} and i not in set(chosen.tolist())]
+        assert all(abs(scores[i] - 0.5) <= worst for i in left)
+        assert len(most_confident_errors(run, 10_000)) == 300
+
+    def test_the_nearest_correct_image_is_of_the_same_class_and_none_is_nearer(self, run):
+        found, outcomes, traits = nearest_correct(run), run.texts("outcome"), traits_of(run)
+        usable = [status == "ok" for status in run.texts("status")]
+        pairs = {"FP": "TN", "FN": "TP"}
+        assert sum(i >= 0 for i in found) == sum(
+            o in pairs and u for o, u in zip(outcomes, usable, strict=True)
+        )
+        for index in np.flatnonzero(found >= 0)[:20]:
+            assert outcomes[found[index]] == pairs[outcomes[index]]
+            others = [i for i, o in enumerate(outcomes) if o == pairs[outcomes[index]] and usable[i]]
+            distances = {i: np.linalg.norm(traits[i] - traits[index]) for i in others}
+            assert distances[int(found[index])] == pytest.approx(min(distances.values()))
+
+    def test_a_slice_lies_above_its_low_end_and_not_above_its_high(self, run):
+        values = run.numbers("brightness")
+        low, high = np.nanquantile(values, [0.3, 0.6], method="nearest")
+        rows = rows_under(run, [{"attribute": "brightness", "low": low, "high": high}])
+        assert rows == [i for i, value in enumerate(values) if low < value <= high]
+
+
+class TestDrawings:
+    def test_the_drawn_face_has_the_regions_and_their_places(self):
+        assert list(face_regions()) == list(DRAWN_REGIONS) == list(REGIONS)
+        labels = region_labels(FACE, (HEIGHT, WIDTH))
+        image = Image.new("L", (WIDTH, HEIGHT))
+        from PIL import ImageDraw
+
+        for name in beneath_first():
+            outline = [tuple(point) for point in face_regions()[name].outline]
+            ImageDraw.Draw(image).polygon(outline, fill=list(DRAWN_REGIONS).index(name))
+        assert (np.asarray(image) == labels).mean() > 0.97
+        for name, region in face_regions().items():
+            x, y = region.label
+            assert labels[round(y), round(x)] == list(DRAWN_REGIONS).index(name)
+
+    def test_the_forest_shows_every_mean_at_its_place_and_marks_findings(self, run):
+        forest = lift_forest(run, run.kinds[0])
+        svg = forest_svg(forest)
+        assert [line.label for line in forest.lines] == [name.replace("_", " ") for name in REGIONS]
+        marks = [float(x) for x in re.findall(r'<circle cx="([\d.]+)"', svg)]
+        means = [e["value"] for line in forest.lines for e in line.estimates[:2]]
+        order = np.argsort(means)
+        assert (np.diff(np.array(marks)[order]) >= -0.011).all()
+        assert svg.count("FP &gt; TN (q 0.001)</text>") == 2
+        assert HOSTILE not in svg
+
+    def test_figures_are_pictures(self, folder):
+        names = {path.name for path in (folder / "report" / "figures").iterdir()}
+        assert names == {"attributes.png", "scores.png", "faces-0-gradcam-layer4.png", "faces-1-vanilla.png",
+                         "regions-0-gradcam-layer4.png", "regions-1-vanilla.png"}  # fmt: skip
+        for name in names:
+            with Image.open(folder / "report" / "figures" / name) as image:
+                image.load()
+                assert min(image.size) > 300
+
+
+class TestTables:
+    def test_no_cell_from_outside_is_a_formula(self, tmp_path):
+        rows = [
+            {"=name": each, "value": -1.5}
+            for each in ("=1+1", "+1", "-1", "@a", "\tx", "\rx", "a=b", FORMULA)
+        ]
+        write_csv(rows, tmp_path / "a.csv")
+        head, *cells = csv.reader((tmp_path / "a.csv").open(newline=""))
+        assert head == ["'=name", "value"]
+        assert [cell[0][0] for cell in cells] == ["'"] * 6 + ["a", "'"]
+        assert {cell[1] for cell in cells} == {"-1.5"}
+
+    def test_the_tables_hold_the_findings(self, folder, run):
+        with open(folder / "report" / "tables" / "contrasts.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert len(rows) == len(run.findings["contrasts"])
+        assert float(rows[0]["difference_low"]) == run.findings["contrasts"][0]["difference"]["low"]
+        with open(folder / "report" / "tables" / "images.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert rows[5]["image"] == f"'{FORMULA}"
+        assert [row["score"] for row in rows[19:21]] == ["", ""]
+
+
+class TestData:
+    @pytest.mark.parametrize("text", [SCRIPT, HOSTILE, "\u2028\u2029", "<!--<script>", "]]>", "\\\"'", "顔"])
+    def test_what_is_embedded_comes_back_and_breaks_out_of_nothing(self, text):
+        data = as_data({text: [text]})
+        assert json.loads(data) == {text: [text]}
+        assert data.isascii()
+        assert not set(data) & set("<>&")
+        assert as_script(text, 1).isascii()
+
+    @pytest.mark.parametrize(
+        ("value", "words"),
+        [
+            (0.5, "0.5"),
+            (None, NOTHING),
+            (float("nan"), NOTHING),
+            (1e6, "1,000,000"),
+            (1234.5, "1,234"),
+            (0, "0"),
+        ],
+    )
+    def test_numbers_are_readable(self, value, words):
+        assert number(value) == words
+
+    def test_a_folder_that_is_no_run_says_what_to_do(self, tmp_path):
+        with pytest.raises(
+            UsageError, match=r"manifest\.json: is absent; give the folder that `xface analyze"
+        ):
+            write_report(tmp_path)
+        (tmp_path / "manifest.json").write_text("{")
+        with pytest.raises(UsageError, match=r"manifest\.json: cannot be read"):
+            write_report(tmp_path)
+
+
+def test_it_is_drawn_where_no_network_library_can_be_imported(tmp_path):
+    folder = make_run(tmp_path / "run", 80)
+    code = f"""
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {BLOCKED}:
+            raise ImportError(name + " is not installed here")
+sys.meta_path.insert(0, Blocker())
+from xface_cli.main import main
+sys.argv = ["xface", "report", {str(folder)!r}]
+main()
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()) == folder / "report" / "index.html"
+    assert (folder / "report" / "index.html").is_file()

@@ -1,0 +1,201 @@
+"""The report of a run: one page that opens from disk, drawn from the run's folder alone."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from shlex import join
+from typing import Any
+
+import matplotlib
+import numpy as np
+from jinja2 import ChainableUndefined, Environment
+from markupsafe import Markup
+
+from xface.errors import OutputError
+from xface.report import words
+from xface.report.csv_tables import write_tables
+from xface.report.face_drawing import face_svg, mean_lifts, scale_svg
+from xface.report.figures import write_figures
+from xface.report.forest import OUTCOME_SERIES, forest_svg, lift_forest, odds_forest
+from xface.report.gallery import Gallery, most_confident_errors, rows_under
+from xface.report.heat import COLOURS
+from xface.report.nearest import nearest_correct
+from xface.report.page_data import as_data, as_script
+from xface.report.run_folder import RunFolder
+from xface.report.thumbnails import embedded, face_file, tops, write_thumbnails
+
+SCRIPTS = ("store", "verdicts", "picture", "gallery", "detail", "matrix", "page")
+CHANGES = ("fixed", "new", "still")
+SINGLE_IMAGES, SINGLE_BYTES = 200, 4_000_000
+"""How many images a page for mail shows, and how many bytes of their faces: mail servers refuse more."""
+
+
+def write_report(run: Path, single_file: bool = False, compare: Mapping[str, Any] | None = None) -> Path:
+    """Draw the report of a run and return the page's path.
+
+    The folder `report/` holds the page, its thumbnails, the tables as CSV and the figures as PNG; it appears
+    whole, in place of one that was there. With `single_file` it is `report.html` instead, everything within,
+    with the most confident errors only. `compare` is what `xface.analysis.comparison` says of another run.
+
+    Raises:
+        UsageError: the folder holds no whole run.
+        OutputError: the report cannot be written.
+    """
+    found = RunFolder.read(Path(run))
+    try:
+        return _write_single(found, compare) if single_file else _write_folder(found, compare)
+    except OSError as error:
+        raise OutputError(f"{run}: the report cannot be written there ({error}); make room") from error
+
+
+def _write_folder(run: RunFolder, compare: Mapping[str, Any] | None) -> Path:
+    target, part, old = (run.path / name for name in ("report", "report.part", "report.old"))
+    shutil.rmtree(part, ignore_errors=True)
+    (part / "thumbnails").mkdir(parents=True)
+    (part / "data").mkdir()
+    gallery = Gallery(run, np.arange(len(run.rows)))
+    chunks = write_thumbnails(run, part)
+    stored = {"images": {**gallery.columns(), "chunk": [chunks.get(row) for row in run.rows.tolist()]}}
+    stored |= {f"lifts-{kind}": gallery.lifts(kind) for kind in range(len(run.kinds))}
+    for name, value in stored.items():
+        (part / "data" / f"{name}.js").write_text(as_script(name, value), encoding="ascii")
+    page = Page(run, {row: face_file(row) for row in chunks}, {}, compare)
+    (part / "index.html").write_text(page.html(), encoding="utf-8")
+    write_tables(run, part / "tables", compare)
+    write_figures(run, part / "figures")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
+    part.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+    return target / "index.html"
+
+
+def _write_single(run: RunFolder, compare: Mapping[str, Any] | None) -> Path:
+    errors = most_confident_errors(run, SINGLE_IMAGES)
+    near = nearest_correct(run)[errors]
+    gallery = Gallery(run, np.union1d(errors, near[near >= 0]))
+    details = dict(embedded(run, set(run.rows[gallery.shown].tolist()), SINGLE_BYTES))
+    chunks = [0 if row in details else None for row in run.rows[gallery.shown].tolist()]
+    stored = {"images": {**gallery.columns(), "chunk": chunks}, "maps-0": details, "rest": gallery.rest()}
+    stored |= {f"lifts-{kind}": gallery.lifts(kind) for kind in range(len(run.kinds))}
+    target, part = run.path / "report.html", run.path / "report.html.part"
+    page = Page(run, {row: each["face"] for row, each in details.items()}, stored, compare)
+    part.write_text(page.html(), encoding="utf-8")
+    return part.replace(target)
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """The page itself: a template filled in, its style and script within, and data for the script.
+
+    `faces` are the addresses of the faces by row; `stored` is the data that comes within the page, all else
+    is loaded from beside it.
+    """
+
+    run: RunFolder
+    faces: Mapping[int, str]
+    stored: Mapping[str, Any]
+    compare: Mapping[str, Any] | None
+
+    def html(self) -> str:
+        """The page as text; whatever came from outside is escaped by the template or by `as_data`."""
+        environment = Environment(
+            autoescape=True, undefined=ChainableUndefined, trim_blocks=True, lstrip_blocks=True
+        )
+        environment.filters |= {
+            "number": words.number, "estimate": words.estimate, "percent": words.percent,
+            "chance": words.chance, "spaced": words.spaced, "attribute": words.attribute_words,
+            "moment": words.moment,
+        }  # fmt: skip
+        return environment.from_string(_asset("page.html")).render(self._context())
+
+    def _context(self) -> dict[str, Any]:
+        run, stored = self.run, {**self.stored, "page": self._settings()}
+        return {
+            "run": run, "manifest": run.manifest, "findings": run.findings, "compare": self.compare,
+            "single": bool(self.stored), "faces": self.faces, "shown": self._shown,
+            "outcomes": words.outcome_words(run.manifest["positive"], run.manifest["classes"]),
+            "negative": words.negative_name(run.manifest["positive"], run.manifest["classes"]),
+            "score_words": words.SCORE_WORDS, "status_words": words.STATUS_WORDS,
+            "changes": words.CHANGE_WORDS,
+            "drawings": self._drawings(), "scale": Markup(scale_svg()),
+            "odds": Markup(forest_svg(odds_forest(run))),
+            "detector": _in_full(run.manifest),
+            "command": join(map(str, run.manifest["command"])), "name": run.path.resolve().name,
+            "style": Markup(self._style), "script": Markup(self._script), "policy": self._policy(),
+            "data": {name: Markup(as_data(value)) for name, value in stored.items()},
+        }  # fmt: skip
+
+    @property
+    def _shown(self) -> int:
+        return len(self.stored["images"]["row"]) if self.stored else len(self.run.rows)
+
+    def _drawings(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "kind": kind,
+                "forest": Markup(forest_svg(lift_forest(self.run, kind))),
+                "series": lift_forest(self.run, kind).series,
+                "faces": [(name, Markup(face_svg(mean_lifts(self.run, kind, name), f"{kind.name}, {name}")))
+                          for name, *_ in OUTCOME_SERIES],
+            }
+            for kind in self.run.kinds
+        ]  # fmt: skip
+
+    def _settings(self) -> dict[str, Any]:
+        run, findings = self.run, self.run.findings
+        table = (matplotlib.colormaps[COLOURS](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
+        return {
+            "threshold": run.threshold, "positive": run.manifest["positive"],
+            "negative": words.negative_name(run.manifest["positive"], run.manifest["classes"]),
+            "outcomes": words.outcome_words(run.manifest["positive"], run.manifest["classes"]),
+            "kinds": [{"name": k.name, "top": top} for k, top in zip(run.kinds, tops(run), strict=True)],
+            "regions": list(run.regions.regions),
+            "colours": base64.b64encode(table.tobytes()).decode("ascii"),
+            "attributes": {name: words.attribute_words(name) for name in run.attributes},
+            "statuses": words.STATUS_WORDS, "single": bool(self.stored),
+            "subsets": {
+                "slices": [rows_under(run, each["conditions"]) for each in findings["slices"] or ()],
+                "clusters": [each["members"] for each in findings["clusters"] or ()],
+                "sentences": [each["rows"] for each in findings["sentences"] or ()],
+                "changes": [[row for row, _ in (self.compare or {}).get(name, ())] for name in CHANGES],
+            },
+        }  # fmt: skip
+
+    @cached_property
+    def _style(self) -> str:
+        return _asset("page.css")
+
+    @cached_property
+    def _script(self) -> str:
+        bodies = "\n".join(_asset(f"{name}.js") for name in SCRIPTS)
+        return f'"use strict";\n(() => {{\n{bodies}\n}})();\n'
+
+    def _policy(self) -> str:
+        """Nothing but the page's own script and style, its folder's scripts and its pictures is let in."""
+        beside = "" if self.stored else "'self' file:"
+        script, style = (_hash(text) for text in (self._script, self._style))
+        return (f"default-src 'none'; script-src {beside} {script}; style-src {style}; "
+                f"img-src {beside} data:; base-uri 'none'; form-action 'none'")  # fmt: skip
+
+
+def _in_full(manifest: Mapping[str, Any]) -> str:
+    content = {name: manifest.get(name) for name in ("detector", "settings")}
+    return json.dumps(content, indent=2, ensure_ascii=False)
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}'"
+
+
+def _asset(name: str) -> str:
+    return files("xface.report").joinpath(f"template/{name}").read_text(encoding="utf-8")

@@ -1,0 +1,150 @@
+"""How the page says numbers, names and outcomes, in plain words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+ATTRIBUTE_WORDS = {
+    "sharpness": "face sharpness",
+    "eye_sharpness": "eye sharpness",
+    "brightness": "brightness",
+    "contrast": "contrast",
+    "exposure": "badly exposed part",
+    "blockiness": "JPEG blockiness",
+    "face_size": "face size, pixels",
+    "eye_openness": "eye openness",
+    "mouth_openness": "mouth openness",
+    "yaw": "head turned sideways, degrees",
+    "pitch": "head raised or lowered, degrees",
+    "roll": "head tilted, degrees",
+}
+SCORE_WORDS = {
+    "auc": ("AUC", "How often a forged image scores above a genuine one: 1 is perfect, 0.5 is chance."),
+    "eer": ("Equal error rate", "The error rate at the threshold where both kinds of error are as frequent."),
+    "average_precision": ("Average precision", "Precision averaged over recall; chance is the prevalence."),
+    "accuracy": ("Accuracy", "The part of images judged rightly at the threshold."),
+    "balanced_accuracy": ("Balanced accuracy", "The mean of the two classes' accuracies: 0.5 is chance."),
+}
+CHANGE_WORDS = {"fixed": "errors that are fixed", "new": "errors that are new", "still": "errors that stayed"}
+STATUS_WORDS = {
+    "ok": "measured",
+    "no_face": "no face found",
+    "unreadable": "unreadable file",
+    "missing": "file missing",
+    "non_finite": "score not finite",
+    "zero": "map is zero everywhere",
+}
+MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
+          "November", "December")  # fmt: skip
+NOTHING = "\N{EN DASH}"
+
+
+def negative_name(positive: str, classes: list[str]) -> str:
+    """What is not the positive class.
+
+    Example:
+        >>> negative_name("fake", ["fake", "real"]), negative_name("swap", ["swap", "gan", "real"])
+        ('real', 'not swap')
+    """
+    others = [name for name in classes if name != positive]
+    return others[0] if len(others) == 1 else f"not {positive}"
+
+
+def outcome_words(positive: str, classes: list[str]) -> dict[str, str]:
+    """What each outcome means.
+
+    Example:
+        >>> outcome_words("fake", ["fake", "real"])["FP"]
+        'real called fake'
+    """
+    negative = negative_name(positive, classes)
+    named = {"P": positive, "N": negative}
+    truths = {"TP": positive, "FP": negative, "TN": negative, "FN": positive}
+    return {outcome: f"{truth} called {named[outcome[1]]}" for outcome, truth in truths.items()}
+
+
+def moment(text: str) -> str:
+    """A time as words.
+
+    Example:
+        >>> moment("2026-01-02T03:04:05+00:00"), moment("yesterday")
+        ('2 January 2026, 03:04 UTC', 'yesterday')
+    """
+    try:
+        when = datetime.fromisoformat(text).astimezone(timezone.utc)
+    except ValueError:
+        return text
+    return f"{when.day} {MONTHS[when.month - 1]} {when:%Y, %H:%M} UTC"
+
+
+def spaced(name: str) -> str:
+    """A region's or column's name as words.
+
+    Example:
+        >>> spaced("right_eye")
+        'right eye'
+    """
+    return name.replace("_", " ")
+
+
+def attribute_words(name: str) -> str:
+    """An attribute's name with its unit."""
+    return ATTRIBUTE_WORDS.get(name, spaced(name))
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A number to some digits, or a dash.
+
+    Example:
+        >>> number(0.91234), number(None), number(1234567), number(12.0)
+        ('0.912', '\N{EN DASH}', '1,234,567', '12')
+    """
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return NOTHING
+    if float(value).is_integer() or abs(value) >= 10**digits:
+        return f"{value:,.0f}"
+    return f"{value:.{digits}g}"
+
+
+def estimate(found: Mapping[str, Any] | None, digits: int = 3) -> str:
+    """A value with its interval.
+
+    Example:
+        >>> estimate({"value": 0.9, "low": 0.88, "high": 0.92}), estimate({"value": 1.0, "low": None})
+        ('0.9 (0.88 to 0.92)', '1')
+    """
+    if not found or found.get("value") is None:
+        return NOTHING
+    value, low, high = (number(found.get(name), digits) for name in ("value", "low", "high"))
+    return value if NOTHING in (low, high) else f"{value} ({low} to {high})"
+
+
+def percent(found: Mapping[str, Any] | float | None) -> str:
+    """A part as per cent, with its interval if there is one.
+
+    Example:
+        >>> percent(0.5), percent({"value": 0.123, "low": 0.1, "high": 0.2}), percent(None)
+        ('50 %', '12.3 % (10 to 20)', '\N{EN DASH}')
+    """
+    if not isinstance(found, Mapping):
+        return NOTHING if found is None else f"{number(100 * found)} %"
+    value, low, high = (found.get(name) for name in ("value", "low", "high"))
+    if value is None:
+        return NOTHING
+    around = "" if low is None or high is None else f" ({number(100 * low)} to {number(100 * high)})"
+    return f"{number(100 * value)} %{around}"
+
+
+def chance(p: float | None) -> str:
+    """A p or q value.
+
+    Example:
+        >>> chance(0.00001), chance(0.0312), chance(None)
+        ('< 0.001', '0.031', '\N{EN DASH}')
+    """
+    if p is None:
+        return NOTHING
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
