@@ -96,30 +96,41 @@ def _beside(row: Contrast, odds: Odds | None) -> str:
 
 
 def regression_sentences(found: Regression, columns: Columns, judged: Judged) -> Iterator[Sentence]:
-    """One for each attribute that goes with errors beside the others, the strongest first."""
-    for odds in sorted((row for row in found.rows if row.finding), key=lambda row: -abs(_log(row))):
-        sign = np.sign(_log(odds))
+    """One for each attribute that goes with errors beside the others, strongest first; or that none does."""
+    findings = sorted((row for row in found.rows if row.finding), key=lambda row: -abs(_log(row)))
+    for odds in findings:
         text = (
             f"With the other attributes held equal, one standard deviation more {spoken(odds.attribute)} "
             f"multiplies the odds of an error by {_ratio(odds.odds_ratio)}, q {odds.q:.2g}."
         )
-        order = sign * columns.where(attribute=odds.attribute).values[:, 0]
-        yield Sentence(text, "regression", "", odds.attribute, judged.examples(judged.wrong, order))
+        order = np.sign(_log(odds)) * columns.where(attribute=odds.attribute).values[:, 0]
+        rows = judged.examples(judged.wrong, order)
+        yield Sentence(text, "regression", "", odds.attribute, rows)
+    if not findings:
+        tested = f"nothing found for {len(found.rows)} attributes ({found.n} images, {found.groups} groups)"
+        text = f"Errors, all attributes together: {tested if found.rows else found.note}."
+        yield Sentence(text, "none", "", "regression", ())
 
 
 def slice_sentences(slices: Sequence[Slice], members: Sequence[Any], judged: Judged) -> Iterator[Sentence]:
-    """One for each slice that is a finding; `members` (N,) say which images are in each."""
+    """One for each slice that is a finding, or that none is; `members` (N,): which images are in each."""
     for number, (each, inside) in enumerate(zip(slices, members, strict=True)):
+        where = " and ".join(condition.words for condition in each.conditions)
+        rates = (
+            f"{_percent(each.rate)} of {each.n} images are judged wrongly, of the rest "
+            f"{_percent(Estimate(each.rest.value))}"
+        )
+        name = " ".join(condition.attribute for condition in each.conditions)
         if each.finding:
-            where = " and ".join(condition.words for condition in each.conditions)
             beyond = " beyond the slices above" if number else ""
-            text = (
-                f"With {where}, {_percent(each.rate)} of {each.n} images are judged wrongly, of the rest "
-                f"{_percent(Estimate(each.rest.value))} (q {each.q:.2g}{beyond})."
-            )
             rows = judged.examples(judged.wrong & inside, judged.sureness)
-            name = " ".join(condition.attribute for condition in each.conditions)
-            yield Sentence(text, "slice", "", name, rows)
+            yield Sentence(f"With {where}, {rates} (q {each.q:.2g}{beyond}).", "slice", "", name, rows)
+        elif not number:
+            text = f"Slices by one or two attributes: nothing found; with the worst, {where}, {rates}"
+            yield Sentence(f"{text} (q {each.q:.2g}).", "none", "", "slices", ())
+    if not slices:
+        text = "Slices by one or two attributes: not tested; none is large enough, or all verdicts are alike."
+        yield Sentence(text, "none", "", "slices", ())
 
 
 def nothing_found(rows: Sequence[Contrast], family: str) -> Iterator[Sentence]:
