@@ -79,6 +79,7 @@ def analyze(
             _make_parts(plan, todo, read_ahead(reader, count), PartMaker(plan, run, watch), advance)
         _join(run, parts, watch)
     run.drop_parts()
+    _conclude(run)
     return run.finish()
 
 
@@ -178,6 +179,21 @@ def _join(run: NewRun, parts: Parts, watch: Stopwatch) -> None:
     stages = _rounded({stage: seconds.get(stage, 0.0) for stage in STAGE_NAMES})
     images = run.manifest["data"]["images"]
     run.add(stages=stages, images_per_second=round(images / wall, 3))
+
+
+def _conclude(run: NewRun) -> None:
+    """Write the findings and the report, and how long both took."""
+    from xface.analysis.findings import conclude
+    from xface.report.page import write_report
+
+    watch = Stopwatch()
+    with watch("conclusions"):
+        images, regions = (run.table(name).to_pandas() for name in ("images", "regions"))
+        run.write("findings.json", conclude(images, regions, run.manifest).to_json())
+    run.add(stages={**run.manifest["stages"], **_rounded(watch.seconds)})
+    with watch("report"):
+        write_report(run.folder)
+    run.add(stages={**run.manifest["stages"], **_rounded(watch.seconds)})
 
 
 def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
