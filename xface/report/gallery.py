@@ -44,7 +44,7 @@ class Gallery:
     def lifts(self, kind: int) -> dict[str, list[float | None]]:
         """Each region's lifts in the maps of one kind."""
         table = self.run.regions
-        return {name: plain(table.lift[self.shown, kind, i], 3) for i, name in enumerate(table.regions)}
+        return {name: plain(table.lift[self.shown, kind, i]) for i, name in enumerate(table.regions)}
 
     def rest(self) -> dict[str, Any]:
         """Truth (1 for the positive class) and score of the images not shown, for the counts."""

@@ -23,10 +23,13 @@ function step(by) {
 }
 
 async function fillDetail(index) {
-  const dialog = byId("detail");
+  const dialog = byId("detail"), held = document.activeElement?.getAttribute("aria-label") ?? "";
   dialog.replaceChildren(heading(index), figures(index), make("div", { class: "columns" }, facts(index), attributes(index)), nearestOf(index));
   dialog.dataset.row = images.row[index];
   if (!dialog.open) dialog.showModal();
+  // What had the focus is gone with the last image: its like takes it, so that keys go on working.
+  const like = dialog.querySelector(`header [aria-label="${CSS.escape(held)}"]:enabled`);
+  (like ?? dialog.querySelector("[autofocus]")).focus();
   dialog.scrollTop = 0;
   const detail = await detailOf(index);
   if (detail && dialog.dataset.row === String(images.row[index])) dialog.querySelector(".figures").after(regionBars(detail));
