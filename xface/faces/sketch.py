@@ -104,6 +104,8 @@ class Sketch:
 
     def around(self, polygon: FloatArray, radius: float) -> BoolArray:
         """The pixels in a convex `polygon` (k, 2) from `hull`, or at most `radius` pixels from it."""
+        if radius == 0 and len(polygon) > 2:  # its edges count as inside
+            return self._windowed(polygon, radius, lambda pixels: _inside(pixels, polygon))
         return self._windowed(
             polygon,
             radius,
@@ -135,16 +137,21 @@ def hull(points: FloatArray) -> FloatArray:
 def _inside(pixels: FloatArray, polygon: FloatArray) -> BoolArray:
     inside = np.full(pixels.shape[:2], len(polygon) > 2)
     for start, step in zip(polygon, np.roll(polygon, -1, axis=0) - polygon, strict=True):
-        x, y = pixels[..., 0] - start[0], pixels[..., 1] - start[1]
+        x, y = _from(start, pixels)
         inside &= step[0] * y - step[1] * x >= 0
     return inside
+
+
+def _from(start: FloatArray, pixels: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The way to each pixel of a window, x as a row and y as a column: most of what follows costs less so."""
+    return pixels[:1, :, 0] - start[0], pixels[:, :1, 1] - start[1]
 
 
 def _near(pixels: FloatArray, line: FloatArray, radius: float, closed: bool) -> BoolArray:
     near = np.zeros(pixels.shape[:2], bool)
     steps = np.roll(line, -1, axis=0) - line
     for start, (dx, dy) in list(zip(line, steps, strict=True))[: None if closed else -1]:
-        x, y = pixels[..., 0] - start[0], pixels[..., 1] - start[1]
+        x, y = _from(start, pixels)
         part = np.clip((x * dx + y * dy) / max(dx * dx + dy * dy, SMALLEST**2), 0, 1)
         near |= (x - part * dx) ** 2 + (y - part * dy) ** 2 <= radius**2
     return near
