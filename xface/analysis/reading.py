@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -185,11 +184,9 @@ def _thumbnail(prepared: Prepared, landmarks: FloatArray | None) -> tuple[bytes,
     height, width = prepared.view.shape[:2]
     scale = min(1.0, THUMBNAIL_SIDE / max(height, width))
     small = (max(1, round(width * scale)), max(1, round(height * scale)))
-    file = io.BytesIO()
-    Image.fromarray(prepared.view).resize(small, Image.Resampling.BILINEAR, reducing_gap=2.0).save(
-        file, "JPEG", quality=THUMBNAIL_QUALITY
-    )
+    pixels = cv2.resize(prepared.view, small, interpolation=cv2.INTER_AREA)[..., ::-1]
+    jpeg = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, THUMBNAIL_QUALITY])[1].tobytes()
     if landmarks is None:
-        return file.getvalue(), None
+        return jpeg, None
     points = (prepared.geometry.to_input(landmarks) + 0.5) * np.divide(small, (width, height)) - 0.5
-    return file.getvalue(), points.astype(np.float32).ravel()
+    return jpeg, points.astype(np.float32).ravel()
