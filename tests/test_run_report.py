@@ -12,10 +12,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 from run_folders import FORMULA, HOSTILE, REGIONS, SCRIPT, make_run
 from test_regions import FACE
+from xface_cli.report import report
 
 from xface.errors import OutputError, UsageError
 from xface.faces import REGIONS as DRAWN_REGIONS
@@ -106,8 +109,6 @@ class TestPage:
         assert [i for i, chunk in enumerate(images["chunk"]) if chunk is None] == [19, 20]
 
     def test_lifts_are_those_of_the_table(self, folder, run):
-        import pandas as pd
-
         table = pd.read_parquet(folder / "regions.parquet").sample(60, random_state=0)
         lifts = [stored(folder, f"data/lifts-{kind}.js") for kind in (0, 1)]
         kinds = {"gradcam": 0, "vanilla": 1}
@@ -153,6 +154,31 @@ class TestPage:
         assert "Nothing found." in page
         assert "too few errors" in page
         assert "None" not in re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+
+
+class TestComparison:
+    def test_fixed_new_and_remaining_errors_are_counted_and_lead_to_their_images(self, folder, tmp_path):
+        other = tmp_path / "the other"
+        shutil.copytree(folder, other, ignore=shutil.ignore_patterns("report"))
+        images = pd.read_parquet(other / "images.parquet")
+        wrong = images.index[images["outcome"].isin(["FP", "FN"])]
+        right = images.index[images["outcome"].isin(["TP", "TN"])]
+        turned = [*wrong[:12], *right[:5]]
+        images.loc[turned, "outcome"] = images.loc[turned, "outcome"].map(
+            {"FP": "TN", "TN": "FP", "FN": "TP", "TP": "FN"}
+        )
+        images.to_parquet(other / "images.parquet")
+        done = CliRunner().invoke(report, [str(folder), "--compare", str(other)], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        page = Path(done.stdout.strip()).read_text()
+        text = re.sub(r"<[^>]*>", "", page)
+        kept = len(wrong) - 12
+        assert f"the other corrects 12 errors, makes 5 new ones and keeps {kept}" in text
+        settings = json.loads(re.search(r'id="data-page">(.*?)</script>', page).group(1))
+        fixed, new, still = settings["subsets"]["changes"]
+        assert (fixed, new) == (wrong[:12].tolist(), right[:5].tolist())
+        assert set(still) == set(wrong[12:])
+        assert (folder / "report" / "tables" / "comparison.csv").is_file()
 
 
 class TestSingleFile:

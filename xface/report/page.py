@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -112,7 +112,7 @@ class Page:
             autoescape=True, undefined=ChainableUndefined, trim_blocks=True, lstrip_blocks=True
         )
         environment.filters |= {
-            "number": words.number, "estimate": words.estimate, "percent": words.percent,
+            "number": words.number, "decimal": words.decimal, "estimate": words.estimate, "percent": words.percent,
             "chance": words.chance, "spaced": words.spaced, "attribute": words.attribute_words,
             "moment": words.moment,
         }  # fmt: skip
@@ -127,6 +127,7 @@ class Page:
             "negative": words.negative_name(run.manifest["positive"], run.manifest["classes"]),
             "score_words": words.SCORE_WORDS, "status_words": words.STATUS_WORDS,
             "changes": words.CHANGE_WORDS,
+            "sentences": _numbered(run.findings["sentences"]),
             "drawings": self._drawings(), "scale": Markup(scale_svg()),
             "odds": Markup(forest_svg(odds_forest(run))),
             "detector": _in_full(run.manifest),
@@ -191,6 +192,10 @@ class Page:
 def _in_full(manifest: Mapping[str, Any]) -> str:
     content = {name: manifest.get(name) for name in ("detector", "settings")}
     return json.dumps(content, indent=2, ensure_ascii=False)
+
+
+def _numbered(sentences: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:
+    return [{**sentence, "number": number} for number, sentence in enumerate(sentences or ())]
 
 
 def _hash(text: str) -> str:

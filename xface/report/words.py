@@ -109,6 +109,16 @@ def number(value: Any, digits: int = 3) -> str:
     return f"{value:.{digits}g}"
 
 
+def decimal(value: float | None) -> str:
+    """A score to three decimals, or a dash.
+
+    Example:
+        >>> decimal(0.3), decimal(None)
+        ('0.300', '\N{EN DASH}')
+    """
+    return NOTHING if value is None else f"{value:.3f}"
+
+
 def estimate(found: Mapping[str, Any] | None, digits: int = 3) -> str:
     """A value with its interval.
 

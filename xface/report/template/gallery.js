@@ -77,7 +77,7 @@ function card(index) {
   const kind = view.map && page.kinds.length ? view.kind : null;
   return make("li", {}, make("button", { type: "button", class: "card", "data-row": images.row[index], onclick: () => openDetail(index) },
     picture(index, kind, view.landmarks),
-    make("span", { class: "caption" }, badge(outcome), make("span", {}, `score ${number(images.score[index])}`)),
+    make("span", { class: "caption" }, badge(outcome), make("span", {}, `score ${images.score[index]?.toFixed(3) ?? "–"}`)),
     make("span", { class: "name" }, images.image[index].split("/").pop())));
 }
 
