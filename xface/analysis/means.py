@@ -18,7 +18,8 @@ from xface.analysis.bootstrap import (
 )
 from xface.results import FloatArray
 
-COLUMNS = 64  # worked on at once
+COLUMNS = 64  # worked on at once, at most
+MOMENTS = 2**20  # groups x columns worked on at once: ten arrays of 8 MB
 Mask = NDArray[np.bool_]
 Codes = NDArray[np.intp]
 
@@ -39,8 +40,10 @@ def group_sums(values: FloatArray | Mask, codes: Codes, groups: int) -> FloatArr
 
 def groups_with(defined: Mask, codes: Codes) -> Codes:
     """In how many groups each column (N, K) is defined for at least one image."""
-    sums = group_sums(defined, codes, int(codes.max(initial=-1)) + 1)
-    return np.asarray(np.count_nonzero(sums, axis=0), np.intp)
+    groups, columns = int(codes.max(initial=-1)) + 1, defined.shape[1]
+    some = np.array_split(defined, -(-columns // COLUMNS) or 1, axis=1)  # sums are eight times as large
+    counts = [np.count_nonzero(group_sums(each, codes, groups), axis=0) for each in some]
+    return np.asarray(np.concatenate(counts), np.intp)
 
 
 def mean_differences(
@@ -70,8 +73,9 @@ def mean_differences(
     used = np.unique(codes[np.logical_or.reduce(sides)])
     numbers = np.searchsorted(used, codes)
     found: list[Estimate] = []
-    for start in range(0, values.shape[1], COLUMNS):
-        parts = _parts(values[:, start : start + COLUMNS], sides, numbers, len(used))
+    size = max(1, min(COLUMNS, MOMENTS // max(1, len(used))))
+    for start in range(0, values.shape[1], size):
+        parts = _parts(values[:, start : start + size], sides, numbers, len(used))
         found += _intervals(parts, resamples, seed)
     return found
 

@@ -44,7 +44,7 @@ class Permuted:
 
 
 def permute(
-    values: FloatArray, mask: Mask, codes: Codes, permutations: int = PERMUTATIONS, seed: int = SEED
+    values: FloatArray | Mask, mask: Mask, codes: Codes, permutations: int = PERMUTATIONS, seed: int = SEED
 ) -> Permuted:
     """Test K columns (N, K) for another mean where `mask` (N,) holds, under permutations of whole groups.
 
@@ -76,12 +76,12 @@ def permute(
         if not kept.any():
             continue
         groups = np.unique(codes[kept], return_inverse=True)[1]
-        sums = _Sums.of(values[np.ix_(kept, columns)], mask[kept], groups)
+        sums = _Sums.of(values[np.ix_(kept, columns)].astype(np.float64), mask[kept], groups)
         observed[columns], drawn[:, columns] = sums.test(permutations, seed)
     return Permuted(observed, drawn)
 
 
-def _alike(values: FloatArray) -> Iterator[Codes]:
+def _alike(values: FloatArray | Mask) -> Iterator[Codes]:
     """The columns that are defined for the same images, some at a time."""
     patterns = np.packbits(np.isfinite(values), axis=0)
     _, kinds = np.unique(patterns, axis=1, return_inverse=True)

@@ -86,8 +86,7 @@ def find_slices(
         large = _large(inside & left[:, None], left, codes)
         if not len(large) or len(np.unique(wrong[left])) < 2:
             break
-        columns = inside[np.ix_(left, large)]
-        tested = permute(columns.astype(np.float64), wrong[left], codes[left], permutations, seed)
+        tested = permute(inside[np.ix_(left, large)], wrong[left], codes[left], permutations, seed)
         best = int(np.nanargmax(tested.observed))
         worst = large[best]
         found.append(_slice(conditions[worst], inside[:, worst], wrong, codes, tested, best))
