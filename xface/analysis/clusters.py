@@ -16,6 +16,7 @@ NUMBERS = range(2, 7)
 FEWEST = 20  # errors to look for groups among
 LOOKED_AT = 500  # errors, at most, to choose the number from
 REFERENCES = 19  # the best of 20 by chance has p = 0.05
+LEAST_SILHOUETTE = 0.25  # below, there is no substantial structure (Kaufman and Rousseeuw 1990)
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ def cluster(shares: FloatArray, seed: int = SEED) -> Codes:
     """The number of the cluster of each map, from shares (N, regions); the largest is 0.
 
     k-means on the roots of the shares, so that distances are Hellinger's. k has the best mean silhouette
-    (Rousseeuw 1987) of 2 to 6, and stands only if that is better than the best of each of 19 draws from a
-    normal distribution with the same mean and covariance, in which there are no groups (as in Liu et al.,
-    SigClust, 2008). Otherwise, and for fewer than 20 maps, all are one cluster.
+    (Rousseeuw 1987) of 2 to 6, and stands only if that is at least 0.25 and better than the best of each of 19
+    draws from a normal distribution with the same mean and covariance, in which there are no groups (as in
+    Liu et al., SigClust, 2008). Otherwise, and for fewer than 20 maps, all are one cluster.
 
     Example:
         >>> cluster(np.repeat([[0.9, 0.1], [0.1, 0.9]], [30, 20], axis=0) + 1e-3 * np.eye(50, 2))[[0, 49]]
@@ -55,9 +56,11 @@ def cluster(shares: FloatArray, seed: int = SEED) -> Codes:
     points, rng = np.sqrt(np.maximum(shares, 0)), np.random.default_rng(seed)
     some = points[rng.permutation(len(points))[:LOOKED_AT]]
     best, number = _silhouette(some)
+    if best < LEAST_SILHOUETTE:
+        return np.zeros(len(shares), np.intp)
     spread, mean = np.cov(some, rowvar=False), some.mean(axis=0)
     drawn = [rng.multivariate_normal(mean, spread, len(some), method="eigh") for _ in range(REFERENCES)]
-    if number == 1 or any(_silhouette(points)[0] >= best for points in drawn):
+    if any(_silhouette(points)[0] >= best for points in drawn):
         return np.zeros(len(shares), np.intp)
     labels = KMeans(number, n_init=10, random_state=SEED).fit_predict(points)
     order = np.argsort(-np.bincount(labels), kind="stable")

@@ -33,6 +33,10 @@ ADJECTIVES = {
 """What a face with more, and with less, of an attribute is; left and right are the subject's."""
 
 
+SIZES = {0.147: "negligible", 0.33: "small", 0.474: "medium", float("inf"): "large"}
+"""What Cliff's delta below each bound is called (Romano et al. 2006)."""
+
+
 @dataclass(frozen=True)
 class Sentence:
     """A finding, or that there is none: `name` says of what, `rows` are images that show it."""
@@ -182,14 +186,17 @@ def _log(odds: Odds) -> float:
 
 
 def _figures(row: Contrast) -> str:
-    """Both means, their difference with its interval, Cliff's delta and q (or p, where tested alone)."""
+    """Both means, their difference with its interval, Cliff's delta, and q (or p, where tested alone)."""
     low, high = row.difference.low, row.difference.high
     reach = (high - low) / 2 if low is not None and high is not None else abs(row.difference.value or 0)
     places = max(0, -floor(log10(reach))) if reach > 0 else 2
     one, other, gap = (_fixed(each.value, places) for each in (*row.means, row.difference))
     ends = f" ({_fixed(low, places)} to {_fixed(high, places)})" if low is not None else ""
     p = f"q {row.q:.2g}" if row.q is not None else f"p {row.p:.2g}"
-    return f"{one} against {other}, difference {gap}{ends}, Cliff's delta {_fixed(row.delta, 2)}, {p}"
+    size = next(name for bound, name in SIZES.items() if abs(row.delta or 0) < bound)
+    return (
+        f"{one} against {other}, difference {gap}{ends}, Cliff's delta {_fixed(row.delta, 2)} ({size}), {p}"
+    )
 
 
 def _fixed(value: float | None, places: int) -> str:
