@@ -112,9 +112,9 @@ class Page:
             autoescape=True, undefined=ChainableUndefined, trim_blocks=True, lstrip_blocks=True
         )
         environment.filters |= {
-            "number": words.number, "decimal": words.decimal, "estimate": words.estimate, "percent": words.percent,
-            "chance": words.chance, "spaced": words.spaced, "attribute": words.attribute_words,
-            "moment": words.moment,
+            "number": words.number, "decimal": words.decimal, "estimate": words.estimate,
+            "percent": words.percent, "chance": words.chance, "spaced": words.spaced,
+            "attribute": words.attribute_words, "moment": words.moment,
         }  # fmt: skip
         return environment.from_string(_asset("page.html")).render(self._context())
 

@@ -49,7 +49,7 @@ function heading(index) {
 }
 
 function figures(index) {
-  const face = make("figure", {}, picture(index, null, true), make("figcaption", {}, "face and landmarks"));
+  const face = make("figure", {}, picture(index, null, true), make("figcaption", {}, images.status[index] === "ok" ? "face and landmarks" : "face"));
   const maps = images.chunk[index] === null ? [] : page.kinds.map((kind, k) =>
     make("figure", {}, picture(index, k, false), make("figcaption", {}, kind.name), colourBar(k)));
   return make("div", { class: "figures" }, face, ...maps);
