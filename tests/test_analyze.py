@@ -25,10 +25,10 @@ from xface.analysis.measured_maps import MapMeasurer, RegionSums, amount, measur
 from xface.analysis.parts import TABLES
 from xface.analysis.pipeline import analyze
 from xface.analysis.plan import PART, plan_analysis
-from xface.attribution import METHODS, attribute
+from xface.attribution import METHODS
 from xface.attribution.maps import Maps, status_of
 from xface.data.crops import LandmarkStore, cropper
-from xface.errors import UnknownNameError, UsageError, XFaceError
+from xface.errors import LandmarkError, UnknownNameError, UsageError, XFaceError
 from xface.faces import REGIONS, measure
 from xface.faces.attributes import ATTRIBUTES, face_attributes
 from xface.images import read_picture
@@ -436,11 +436,50 @@ def test_what_cannot_be_asked_for(detector, small):
         plan_analysis(replace(detector, card=nameless), data)
 
 
-@pytest.mark.parametrize("method", [name for name, entry in METHODS.items() if not entry.core])
-def test_every_other_method_can_be_measured(detector, method):
-    maps = attribute(detector.model, torch.rand(1, 3, 256, 256), 0, (method,), ("block4.norm",))
-    [found] = measured(maps, torch.zeros(1, 256, 256, dtype=torch.uint8), detector, RegionSums())
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_can_be_measured(detector, method):
+    small = hungry(detector, 99)
+    images, labels = torch.rand(1, 3, 20, 20), torch.zeros(1, 20, 20, dtype=torch.uint8)
+    [found] = MapMeasurer(small, (0, (method,), ("body.1",)))(images, labels)
     assert found.measures.shape == (1, len(REGIONS), 4)
+    assert found.statuses[0] in ("ok", "zero")
+
+
+def test_tables_that_are_joined_are_not_made_again(detector, small, store, tmp_path):
+    plan = plan_analysis(detector, read_data(str(small)))
+    run = analyze(plan, tmp_path / "run", workers=0, store=store)
+    before = {name: (run / f"{name}.parquet").stat().st_mtime_ns for name in TABLES}
+    run.rename(tmp_path / "run.part")
+    (tmp_path / "run.part" / "findings.json").unlink()
+    analyze(plan, run, workers=0, store=store, resume=True)
+    assert before == {name: (run / f"{name}.parquet").stat().st_mtime_ns for name in TABLES}
+    assert (run / "findings.json").is_file()
+    stages = json.loads((run / "manifest.json").read_text())["stages"]
+    assert [*stages] == ["decode", "landmarks", "attributes", "attribution", "regions", "writing",
+                         "conclusions", "report"]  # fmt: skip
+    assert all(seconds > 0 for seconds in stages.values())
+
+
+class Deadly(LandmarkStore):
+    """Kills the process that asks it."""
+
+    def landmarks(self, pixels):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_dies_is_told_of(detector, small, tmp_path):
+    plan = plan_analysis(detector, read_data(str(small)))
+    with pytest.raises(XFaceError, match=r"died .* go on with --resume and fewer --workers"):
+        analyze(plan, tmp_path / "run", workers=1, store=Deadly(tmp_path))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_landmarks_that_cannot_be_kept_stop_the_run(detector, small, tmp_path, workers):
+    (tmp_path / "file").write_text("")
+    plan = plan_analysis(detector, read_data(str(small)))
+    with pytest.raises(LandmarkError, match=r"^landmarks cannot be kept in") as refusal:
+        analyze(plan, tmp_path / "run", workers=workers, store=LandmarkStore(tmp_path / "file" / "store"))
+    assert "Traceback" not in str(refusal.value)
 
 
 def test_the_command_tells_what_failed(faces, tmp_path, monkeypatch):
@@ -496,13 +535,16 @@ def wait_for_parts(folder: Path, process, count: int):
         time.sleep(0.02)
 
 
-def test_killed_at_random_and_resumed_it_is_the_run_that_was_never_stopped(many, tmp_path):
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.slow)])
+def test_killed_at_random_and_resumed_it_is_the_run_that_was_never_stopped(many, tmp_path, kills):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert started(many, whole).wait(timeout=300) == 0
     chance = random.Random()
-    for number in range(3):
-        process = started(many, broken, *["--resume"][: number > 0])
-        wait_for_parts(tmp_path / "broken.part", process, number)
+    for number in range(kills):
+        if broken.exists():  # a kill that came too late
+            broken.rename(tmp_path / f"done-{number}")
+        process = started(many, broken, "--resume")
+        wait_for_parts(tmp_path / "broken.part", process, number % 4)
         time.sleep(chance.uniform(0, 1.5))
         process.send_signal(signal.SIGINT if number == 2 else signal.SIGKILL)
         process.wait(timeout=60)

@@ -1,7 +1,8 @@
-"""Analysis: what a detector's scores on labelled images are worth, with intervals over groups.
+"""Analysis: what a detector's scores on labelled images are worth, where it fails, and where it looks then.
 
 `bootstrap`, `metrics`, `thresholds`, `evaluation` and `figures` are about arrays and tables: they need no
-torch. `scoring` asks the detector. The public names below are imported on first use.
+torch. `scoring` asks the detector; `plan` and `pipeline` explain it on many images, into a run's tables. The
+public names below are imported on first use.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from xface.analysis.analysed_data import read_data as read_data
     from xface.analysis.bootstrap import Estimate as Estimate
     from xface.analysis.evaluation import Evaluation as Evaluation
     from xface.analysis.evaluation import evaluate as evaluate
     from xface.analysis.figures import draw_evaluation as draw_evaluation
     from xface.analysis.metrics import METRICS as METRICS
     from xface.analysis.metrics import measure as measure
+    from xface.analysis.pipeline import analyze as analyze
+    from xface.analysis.plan import plan_analysis as plan_analysis
     from xface.analysis.scoring import score as score
     from xface.analysis.thresholds import CRITERIA as CRITERIA
     from xface.analysis.thresholds import Threshold as Threshold
@@ -26,9 +30,12 @@ _HOMES = {
     "Evaluation": "evaluation",
     "METRICS": "metrics",
     "Threshold": "thresholds",
+    "analyze": "pipeline",
     "draw_evaluation": "figures",
     "evaluate": "evaluation",
     "measure": "metrics",
+    "plan_analysis": "plan",
+    "read_data": "analysed_data",
     "score": "scoring",
 }
 

@@ -33,7 +33,10 @@ Progress: TypeAlias = Callable[[int], AbstractContextManager[Advance]]
 
 MOST_WORKERS = 16
 STAGE_NAMES = ("decode", "landmarks", "attributes", "attribution", "regions", "writing")
-"""The first three run in the worker processes, and their seconds are summed over these."""
+STAGES_NOTE = (
+    "decode, landmarks and attributes are summed over the processes that read, beside attribution; "
+    "images_per_second is from the first image to the last part"
+)
 
 
 def default_workers() -> int:
@@ -178,7 +181,7 @@ def _join(run: NewRun, parts: Parts, watch: Stopwatch) -> None:
     wall = seconds.pop("wall")
     stages = _rounded({stage: seconds.get(stage, 0.0) for stage in STAGE_NAMES})
     images = run.manifest["data"]["images"]
-    run.add(stages=stages, images_per_second=round(images / wall, 3))
+    run.add(stages=stages, stages_note=STAGES_NOTE, images_per_second=round(images / wall, 3))
 
 
 def _conclude(run: NewRun) -> None:
