@@ -72,6 +72,8 @@ def test_the_planted_cause_is_named_and_not_what_follows_it(found, planted):
     assert rows["brightness", "FP-TN"].finding
     assert rows["sharpness", "FP-TN"].finding  # alone it does differ
     assert [row.attribute for row in found.regression.rows if row.finding] == ["brightness"]
+    assert "truth is held equal" in found.regression.note
+    assert [found.regressions[contrast].outcome for contrast in CONTRASTS] == ["FP", "FN"]
     first, *others = [each for each in about(found, "attribute") if each.contrast == "FP-TN"]
     images, _ = planted
     one, other = (images["brightness"][images["outcome"] == each].mean() for each in ("FP", "TN"))

@@ -197,6 +197,15 @@ def test_a_planted_difference_is_found_among_others():
     assert all(each.p is each.q is None and "0 of false negatives" in each.note for each in rows[8:])
 
 
+def test_a_table_seldom_finds_what_is_not_there():
+    found = 0
+    for seed in range(60):
+        values, wrong, codes = frames(seed, columns=11)
+        rows = corrected(contrasts([{}] * 11, values, outcomes_of(wrong), codes, 999))
+        found += any(row.finding for row in rows)
+    assert found <= stats.binom.ppf(0.99, 60, 0.05)
+
+
 def test_fewer_than_ten_groups_on_a_side_get_no_p():
     values, wrong, codes = frames(0)
     few = wrong & (codes < 8)

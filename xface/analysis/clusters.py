@@ -41,9 +41,9 @@ def cluster(shares: FloatArray, seed: int = SEED) -> Codes:
     """The number of the cluster of each map, from shares (N, regions); the largest is 0.
 
     k-means on the roots of the shares, so that distances are Hellinger's. k has the best mean silhouette
-    (Rousseeuw 1987) of 2 to 6, and stands only if that is at least 0.25 and better than the best of each of 19
-    draws from a normal distribution with the same mean and covariance, in which there are no groups (as in
-    Liu et al., SigClust, 2008). Otherwise, and for fewer than 20 maps, all are one cluster.
+    (Rousseeuw 1987) of 2 to 6, and stands only if that is at least 0.25 and better than the best of each of
+    19 draws from a normal distribution with the same mean and covariance, in which there are no groups (as
+    in Liu et al., SigClust, 2008). Otherwise, and for fewer than 20 maps, all are one cluster.
 
     Example:
         >>> cluster(np.repeat([[0.9, 0.1], [0.1, 0.9]], [30, 20], axis=0) + 1e-3 * np.eye(50, 2))[[0, 49]]
