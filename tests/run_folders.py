@@ -147,8 +147,9 @@ def thumbnail_table(images: dict, rng: np.random.Generator) -> pa.Table:
                 for kind, grid in enumerate(grids[position % 40])]  # fmt: skip
         rows.append({
             "row": int(position), "face": face, "landmarks": points.ravel().tolist() if found else None,
-            "maps": maps, "shapes": [list(shape) for _, _, shape in KINDS],
-            "peaks": [float(p) for p in rng.gamma(2, 0.5, len(KINDS))],
+            "maps": maps,
+            "shapes": [grid and list(shape) for grid, (*_, shape) in zip(maps, KINDS, strict=True)],
+            "peaks": [grid and float(rng.gamma(2, 0.5)) for grid in maps],
         })  # fmt: skip
     schema = pa.schema({
         "row": pa.int64(), "face": pa.binary(), "landmarks": pa.list_(pa.float32()),

@@ -31,6 +31,7 @@ from xface.report.nearest import nearest_correct, traits_of
 from xface.report.page import SINGLE_IMAGES, write_report
 from xface.report.page_data import as_data, as_script
 from xface.report.run_folder import RunFolder
+from xface.report.thumbnails import tops
 from xface.report.words import NOTHING, number
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -116,6 +117,12 @@ class TestPage:
             found = lifts[kinds[row.method]][row.region][row.row]
             assert (found is None) == np.isnan(row.lift)
             assert found is None or found == pytest.approx(row.lift, rel=0.006)
+
+    def test_a_colour_stands_for_the_same_value_in_all_maps_of_a_kind(self, run):
+        peaks = [entry["peaks"] for entry in run.thumbnails()]
+        for kind, top in enumerate(tops(run)):
+            known = sorted(each[kind] for each in peaks if each[kind] is not None)
+            assert known[int(0.94 * len(known))] <= top <= known[int(0.96 * len(known))]
 
     def test_it_is_whole_or_absent(self, folder, tmp_path, monkeypatch):
         copy = tmp_path / "run"

@@ -14,7 +14,7 @@ from xface.report.words import attribute_words, chance, number, outcome_words, s
 POSITIVE, NEGATIVE = "#b34700", "#0061a8"
 """Vermilion and blue of Okabe and Ito 2008, darkened for paper; shapes and fill tell the same."""
 
-WIDTH, LEFT, RIGHT, TOP = 860, 210, 180, 30
+WIDTH, LEFT, RIGHT, TOP = 860, 232, 170, 30
 STEP, GAP = 13, 12
 LOWEST, HIGHEST = 1 / 16, 64
 INK, MUTED, GRID = "#222222", "#666666", "#dddddd"

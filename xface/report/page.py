@@ -131,7 +131,8 @@ class Page:
             "drawings": self._drawings(), "scale": Markup(scale_svg()),
             "odds": Markup(forest_svg(odds_forest(run))),
             "detector": _in_full(run.manifest),
-            "command": join(map(str, run.manifest["command"])), "name": run.path.resolve().name,
+            "command": join(map(str, run.manifest["command"])),
+            "name": run.path.resolve().name.removesuffix(".part"),  # still so named while the run is made
             "style": Markup(self._style), "script": Markup(self._script), "policy": self._policy(),
             "data": {name: Markup(as_data(value)) for name, value in stored.items()},
         }  # fmt: skip
