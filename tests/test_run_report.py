@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +25,13 @@ from xface.errors import OutputError, UsageError
 from xface.faces import REGIONS as DRAWN_REGIONS
 from xface.faces import region_labels
 from xface.report.csv_tables import write_csv
-from xface.report.face_drawing import HEIGHT, WIDTH, beneath_first, face_regions
+from xface.report.face_drawing import HEIGHT, WIDTH, beneath_first, face_regions, face_svg
 from xface.report.forest import forest_svg, lift_forest
 from xface.report.gallery import most_confident_errors, rows_under
 from xface.report.nearest import nearest_correct, traits_of
-from xface.report.page import SINGLE_IMAGES, write_report
+from xface.report.page import SINGLE_IMAGES, Page, write_report
 from xface.report.page_data import as_data, as_script
-from xface.report.run_folder import RunFolder
+from xface.report.run_folder import Kind, RunFolder
 from xface.report.thumbnails import tops
 from xface.report.words import NOTHING, number
 
@@ -161,6 +162,31 @@ class TestPage:
         assert "Nothing found." in page
         assert "too few errors" in page
         assert "None" not in re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+
+    def test_no_text_of_the_run_can_become_an_element(self, run):
+        """Every name and sentence hostile, but for those by which rows are found."""
+        keys = {"created", "attribute", "outcome", "contrast"}
+
+        def spoilt(value, key=""):
+            if isinstance(value, dict):
+                return {name: spoilt(each, name) for name, each in value.items()}
+            if isinstance(value, list):
+                return [spoilt(each, key) for each in value]
+            return f"{value}{HOSTILE}{SCRIPT}" if isinstance(value, str) and key not in keys else value
+
+        manifest = {**spoilt(run.manifest), "kinds": run.manifest["kinds"]}
+        evil = RunFolder(run.path, manifest, spoilt(run.findings), run.images)
+        page = Page(evil, {}, {}, None).html()
+        clean = Page(run, {}, {}, None).html()
+        assert page.count("onerror=alert(1)") > clean.count("onerror=alert(1)") + 100
+        assert not page.count("<img")
+        assert page.count("<script") == 2
+
+    def test_a_drawing_escapes_its_names(self, run):
+        kind = Kind("<script>", "<img>")
+        forest = forest_svg(replace(lift_forest(run, run.kinds[0]), title=kind.name))
+        assert "&lt;script&gt; at &lt;img&gt;" in forest
+        assert "<script" not in forest + face_svg({"nose": 1.0}, kind.name)
 
 
 class TestComparison:

@@ -55,6 +55,11 @@ def mean_lifts(run: RunFolder, kind: Kind, outcome: str) -> dict[str, float | No
     }
 
 
+def label_words(name: str, lift: float | None) -> str:
+    """What stands in a region: its lift, and its name where the place doesn't tell it."""
+    return f"{name} {number(lift, 2)}" if name == "background" else number(lift, 2)
+
+
 def face_svg(lifts: Mapping[str, float | None], title: str) -> str:
     """The face with every region's lift as colour and number; as words for who cannot see it."""
     words = ", ".join(f"{spaced(name)} {number(lift, 2)}" for name, lift in lifts.items())
@@ -68,7 +73,7 @@ def _region(name: str, lift: float | None) -> Iterator[Node]:
     hint = node("title", text=f"{spaced(name)}: {number(lift, 2)}")
     yield node("polygon", hint, points=corners, fill=colour, stroke="#555555", stroke_width=0.6)
     (x, y), ink = region.label, "#ffffff" if is_dark(colour) else "#111111"
-    yield node("text", text=number(lift, 2), x=x, y=y + LETTERS / 3, text_anchor="middle", fill=ink,
+    yield node("text", text=label_words(name, lift), x=x, y=y + LETTERS / 3, text_anchor="middle", fill=ink,
                font_size=LETTERS, stroke=colour, stroke_width=1.6, paint_order="stroke",
                pointer_events="none")  # fmt: skip
 

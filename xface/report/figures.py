@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
 from xface.images import safe_name
-from xface.report.face_drawing import HEIGHT, WIDTH, beneath_first, face_regions, mean_lifts
+from xface.report.face_drawing import HEIGHT, WIDTH, beneath_first, face_regions, label_words, mean_lifts
 from xface.report.forest import NEGATIVE, OUTCOME_SERIES, POSITIVE, Forest, lift_forest, odds_forest
 from xface.report.lift_colours import COLOURS, LIMIT, is_dark, lift_colour
 from xface.report.run_folder import RunFolder
 from xface.report.wording import printable
-from xface.report.words import number, outcome_words
+from xface.report.words import outcome_words
 
 DPI = 200
 FONT_ENDS = 0x530  # matplotlib's own font has Latin, Greek and Cyrillic
@@ -113,7 +113,9 @@ def _draw_face(cell: Any, lifts: dict[str, float | None]) -> None:
         region, colour = face_regions()[name], lift_colour(lifts.get(name))
         cell.add_patch(Polygon(region.outline, facecolor=colour, edgecolor="#555555", linewidth=0.4))
         ink = "white" if is_dark(colour) else "black"
-        cell.text(*region.label, number(lifts.get(name), 2), ha="center", va="center", fontsize=5, color=ink)
+        cell.text(
+            *region.label, label_words(name, lifts.get(name)), ha="center", va="center", fontsize=5, color=ink
+        )
     cell.set(xlim=(0, WIDTH), ylim=(HEIGHT, 0), aspect="equal")
     cell.set_axis_off()
 
