@@ -5,10 +5,10 @@ METADATA := pyproject.toml setup.py
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint docs bench clean
+.PHONY: help demo test browser lint docs bench clean
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/installed ## Install xface, explain samples/fake.jpg into results/
 	$(BIN)/xface explain --out results samples/fake.jpg
@@ -16,6 +16,10 @@ demo: $(VENV)/installed ## Install xface, explain samples/fake.jpg into results/
 
 test: $(VENV)/installed-test ## Install what tests need, run them all
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+browser: ## Install a Chromium to test the report's page in (Debian, as root); tests skip without one
+	@command -v chromium-headless-shell > /dev/null || { \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium-headless-shell; }
 
 lint: $(VENV)/installed-lint ## Check style and types
 	$(BIN)/ruff check .
