@@ -89,6 +89,7 @@ def arrays_of(folder: Path) -> dict[str, np.ndarray]:
 
 def meso4(path: Path, **tensors: torch.Tensor) -> Path:
     """A Meso-4 checkpoint with a card; `tensors` replace the untrained network's own."""
+    torch.manual_seed(1)
     network = ARCHITECTURES["meso4"].build(2)
     save_file({**network.state_dict(), **tensors}, path)
     write_card(Card("meso4", ("fake", "real"), PRESETS["meso"]), card_path(path))
