@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from xface.analysis.stopwatch import Stopwatch
 from xface.data.crops import LandmarkStore
 from xface.data.views import quieten_opencv
+from xface.data.workers import ending_with_this_process
 from xface.errors import ImageError, LandmarkError, XFaceError
 from xface.faces import region_labels
 from xface.faces.attributes import ATTRIBUTES, face_attributes
@@ -153,7 +154,8 @@ def read_ahead(reader: FaceReader, workers: int) -> Iterator[ReadBatch]:
         XFaceError: what isn't a picture's own fault, or a worker process died.
     """
     quieten_opencv(workers)
-    loader: Any = DataLoader(reader, batch_size=None, num_workers=min(workers, len(reader)))  # type: ignore[arg-type]
+    how: Any = {"num_workers": min(workers, len(reader)), "worker_init_fn": ending_with_this_process()}
+    loader: Any = DataLoader(reader, batch_size=None, **how)  # type: ignore[arg-type]
     try:
         for batch in loader:
             if isinstance(batch, XFaceError):

@@ -19,6 +19,7 @@ from xface.data.random_crop import RandomCrop
 from xface.data.samples import CLASSES, DataError, Samples
 from xface.data.sampling import matched
 from xface.data.views import ReadViews, View, Views, quieten_opencv, stored_views
+from xface.data.workers import ending_with_this_process
 from xface.errors import ImageError
 from xface.images import Picture
 from xface.models.preprocessing import Preprocessing
@@ -151,7 +152,8 @@ class FaceDataset(Dataset[Item]):
     def inspect(self, workers: int = 0) -> None:
         """Look at every picture once, so that `unreadable` and `faceless` are complete."""
         quieten_opencv(workers)
-        loader: Any = DataLoader(_Looks(self), batch_size=None, num_workers=workers)  # type: ignore[arg-type]
+        watch = ending_with_this_process()
+        loader: Any = DataLoader(_Looks(self), batch_size=None, num_workers=workers, worker_init_fn=watch)  # type: ignore[arg-type]
         for _ in loader:
             pass
 
@@ -243,4 +245,5 @@ def loader(
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator().manual_seed(0),
+        worker_init_fn=ending_with_this_process(),
     )

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from xface.data.crops import Crop, LandmarkStore
+from xface.data.workers import ending_with_this_process
 from xface.errors import ImageError, OutputError, UsageError
 from xface.images import read_picture
 from xface.models.cropping import prepare_cropped
@@ -158,7 +159,8 @@ def _fill(views: ReadViews, size: tuple[int, int], folder: Path, workers: int) -
     landmarks = np.full((len(views), 68, 2), np.nan, np.float32)
     reasons = {}
     quieten_opencv(workers)
-    found: Any = DataLoader(_Attempts(views), batch_size=None, num_workers=workers, collate_fn=_as_it_is)  # type: ignore[arg-type]
+    how: Any = {"collate_fn": _as_it_is, "worker_init_fn": ending_with_this_process()}
+    found: Any = DataLoader(_Attempts(views), batch_size=None, num_workers=workers, **how)  # type: ignore[arg-type]
     for index, one in enumerate(found):
         if isinstance(one, str):
             reasons[index] = one
