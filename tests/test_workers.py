@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 READER = """
-import os, time, torch
+import os, time
 from torch.utils.data import DataLoader
 from xface.data.workers import ending_with_this_process
 
@@ -17,7 +17,7 @@ class Large:
         return 100
     def __getitem__(self, index):
         print(os.getpid(), flush=True)
-        return torch.zeros(1000000)
+        return bytes(1000000)
 
 loader = DataLoader(Large(), batch_size=None, num_workers=1, worker_init_fn=ending_with_this_process())
 rows = iter(loader)
