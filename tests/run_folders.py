@@ -176,10 +176,11 @@ def manifest(images: dict, evil: str) -> dict:
         "data": {"source": f"my faces/{evil}", "sha256": "cd" * 32, "images": len(images["row"]),
                  "notes": [f"2 rows of {evil} are there twice"]},
         "threshold": {"value": 0.5, "origin": "default"}, "positive": "fake", "classes": ["fake", "real"],
-        "target": "fake", "group_by": "video", "settings": {"batch": 16, "seed": 0, "limit": None},
+        "target": "fake", "group_by": "video",
+        "settings": {"batch": 16, "seed": 0, "limit": None, "weights_sha256": "ab" * 32},
         "kinds": [{"method": m, "layer": layer, "rule": "published"} for m, layer, _ in KINDS],
         "stages": {"decode": 3.1, "landmarks": 20.2, "attributes": 1.5, "attribution": 31.0, "regions": 2.0,
-                   "writing": 1.0, "conclusions": 4.0, "report": 0},
+                   "writing": 1.0, "conclusions": 4.0},
         "images_per_second": 9.6,
     }  # fmt: skip
 
@@ -212,12 +213,15 @@ def findings(images: dict, lifts: np.ndarray, evil: str) -> dict:
             "prevalence": {"value": 0.5, "low": 0.45, "high": 0.55}, "counts": counts,
             "scores": dict.fromkeys(SCORES, score),
             "threshold": {"value": 0.5, "origin": "default"},
-            "excluded": [{"status": status, "reason": REASONS[status], "count": 1, "by_label": {"real": 1}}
+            "excluded": [{"status": status, "reason": REASONS[status], "count": 1, "by_label": {"real": 1},
+                          "example": f"faces/{evil}{status}.jpg"}
                          for status in ("no_face", "unreadable", "missing")],
         },
         "health": {
             "statuses": [{"what": "no_face", "method": "", "layer": "", "p": 0.01, "uneven": True,
                           "by_outcome": {each: [2 if each == "FN" else 0, n] for each, n in counts.items()}},
+                         {"what": "missing", "method": "", "layer": "", "p": 0.4, "uneven": False,
+                          "by_outcome": {}, "by_label": {"fake": [1, 150], "real": [0, 150]}},
                          {"what": "zero map", "method": "vanilla", "layer": "", "p": None, "uneven": False,
                           "by_outcome": {each: [1, n] for each, n in counts.items()}}],
             "coarse": [{"method": "gradcam", "layer": "layer4", "region": "left_eye", "part": 1.0}],
@@ -247,7 +251,7 @@ def findings(images: dict, lifts: np.ndarray, evil: str) -> dict:
             {"text": "False positives have less sharp eyes than true negatives.", "about": "attribute",
              "contrast": "FP-TN", "name": "eye_sharpness", "rows": fp[:5]},
             {"text": "False negatives against true positives: nothing found.", "about": "none",
-             "contrast": "FN-TP", "name": "", "rows": []}],
+             "contrast": "FN-TP", "name": "regions", "rows": []}],
     }  # fmt: skip
 
 

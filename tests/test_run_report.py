@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +21,16 @@ from run_folders import FORMULA, HOSTILE, REGIONS, SCRIPT, make_run
 from test_regions import FACE
 from xface_cli.report import report
 
+from xface.analysis.clusters import Cluster
+from xface.analysis.contrasts import Contrast
+from xface.analysis.findings import RegionMean
+from xface.analysis.regression import Odds
+from xface.analysis.sentences import Sentence
+from xface.analysis.slices import Slice
 from xface.errors import OutputError, UsageError
 from xface.faces import REGIONS as DRAWN_REGIONS
 from xface.faces import region_labels
-from xface.report.csv_tables import write_csv
+from xface.report.csv_tables import COLUMNS, empty_row, write_csv
 from xface.report.face_drawing import HEIGHT, WIDTH, beneath_first, face_regions, face_svg
 from xface.report.forest import forest_svg, lift_forest
 from xface.report.gallery import most_confident_errors, rows_under
@@ -33,7 +39,8 @@ from xface.report.page import SINGLE_IMAGES, Page, write_report
 from xface.report.page_data import as_data, as_script
 from xface.report.run_folder import Kind, RunFolder
 from xface.report.thumbnails import tops
-from xface.report.words import NOTHING, number
+from xface.report.told import Told
+from xface.report.words import NOTHING, estimate, number
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCKED = ("torch", "torchvision", "dlib", "cv2", "captum", "pytorch_grad_cam", "lightning", "sklearn",
@@ -56,9 +63,15 @@ def is_error(outcome: str) -> bool:
     return outcome in {"FP", "FN"}
 
 
+def words_of(folder: Path) -> str:
+    """The page's text, a space for each tag and line."""
+    page = (folder / "report" / "index.html").read_text()
+    return " ".join(re.sub(r"<script.*?</script>|<[^>]*>", " ", page, flags=re.DOTALL).split())
+
+
 def stored(folder: Path, name: str):
     text = (folder / "report" / name).read_text(encoding="ascii")
-    return json.loads(re.fullmatch(r'xfaceData\("[\w-]+",(.*)\);\n', text).group(1))
+    return json.loads(re.fullmatch(r'xfaceData\("[\w-]+",(.*)\);\n', text, re.DOTALL).group(1))
 
 
 class TestPage:
@@ -159,9 +172,45 @@ class TestPage:
         bare = {"primary": None, "summary": summary, "health": health, "regression": regression}
         path.write_text(json.dumps({**findings, **empty, **bare}))
         page = write_report(folder).read_text()
-        assert "Nothing found." in page
+        assert "Nothing could be tested." in page
+        assert "Nothing found." not in page
+        assert "Not tested: no combination of attributes" in page
+        assert "No combination" not in page
         assert "too few errors" in page
+        with open(folder / "report" / "tables" / "attributes.csv", newline="") as file:
+            [head] = csv.reader(file)
+        assert head[:7] == ["attribute", "contrast", "n", "groups", "missing", "means_a", "means_a_low"]
         assert "None" not in re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+
+    def test_the_means_are_there_as_a_table(self, folder, run):
+        text = words_of(folder)
+        row = run.findings["regions"][0]
+        assert text.count("Mean lift Mean share") == len(run.kinds)
+        assert f"{row['n']} {row['groups']} {estimate(row['lift'])}" in text
+
+    def test_who_is_related_how_long_it_took_and_what_is_uneven_is_said(self, folder, tmp_path):
+        text = words_of(folder)
+        assert "Groups 100 groups of 300 images, by video" in text
+        assert re.search(r"Time decode 3.1 s, .* conclusions 4 s, report [\d.]+ s", text)
+        assert text.index("Faces are not found evenly") < text.index("Images left out")
+        assert "file missing not judged; by label: fake 1 of 150, real 0 of 150 0.40" in text
+        assert "zero map vanilla 1 of" in text
+        alone = make_run(tmp_path / "alone", 40)
+        images = pd.read_parquet(alone / "images.parquet")
+        images.assign(group=images["image"]).to_parquet(alone / "images.parquet")
+        write_report(alone)
+        assert "Groups each image by itself" in words_of(alone)
+
+    def test_reasons_too_many_to_read_are_folded(self, run):
+        row = {"status": "missing", "count": 1, "by_label": {"real": 1}}
+        rows = [{**row, "reason": f"a{n}.jpg: no such file"} for n in range(6000)]
+        faceless = {"status": "no_face", "reason": "no face", "count": 3, "by_label": {"fake": 3}}
+        summary = {**run.findings["summary"], "excluded": [*rows, faceless]}
+        page = Page(RunFolder(run.path, run.manifest, {**run.findings, "summary": summary}, run.images),
+                    {}, {}, None).html()  # fmt: skip
+        assert "6,000 reasons, the first: a0.jpg: no such file" in page
+        assert "a1.jpg" not in page
+        assert "real 6,000" in page
 
     def test_no_text_of_the_run_can_become_an_element(self, run):
         """Every name and sentence hostile, but for those by which rows are found."""
@@ -189,10 +238,33 @@ class TestPage:
         assert "<script" not in forest + face_svg({"nose": 1.0}, kind.name)
 
 
+class TestTold:
+    """What was not tested is never told as tested and absent."""
+
+    @pytest.mark.parametrize(("name", "table"), [("regions", "contrasts"), ("attributes", "attributes")])
+    def test_a_contrast_without_any_p_value_is_not_tested(self, run, name, table):
+        rows = [{**row, "p": None} if row["contrast"] == "FN-TP" else row for row in run.findings[table]]
+        sentences = [
+            {"about": "none", "text": "", "contrast": each, "name": name} for each in ("FP-TN", "FN-TP")
+        ]
+        told = Told.of({**run.findings, table: rows, "sentences": sentences})
+        assert [each["number"] for each in told.absent] == [0]
+        assert [each["number"] for each in told.untested] == [1]
+        assert told.any_tested
+
+    @pytest.mark.parametrize("name", ["regression", "slices"])
+    def test_so_are_a_regression_and_slices_without_rows(self, run, name):
+        sentences = [{"about": "none", "text": "", "contrast": "", "name": name}]
+        there = Told.of({**run.findings, "sentences": sentences})
+        empty = {"regression": {"rows": []}, "slices": []}
+        gone = Told.of({**run.findings, "sentences": sentences, **empty})
+        assert (len(there.absent), len(there.untested)) == (1, 0)
+        assert (len(gone.absent), len(gone.untested)) == (0, 1)
+
+
 class TestComparison:
     def test_fixed_new_and_remaining_errors_are_counted_and_lead_to_their_images(self, folder, tmp_path):
-        other = tmp_path / "the other"
-        shutil.copytree(folder, other, ignore=shutil.ignore_patterns("report"))
+        other = self.another(folder, tmp_path)
         images = pd.read_parquet(other / "images.parquet")
         wrong = images.index[images["outcome"].isin(["FP", "FN"])]
         right = images.index[images["outcome"].isin(["TP", "TN"])]
@@ -206,12 +278,20 @@ class TestComparison:
         page = Path(done.stdout.strip()).read_text()
         text = re.sub(r"<[^>]*>", "", page)
         kept = len(wrong) - 12
-        assert f"the other corrects 12 errors, makes 5 new ones and keeps {kept}" in text
+        assert f"the other corrects 12 errors, makes 5 new and keeps {kept}" in text
         settings = json.loads(re.search(r'id="data-page">(.*?)</script>', page).group(1))
         fixed, new, still = settings["subsets"]["changes"]
         assert (fixed, new) == (wrong[:12].tolist(), right[:5].tolist())
         assert set(still) == set(wrong[12:])
-        assert (folder / "report" / "tables" / "comparison.csv").is_file()
+        with open(folder / "report" / "tables" / "changes.csv", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [int(row["row"]) for row in rows if row["change"] == "fixed"] == fixed
+        assert [int(row["row"]) for row in rows if row["change"] == "new"] == new
+        names = images["image"].tolist()
+        assert all(row["image"].lstrip("'") == names[int(row["row_other"])] for row in rows)
+
+    def another(self, folder, tmp_path) -> Path:
+        return Path(shutil.copytree(folder, tmp_path / "the other", ignore=shutil.ignore_patterns("report")))
 
 
 class TestSingleFile:
@@ -236,6 +316,19 @@ class TestSingleFile:
             [np.nan if s is None else s for s in images["score"]]).sum()  # fmt: skip
         assert set(data["maps-0"]) <= {str(row) for row in images["row"]}
         assert 'src="thumbnails' not in page
+
+    def test_its_size_has_a_cap(self, tmp_path, monkeypatch):
+        folder = make_run(tmp_path / "run", 600)
+        whole = write_report(folder, single_file=True).stat().st_size
+        faces = re.findall(r"base64,[\w+/=]{500,}", (folder / "report.html").read_text())
+        bare = whole - sum(map(len, faces))
+        for cap in (whole - 1, (whole + bare) // 2):
+            monkeypatch.setattr("xface.report.page.SINGLE_BYTES", cap)
+            page = write_report(folder, single_file=True)
+            assert 0.7 * cap < page.stat().st_size <= cap
+        monkeypatch.setattr("xface.report.page.SINGLE_BYTES", 10_000)
+        with pytest.raises(OutputError, match=r"too large for mail \(0\.\d MB even without images"):
+            write_report(folder, single_file=True)
 
 
 class TestGallery:
@@ -310,11 +403,27 @@ class TestTables:
             {"=name": each, "value": -1.5}
             for each in ("=1+1", "+1", "-1", "@a", "\tx", "\rx", "a=b", FORMULA)
         ]
-        write_csv(rows, tmp_path / "a.csv")
+        write_csv(rows, tmp_path / "a.csv", {})
         head, *cells = csv.reader((tmp_path / "a.csv").open(newline=""))
         assert head == ["'=name", "value"]
         assert [cell[0][0] for cell in cells] == ["'"] * 6 + ["a", "'"]
         assert {cell[1] for cell in cells} == {"-1.5"}
+
+    def test_an_empty_table_has_the_head_of_a_full_one(self, folder, tmp_path):
+        for name, columns in COLUMNS.items():
+            write_csv([], tmp_path / f"{name}.csv", empty_row(columns))
+        for path in (folder / "report" / "tables").glob("*.csv"):
+            if path.stem in COLUMNS.keys() - {"comparison"}:
+                head, empty = (
+                    next(csv.reader(file.open(newline=""))) for file in (path, tmp_path / path.name)
+                )
+                assert set(head) <= set(empty)
+
+    def test_the_heads_are_those_of_the_findings(self):
+        for name, record in (("regions", RegionMean), ("regression", Odds), ("slices", Slice),
+                             ("clusters", Cluster), ("sentences", Sentence)):  # fmt: skip
+            assert [field.name for field in fields(record)] == list(COLUMNS[name])
+        assert [field.name for field in fields(Contrast)][1:] == list(COLUMNS["attributes"])[1:]
 
     def test_the_tables_hold_the_findings(self, folder, run):
         with open(folder / "report" / "tables" / "contrasts.csv", newline="") as file:

@@ -5,40 +5,87 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from xface.report.run_folder import RunFolder
+from xface.report.run_folder import BATCH, RunFolder
+from xface.report.words import CHANGE_WORDS
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 """Spreadsheets take a text that begins so for a formula (OWASP, CSV injection)."""
 
 ESTIMATE = {"value", "low", "high"}
+UNKNOWN = dict.fromkeys(("value", "low", "high"))
+CONTRAST = ("contrast", "n", "groups", "missing", "means", "difference", "delta", "p", "q", "finding", "note")
+COLUMNS: Mapping[str, Sequence[str]] = {
+    "regions": ("method", "layer", "region", "outcome", "n", "groups", "lift", "share"),
+    "contrasts": ("method", "layer", "region", *CONTRAST),
+    "attributes": ("attribute", *CONTRAST),
+    "regression": ("attribute", "odds_ratio", "p", "q", "finding"),
+    "slices": ("conditions", "n", "groups", "errors", "rate", "rest", "p", "q", "finding"),
+    "clusters": ("outcome", "method", "layer", "number", "size", "medoid", "members", "lifts"),
+    "sentences": ("text", "about", "contrast", "name", "rows"),
+    "excluded": ("status", "reason", "count", "by_label", "example"),
+    "scores": ("score", "value", "low", "high"),
+    "comparison": ("method", "layer", "region", "images", "groups", "difference", "moved"),
+    "changes": ("change", "row", "row_other", "image"),
+}
+"""What a table that has no row has for a head."""
+STAND_INS = {"means": [UNKNOWN, UNKNOWN], **dict.fromkeys(
+    ("lift", "share", "difference", "odds_ratio", "rate", "rest"), UNKNOWN)}  # fmt: skip
 
 
 def write_tables(run: RunFolder, folder: Path, compare: Mapping[str, Any] | None = None) -> None:
     """Write every table of the findings, and the table of images, one file each."""
     folder.mkdir()
-    if compare:
-        write_csv(compare["regions"], folder / "comparison.csv")
+    for name, rows in _tables(run, compare):
+        write_csv(rows, folder / f"{name}.csv", empty_row(COLUMNS[name]))
+    rows = (row for batch in run.images.to_batches(max_chunksize=BATCH) for row in batch.to_pylist())
+    write_csv(rows, folder / "images.csv", empty_row(run.images.column_names))
+
+
+def _tables(
+    run: RunFolder, compare: Mapping[str, Any] | None
+) -> Iterator[tuple[str, Iterable[Mapping[str, Any]]]]:
+    found, summary = run.findings, run.findings["summary"]
     for name in ("regions", "contrasts", "attributes", "slices", "clusters", "sentences"):
-        write_csv(run.findings[name] or (), folder / f"{name}.csv")
-    summary = run.findings["summary"]
-    write_csv((run.findings["regression"] or {}).get("rows", ()), folder / "regression.csv")
-    write_csv(summary["excluded"], folder / "excluded.csv")
-    write_csv([{"score": name, **found} for name, found in summary["scores"].items()], folder / "scores.csv")
-    write_csv(run.images.to_pylist(), folder / "images.csv")
+        yield name, found[name] or ()
+    yield "regression", (found["regression"] or {}).get("rows", ())
+    yield "excluded", summary["excluded"]
+    yield "scores", [{"score": name, **estimate} for name, estimate in summary["scores"].items()]
+    if compare:
+        yield "comparison", compare["regions"]
+        yield "changes", _changes(run, compare)
 
 
-def write_csv(rows: Iterable[Mapping[str, Any]], path: Path) -> None:
-    """Write records: estimates and pairs as columns of their own, lists as JSON, what is undefined empty."""
-    flat = [dict(_flat(row)) for row in rows]
-    columns = list(dict.fromkeys(name for row in flat for name in row))
+def _changes(run: RunFolder, compare: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The errors that were fixed, are new and stayed, by their rows in both runs."""
+    names = dict(zip(run.rows.tolist(), run.texts("image"), strict=True))
+    for change in CHANGE_WORDS:
+        for row, other in compare[change]:
+            yield {"change": change, "row": row, "row_other": other, "image": names[row]}
+
+
+def empty_row(columns: Sequence[str]) -> dict[str, Any]:
+    """A record of which nothing is known."""
+    return {name: STAND_INS.get(name) for name in columns}
+
+
+def write_csv(rows: Iterable[Mapping[str, Any]], path: Path, empty: Mapping[str, Any]) -> None:
+    """Write records, which are alike, one at a time; without any only the head, that of the `empty` one.
+
+    Estimates and pairs of them are columns of their own, lists are JSON, what is undefined is empty.
+    """
+    flat = (dict(_flat(row)) for row in rows)
+    first = next(flat, None)
+    columns = list(first or dict(_flat(empty)))
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(map(safe_cell, columns))
-        writer.writerows([row.get(name, "") for name in columns] for row in flat)
+        for row in chain([first] if first else [], flat):
+            writer.writerow([row.get(name, "") for name in columns])
 
 
 def safe_cell(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,25 +26,22 @@ class Gallery:
     run: RunFolder
     shown: IndexArray
 
-    def columns(self) -> dict[str, Any]:
-        """Plain lists, one entry per image shown."""
+    def columns(self) -> Iterator[tuple[str, Any]]:
+        """Names and plain lists, one entry per image shown."""
         run = self.run
-        words = ("image", "label", "group", "called", "outcome", "status", "reason")
-        return {
-            "row": run.rows[self.shown].tolist(),
-            **{name: self._pick(run.texts(name)) for name in words},
-            "score": plain(
-                run.numbers("score")[self.shown], None
-            ),  # exact, so that the page judges as the run did
-            "nearest": self._nearest(),
-            "attributes": {name: plain(run.numbers(name)[self.shown]) for name in run.attributes},
-            "extras": {name: self._pick(run.texts(name)) for name in run.extras},
-        }
+        yield "row", run.rows[self.shown].tolist()
+        for name in ("image", "label", "group", "called", "outcome", "status", "reason"):
+            yield name, self._pick(run.texts(name))
+        yield "score", plain(run.numbers("score")[self.shown], None)  # exact: the page judges as the run did
+        yield "nearest", self._nearest()
+        yield "attributes", {name: plain(run.numbers(name)[self.shown]) for name in run.attributes}
+        yield "extras", {name: self._pick(run.texts(name)) for name in run.extras}
 
-    def lifts(self, kind: int) -> dict[str, list[float | None]]:
-        """Each region's lifts in the maps of one kind."""
+    def lifts(self, kind: int) -> Iterator[tuple[str, list[float | None]]]:
+        """Each region with its lifts in the maps of one kind."""
         table = self.run.regions
-        return {name: plain(table.lift[self.shown, kind, i]) for i, name in enumerate(table.regions)}
+        for number, name in enumerate(table.regions):
+            yield name, plain(table.lift[self.shown, kind, number])
 
     def rest(self) -> dict[str, Any]:
         """Truth (1 for the positive class) and score of the images not shown, for the counts."""

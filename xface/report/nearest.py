@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from xface.report.run_folder import RunFolder
 from xface.results import FloatArray
 
-ABREAST = 256  # errors compared at once, so that memory stays small
+AT_ONCE = 2**20  # distances in memory
 NONE = -1
 IndexArray = NDArray[np.intp]
 
@@ -55,6 +55,7 @@ def standardised(values: FloatArray) -> FloatArray:
 def nearest(points: FloatArray, others: FloatArray) -> IndexArray:
     """The index of the other point that is nearest to each point, by Euclidean distance."""
     lengths = (others**2).sum(axis=1)
-    parts = [points[start : start + ABREAST] for start in range(0, len(points), ABREAST)]
+    step = max(1, AT_ONCE // len(others))
+    parts = [points[start : start + step] for start in range(0, len(points), step)]
     found = [np.argmin(lengths - 2 * part @ others.T, axis=1) for part in parts]
     return np.concatenate([np.empty(0, np.intp), *found])

@@ -6,10 +6,12 @@ import base64
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 from shlex import join
 from typing import Any
@@ -28,14 +30,16 @@ from xface.report.forest import OUTCOME_SERIES, forest_svg, lift_forest, odds_fo
 from xface.report.gallery import Gallery, most_confident_errors, rows_under
 from xface.report.heat import COLOURS
 from xface.report.nearest import nearest_correct
-from xface.report.page_data import as_data, as_script
+from xface.report.page_data import as_data, as_script_lines
 from xface.report.run_folder import RunFolder
 from xface.report.thumbnails import embedded, face_file, tops, write_thumbnails
+from xface.report.told import Told, groups_of, left_out
 
+SUBSETS = ("slices", "clusters", "sentences")
 SCRIPTS = ("store", "verdicts", "picture", "gallery", "detail", "matrix", "page")
-CHANGES = ("fixed", "new", "still")
-SINGLE_IMAGES, SINGLE_BYTES = 200, 4_000_000
-"""How many images a page for mail shows, and how many bytes of their faces: mail servers refuse more."""
+SINGLE_IMAGES, SINGLE_BYTES = 200, 7_000_000
+"""How many errors a page for mail shows, and its largest size: mail makes it a third larger, and many servers
+refuse 10 MB."""
 
 
 def write_report(run: Path, single_file: bool = False, compare: Mapping[str, Any] | None = None) -> Path:
@@ -57,20 +61,16 @@ def write_report(run: Path, single_file: bool = False, compare: Mapping[str, Any
 
 
 def _write_folder(run: RunFolder, compare: Mapping[str, Any] | None) -> Path:
+    start = time.perf_counter()
     target, part, old = (run.path / name for name in ("report", "report.part", "report.old"))
     shutil.rmtree(part, ignore_errors=True)
     (part / "thumbnails").mkdir(parents=True)
-    (part / "data").mkdir()
-    gallery = Gallery(run, np.arange(len(run.rows)))
     chunks = write_thumbnails(run, part)
-    stored = {"images": {**gallery.columns(), "chunk": [chunks.get(row) for row in run.rows.tolist()]}}
-    stored |= {f"lifts-{kind}": gallery.lifts(kind) for kind in range(len(run.kinds))}
-    for name, value in stored.items():
-        (part / "data" / f"{name}.js").write_text(as_script(name, value), encoding="ascii")
-    page = Page(run, {row: face_file(row) for row in chunks}, {}, compare)
-    (part / "index.html").write_text(page.html(), encoding="utf-8")
+    _write_data(run, part / "data", chunks)
     write_tables(run, part / "tables", compare)
     write_figures(run, part / "figures")
+    page = Page(run, {row: face_file(row) for row in chunks}, {}, compare, time.perf_counter() - start)
+    (part / "index.html").write_text(page.html(), encoding="utf-8")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
         target.rename(old)
@@ -79,18 +79,44 @@ def _write_folder(run: RunFolder, compare: Mapping[str, Any] | None) -> Path:
     return target / "index.html"
 
 
+def _write_data(run: RunFolder, folder: Path, chunks: Mapping[int, int]) -> None:
+    """What the gallery loads: of all images their columns, and for each kind of map their lifts."""
+    folder.mkdir()
+    gallery = Gallery(run, np.arange(len(run.rows)))
+    columns = chain(gallery.columns(), [("chunk", [chunks.get(row) for row in run.rows.tolist()])])
+    lifts = ((f"lifts-{kind}", gallery.lifts(kind)) for kind in range(len(run.kinds)))
+    for name, entries in chain([("images", columns)], lifts):
+        with open(folder / f"{name}.js", "w", encoding="ascii") as file:
+            file.writelines(as_script_lines(name, entries))
+
+
 def _write_single(run: RunFolder, compare: Mapping[str, Any] | None) -> Path:
-    errors = most_confident_errors(run, SINGLE_IMAGES)
+    target, part = run.path / "report.html", run.path / "report.html.part"
+    count = SINGLE_IMAGES
+    while True:
+        page = _single_page(run, compare, count).html().encode()
+        if len(page) <= SINGLE_BYTES:
+            part.write_bytes(page)
+            return part.replace(target)
+        if not count:
+            size = f"{len(page) / 1e6:.1f} MB even without images, {SINGLE_BYTES / 1e6:.0f} MB at most"
+            raise OutputError(f"{target}: too large for mail ({size}); pack the folder `report` instead")
+        count = count * SINGLE_BYTES // len(page)
+
+
+def _single_page(run: RunFolder, compare: Mapping[str, Any] | None, count: int) -> Page:
+    """A page with the most confident errors and the correct images nearest to them."""
+    start = time.perf_counter()
+    errors = most_confident_errors(run, count)
     near = nearest_correct(run)[errors]
     gallery = Gallery(run, np.union1d(errors, near[near >= 0]))
-    details = dict(embedded(run, set(run.rows[gallery.shown].tolist()), SINGLE_BYTES))
+    details = dict(embedded(run, set(run.rows[gallery.shown].tolist())))
     chunks = [0 if row in details else None for row in run.rows[gallery.shown].tolist()]
-    stored = {"images": {**gallery.columns(), "chunk": chunks}, "maps-0": details, "rest": gallery.rest()}
-    stored |= {f"lifts-{kind}": gallery.lifts(kind) for kind in range(len(run.kinds))}
-    target, part = run.path / "report.html", run.path / "report.html.part"
-    page = Page(run, {row: each["face"] for row, each in details.items()}, stored, compare)
-    part.write_text(page.html(), encoding="utf-8")
-    return part.replace(target)
+    stored = {"images": {**dict(gallery.columns()), "chunk": chunks}, "maps-0": details,
+              "rest": gallery.rest()}  # fmt: skip
+    stored |= {f"lifts-{kind}": dict(gallery.lifts(kind)) for kind in range(len(run.kinds))}
+    faces = {row: each["face"] for row, each in details.items()}
+    return Page(run, faces, stored, compare, time.perf_counter() - start)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,13 +124,14 @@ class Page:
     """The page itself: a template filled in, its style and script within, and data for the script.
 
     `faces` are the addresses of the faces by row; `stored` is the data that comes within the page, all else
-    is loaded from beside it.
+    is loaded from beside it; `seconds` is what the drawing took so far.
     """
 
     run: RunFolder
     faces: Mapping[int, str]
     stored: Mapping[str, Any]
     compare: Mapping[str, Any] | None
+    seconds: float = 0.0
 
     def html(self) -> str:
         """The page as text; whatever came from outside is escaped by the template or by `as_data`."""
@@ -114,7 +141,8 @@ class Page:
         environment.filters |= {
             "number": words.number, "decimal": words.decimal, "estimate": words.estimate,
             "percent": words.percent, "chance": words.chance, "spaced": words.spaced,
-            "attribute": words.attribute_words, "moment": words.moment,
+            "attribute": words.attribute_words, "moment": words.moment, "counted": words.counted,
+            "sentence": words.sentence, "kind_name": words.kind_name,
         }  # fmt: skip
         return environment.from_string(_asset("page.html")).render(self._context())
 
@@ -122,12 +150,13 @@ class Page:
         run, stored = self.run, {**self.stored, "page": self._settings()}
         return {
             "run": run, "manifest": run.manifest, "findings": run.findings, "compare": self.compare,
-            "single": bool(self.stored), "faces": self.faces, "shown": self._shown,
+            "single": bool(self.stored), "faces": self.faces, "shown": len(self._shown),
             "outcomes": words.outcome_words(run.manifest["positive"], run.manifest["classes"]),
             "negative": words.negative_name(run.manifest["positive"], run.manifest["classes"]),
             "score_words": words.SCORE_WORDS, "status_words": words.STATUS_WORDS,
             "changes": words.CHANGE_WORDS,
-            "sentences": _numbered(run.findings["sentences"]),
+            "told": Told.of(run.findings), "excluded": left_out(run.findings["summary"]["excluded"]),
+            "groups": groups_of(run), "stages": self._stages(),
             "drawings": self._drawings(), "scale": Markup(scale_svg()),
             "odds": Markup(forest_svg(odds_forest(run))),
             "detector": _in_full(run.manifest),
@@ -137,9 +166,14 @@ class Page:
             "data": {name: Markup(as_data(value)) for name, value in stored.items()},
         }  # fmt: skip
 
-    @property
-    def _shown(self) -> int:
-        return len(self.stored["images"]["row"]) if self.stored else len(self.run.rows)
+    def _stages(self) -> dict[str, float]:
+        """What each stage took; while the run is made, its report is the one that this page ends."""
+        stages: dict[str, float] = self.run.manifest["stages"]
+        return stages if "report" in stages else {**stages, "report": self.seconds}
+
+    @cached_property
+    def _shown(self) -> set[int]:
+        return set(self.stored["images"]["row"] if self.stored else ())
 
     def _drawings(self) -> list[dict[str, Any]]:
         return [
@@ -154,7 +188,7 @@ class Page:
         ]  # fmt: skip
 
     def _settings(self) -> dict[str, Any]:
-        run, findings = self.run, self.run.findings
+        run = self.run
         table = (matplotlib.colormaps[COLOURS](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
         return {
             "threshold": run.threshold, "positive": run.manifest["positive"],
@@ -166,12 +200,23 @@ class Page:
             "attributes": {name: words.attribute_words(name) for name in run.attributes},
             "statuses": words.STATUS_WORDS, "single": bool(self.stored),
             "subsets": {
-                "slices": [rows_under(run, each["conditions"]) for each in findings["slices"] or ()],
-                "clusters": [each["members"] for each in findings["clusters"] or ()],
-                "sentences": [each["rows"] for each in findings["sentences"] or ()],
-                "changes": [[row for row, _ in (self.compare or {}).get(name, ())] for name in CHANGES],
+                name: [self._present(rows) for rows in subsets] for name, subsets in self._subsets().items()
             },
         }  # fmt: skip
+
+    def _subsets(self) -> dict[str, list[list[int]]]:
+        run, compare = self.run, self.compare or {}
+        slices, clusters, sentences = (run.findings[name] or () for name in SUBSETS)
+        return {
+            "slices": [rows_under(run, each["conditions"]) for each in slices],
+            "clusters": [each["members"] for each in clusters],
+            "sentences": [each["rows"] for each in sentences],
+            "changes": [[row for row, _ in compare.get(name, ())] for name in words.CHANGE_WORDS],
+        }
+
+    def _present(self, rows: list[int]) -> list[int]:
+        """Those of the rows that this page holds."""
+        return [row for row in rows if row in self._shown] if self.stored else rows
 
     @cached_property
     def _style(self) -> str:
@@ -193,10 +238,6 @@ class Page:
 def _in_full(manifest: Mapping[str, Any]) -> str:
     content = {name: manifest.get(name) for name in ("detector", "settings")}
     return json.dumps(content, indent=2, ensure_ascii=False)
-
-
-def _numbered(sentences: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:
-    return [{**sentence, "number": number} for number, sentence in enumerate(sentences or ())]
 
 
 def _hash(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,21 @@ def as_data(value: Any) -> str:
 def as_script(name: str, value: Any) -> str:
     """A script file that hands data to the page: pages opened from disk may load no other kind."""
     return f"xfaceData({as_data(name)},{as_data(value)});\n"
+
+
+def as_script_lines(name: str, entries: Iterable[tuple[str, Any]]) -> Iterator[str]:
+    """The same of an object, entry by entry, so that it is never in memory whole.
+
+    Example:
+        >>> print("".join(as_script_lines("ends", [("low", 0), ("high", 1)])), end="")
+        xfaceData("ends",{"low":0
+        ,"high":1
+        });
+    """
+    yield f"xfaceData({as_data(name)},{{"
+    for number, (key, value) in enumerate(entries):
+        yield f"{',' if number else ''}{as_data(key)}:{as_data(value)}\n"
+    yield "});\n"
 
 
 def plain(values: ArrayLike, digits: int | None = 4) -> list[float | None]:

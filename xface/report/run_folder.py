@@ -25,6 +25,7 @@ ATTRIBUTES = ("sharpness", "eye_sharpness", "brightness", "contrast", "exposure"
               "eye_openness", "mouth_openness", "yaw", "pitch", "roll")  # fmt: skip
 MEASURES = ("row", "method", "layer", "status", "region", "share", "lift")
 BATCH = 256
+MANY = 65_536  # rows of regions.parquet in memory at a time
 
 
 @dataclass(frozen=True)
@@ -120,19 +121,32 @@ class RunFolder:
     @cached_property
     def regions(self) -> RegionTable:
         """The lifts and shares of all maps."""
-        table = _read_table(self.path, "regions.parquet", MEASURES)
-        at = self.positions(table["row"].to_numpy())
-        methods, layers, states, regions = (_codes(table[name]) for name in MEASURES[1:5])
+        columns = (batch["region"].unique().to_pylist() for batch in self._measures(["region"]))
+        names = tuple(dict.fromkeys(name for column in columns for name in column))
+        shape = (len(self.rows), len(self.kinds), len(names))
+        lift, share = (np.full(shape, np.nan, np.float32) for _ in range(2))
+        status = np.full(shape[:2], "", object)
+        for batch in self._measures(MEASURES):
+            at, kind = self.positions(batch["row"].to_numpy()), self._kind_numbers(batch)
+            states, regions = _codes(batch["status"]), _codes(batch["region"])
+            status[at, kind] = np.array(states.names, object)[states.codes]
+            place = at, kind, np.array([names.index(name) for name in regions.names], int)[regions.codes]
+            for values, name in ((lift, "lift"), (share, "share")):
+                values[place] = batch[name].to_numpy(zero_copy_only=False)
+        return RegionTable(names, lift, share, status)
+
+    def _measures(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        path = self.path / "regions.parquet"
+        with _failures_named(path), pq.ParquetFile(path) as file:
+            yield from file.iter_batches(MANY, columns=list(columns))
+
+    def _kind_numbers(self, batch: pa.RecordBatch) -> NDArray[np.int64]:
+        """Which of the run's kinds every row is of."""
+        methods, layers = _codes(batch["method"]), _codes(batch["layer"])
         kinds = [(each.method, each.layer) for each in self.kinds]
         pairs = [[(method, layer) for layer in layers.names] for method in methods.names]
         numbers = [[kinds.index(pair) if pair in kinds else 0 for pair in line] for line in pairs]
-        kind = np.array(numbers, int).reshape(len(methods.names), -1)[methods.codes, layers.codes]
-        shape = (len(self.rows), len(kinds), len(regions.names))
-        status = np.full(shape[:2], "", object)
-        status[at, kind] = np.array(states.names, object)[states.codes]
-        place = at, kind, regions.codes
-        lift, share = (_spread(table[name], place, shape) for name in ("lift", "share"))
-        return RegionTable(tuple(regions.names), lift, share, status)
+        return np.array(numbers, int).reshape(len(methods.names), -1)[methods.codes, layers.codes]
 
     def thumbnails(self, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
         """Every thumbnail with its landmarks and maps, a few in memory at a time."""
@@ -150,15 +164,9 @@ class _Coded:
     codes: NDArray[np.intp]
 
 
-def _codes(column: pa.ChunkedArray) -> _Coded:
-    coded = column.cast(pa.string()).fill_null("").combine_chunks().dictionary_encode()
+def _codes(column: pa.Array) -> _Coded:
+    coded = column.cast(pa.string()).fill_null("").dictionary_encode()
     return _Coded(coded.dictionary.to_pylist(), coded.indices.to_numpy())
-
-
-def _spread(column: pa.ChunkedArray, place: tuple[Any, ...], shape: tuple[int, ...]) -> FloatArray:
-    values = np.full(shape, np.nan, np.float32)
-    values[place] = column.to_numpy()
-    return values
 
 
 def _read_json(folder: Path, name: str) -> dict[str, Any]:
@@ -167,9 +175,9 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
         return content
 
 
-def _read_table(folder: Path, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+def _read_table(folder: Path, name: str) -> pa.Table:
     with _failures_named(folder / name):
-        return pq.read_table(folder / name, columns=columns and list(columns))
+        return pq.read_table(folder / name)
 
 
 @contextmanager

@@ -46,13 +46,11 @@ def write_thumbnails(run: RunFolder, folder: Path) -> dict[int, int]:
     return place
 
 
-def embedded(run: RunFolder, rows: set[int], most_bytes: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Row and detail, its face within, of these rows, until `most_bytes` of pictures are there."""
+def embedded(run: RunFolder, rows: set[int]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Row and detail, its face within, of these rows."""
     for entry in run.thumbnails():
-        row = int(entry["row"])
-        most_bytes -= len(entry["face"]) * (row in rows)
-        if row in rows and most_bytes >= 0:
-            yield row, {**detail(run, entry), "face": data_url(entry["face"])}
+        if entry["row"] in rows:
+            yield int(entry["row"]), {**detail(run, entry), "face": data_url(entry["face"])}
 
 
 def data_url(face: bytes) -> str:

@@ -90,6 +90,26 @@ def spaced(name: str) -> str:
     return name.replace("_", " ")
 
 
+def sentence(text: str) -> str:
+    """A remark as a sentence.
+
+    Example:
+        >>> sentence("no face: 3 of 10"), sentence("None is left.")
+        ('No face: 3 of 10.', 'None is left.')
+    """
+    return f"{text[:1].upper()}{text[1:].rstrip(' .')}."
+
+
+def kind_name(kind: Mapping[str, Any]) -> str:
+    """A map's method, with its layer if it has one.
+
+    Example:
+        >>> kind_name({"method": "gradcam", "layer": "layer4"}), kind_name({"method": "vanilla", "layer": ""})
+        ('gradcam at layer4', 'vanilla')
+    """
+    return f"{kind['method']} at {kind['layer']}" if kind["layer"] else str(kind["method"])
+
+
 def attribute_words(name: str) -> str:
     """An attribute's name with its unit."""
     return ATTRIBUTE_WORDS.get(name, spaced(name))
@@ -107,6 +127,16 @@ def number(value: Any, digits: int = 3) -> str:
     if float(value).is_integer() or abs(value) >= 10**digits:
         return f"{value:,.0f}"
     return f"{value:.{digits}g}"
+
+
+def counted(count: int, noun: str) -> str:
+    """How many there are of something.
+
+    Example:
+        >>> counted(1, "image"), counted(1200, "image")
+        ('1 image', '1,200 images')
+    """
+    return f"{number(count)} {noun}{'' if count == 1 else 's'}"
 
 
 def decimal(value: float | None) -> str:
