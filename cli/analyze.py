@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from xface.analysis.plan import Plan
 
 METHODS = ("gradcam",)
+TOLD = 5  # findings, at most
 STOPPED = 130  # what a shell says of a command that Ctrl-C ended
 
 
@@ -39,7 +41,7 @@ STOPPED = 130  # what a shell says of a command that Ctrl-C ended
 @click.option("--maps", is_flag=True, help="Write the raw maps too.")
 @click.option("--workers", type=click.IntRange(0), metavar="N",
               help="Processes that read pictures; by default a core is left.")  # fmt: skip
-@click.option("--resume", is_flag=True, help="Go on with a run that was stopped.")
+@click.option("--resume", is_flag=True, help="Go on with a run that was stopped; leave a whole one as it is.")
 def analyze(
     arch: str | None,
     weights: str | None,
@@ -68,7 +70,9 @@ def analyze(
     read = read_data(data, split, limit, group_by)
     say_notes(read.samples.notes)
     plan = plan_analysis(detector, read, methods, layers or None, threshold, maps)
-    _say_what_failed(_run(plan, out, workers, resume))
+    run = _run(plan, out, workers, resume)
+    _say_what_was_found(run)
+    _say_what_failed(run)
 
 
 def _run(plan: Plan, out: Path, workers: int | None, resume: bool) -> Path:
@@ -100,19 +104,31 @@ def _progress(count: int) -> Iterator[Callable[[int], object]]:
         yield advance
 
 
+def _say_what_was_found(run: Path) -> None:
+    """Print the first findings; where there are none, what was looked for."""
+    from xface.report.wording import printable
+
+    sentences = json.loads((run / "findings.json").read_text(encoding="utf-8"))["sentences"]
+    told = [each["text"] for each in sentences if each["about"] != "none"]
+    click.echo("\n".join(map(printable, told[:TOLD] or ["nothing found", *(s["text"] for s in sentences)])))
+    if len(told) > TOLD:
+        click.echo(f"and {len(told) - TOLD} more in the report")
+
+
 def _say_what_failed(run: Path) -> None:
     """Print where the run is, and which images were not scored; exit 1 if there are such."""
     import pyarrow.parquet as pq
 
     from xface.report.wording import printable
+    from xface.report.words import counted
 
     images = pq.ParquetFile(run / "images.parquet").read(["status", "reason", "outcome"]).to_pandas()
     counts = ", ".join(f"{n} {outcome}" for outcome, n in images["outcome"].value_counts().items() if outcome)
-    click.echo(f"{len(images)} images: {counts or 'none scored'}")
-    click.echo(f"written to {printable(str(run))}")
+    click.echo(f"{counted(len(images), 'image')}: {counts or 'none scored'}")
+    click.echo(f"written to {printable(str(run))}; open {printable(str(run / 'report' / 'index.html'))}")
     failed = images[images["outcome"] == ""]
     for status, rows in failed.groupby("status"):
         first = printable(rows["reason"].iloc[0])
-        click.echo(f"xface: {len(rows)} images {status}, the first: {first}", err=True)
+        click.echo(f"xface: {counted(len(rows), 'image')} {status}, the first: {first}", err=True)
     if len(failed):
         sys.exit(1)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+MEASURED = ("row", "method", "layer", "status", "region", "lift")
 RUN = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
@@ -25,15 +26,16 @@ def report(run: Path, compare: Path | None, single_file: bool) -> None:
 
 
 def _compared(run: Path, other: Path) -> dict[str, Any]:
-    from xface.analysis.comparison import compare
+    from xface.analysis.comparison import Run, compare
     from xface.analysis.findings import plain
     from xface.report.run_folder import RunFolder
 
-    tables = [(RunFolder.read(each).images.to_pandas(), _regions(each)) for each in (run, other)]
-    return {**plain(compare(*tables)), "other": other.resolve().name}
+    read = [(each, RunFolder.read(each)) for each in (run, other)]
+    runs = [Run(r.images.to_pandas(), _regions(p), r.manifest, p.resolve().name) for p, r in read]
+    return {**plain(compare(*runs)), "other": other.resolve().name}
 
 
 def _regions(run: Path) -> Any:
     import pandas as pd
 
-    return pd.read_parquet(run / "regions.parquet")
+    return pd.read_parquet(run / "regions.parquet", columns=list(MEASURED))

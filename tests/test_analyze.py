@@ -396,13 +396,32 @@ def test_a_run_that_is_there_or_was_stopped_is_not_written_over(detector, small,
     with pytest.raises(UsageError, match="of a run that was stopped: --resume goes on with it"):
         analyze(plan, stopped, workers=0, store=store)
     done = analyze(plan, stopped, workers=0, store=store, resume=True)
-    for resume in (False, True):
-        with pytest.raises(UsageError, match="run' exists already"):
-            analyze(plan, done, resume=resume, store=store)
+    with pytest.raises(UsageError, match="run' exists already"):
+        analyze(plan, done, store=store)
     (tmp_path / "mine.part").mkdir()
     (tmp_path / "mine.part" / "thesis.txt").write_text("years of work")
     with pytest.raises(UsageError, match="is no run that was stopped"):
         analyze(plan, tmp_path / "mine", resume=True, store=store)
+
+
+def test_a_whole_run_that_is_resumed_is_left_as_it_is(detector, small, store, tmp_path):
+    plan = plan_analysis(detector, read_data(str(small)))
+    run = analyze(plan, tmp_path / "run", workers=0, store=store)
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    assert analyze(plan, run, workers=0, store=store, resume=True) == run
+    assert before == {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    other = plan_analysis(detector, read_data(str(small)), threshold=0.3)
+    with pytest.raises(UsageError, match=r"exists already and was made otherwise: threshold was 0.5, is 0.3"):
+        analyze(other, run, workers=0, store=store, resume=True)
+
+
+def test_the_manifest_says_where_all_was_and_what_groups_are(detector, faces, small, monkeypatch):
+    monkeypatch.chdir(small.parent)
+    said = plan_analysis(detector, read_data(small.name)).manifest([])
+    assert (said["folder"], said["data"]["source"]) == (str(small.parent), str(small))
+    assert said["versions"].keys() >= {"torch", "torchvision", "scipy", "statsmodels", "scikit-learn"}
+    assert said["group_by"] == ""
+    assert plan_analysis(detector, read_data(str(faces))).manifest([])["group_by"] == "group, pair"
 
 
 def test_what_changed_is_said_when_a_run_cannot_go_on(detector, small, store, stopped):
@@ -497,11 +516,15 @@ def test_the_command_tells_what_failed(faces, tmp_path, monkeypatch):
     ]
     done = run(*words, "--out", tmp_path / "run")
     assert done.status == 1
+    assert done.out.startswith("nothing found\n")
+    assert "False positives against true negatives: regions not tested (fewer than 10 groups: " in done.out
     assert "11 images:" in done.out
-    assert "xface: 1 images missing, the first: cannot read" in done.err
+    assert done.out.endswith(f"open {tmp_path / 'run' / 'report' / 'index.html'}\n")
+    assert "xface: 1 image missing, the first: cannot read" in done.err
     assert run(*words, "--limit", "2", "--out", tmp_path / "two").status == 0
     assert run(*words, "--split", "test", "--out", tmp_path / "three").status == 1
     assert run(*words, "--out", tmp_path / "run").status == 2
+    assert run(*words, "--limit", "2", "--out", tmp_path / "two", "--resume").status == 0
 
 
 @pytest.fixture(scope="module")

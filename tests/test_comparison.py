@@ -1,6 +1,7 @@
 """Two runs compared, against counts by hand, scipy and statsmodels."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 from scipy.stats import binomtest, chi2
 from test_findings import REGIONS, tables
 
-from xface.analysis.comparison import compare, matched, mcnemar_p
+from xface.analysis.comparison import Run, compare, matched, mcnemar_p
 from xface.errors import UsageError
 
 
@@ -28,7 +29,7 @@ NO_REGIONS = pd.DataFrame(
 def test_errors_are_fixed_new_or_still_there():
     first = small(["FP", "FP", "TN", "TP", "FN", "TN"])
     second = small(["TN", "FP", "FP", "FN", "TP", "TN"]).iloc[::-1].assign(row=range(6))
-    found = compare((first, NO_REGIONS), (second, NO_REGIONS))
+    found = compare(Run(first, NO_REGIONS), Run(second, NO_REGIONS))
     assert found.images == found.groups == 6
     assert found.errors == (3, 3)
     assert found.fixed == ((0, 5), (4, 1))
@@ -46,15 +47,15 @@ def test_images_are_known_by_content_else_by_path_and_what_is_not_shared_is_said
     pairs, notes = matched(first, second)
     assert list(zip(pairs["row"], pairs["row_second"], strict=True)) == [(0, 0), (1, 1), (2, 2)]
     assert notes == [
-        "1 images are scored in the second run only",
-        "1 images have another truth in the second run",
+        "left out: 1 image scored in the second run only",
+        "left out: 1 image of another truth in the second run",
     ]
 
 
 def test_runs_over_other_images_are_refused():
     other = small(["FP", "TN"], sha256=["x", "y"])
     with pytest.raises(UsageError, match="share no scored image"):
-        compare((small(["FP", "TN"]), NO_REGIONS), (other, NO_REGIONS))
+        compare(Run(small(["FP", "TN"]), NO_REGIONS), Run(other, NO_REGIONS))
 
 
 def test_mcnemar_is_exact_for_few_and_chi_squared_for_many():
@@ -69,20 +70,59 @@ def test_groups_change_as_a_whole():
     groups = [f"v{code}" for code in codes]
     first = small(np.where(codes < 7, "FP", "TN"), group=groups)
     second = small(np.where(codes < 7, "TN", "FP"), group=groups)
-    found = compare((first, NO_REGIONS), (second, NO_REGIONS))
+    found = compare(Run(first, NO_REGIONS), Run(second, NO_REGIONS))
     assert found.p < 0.01
     assert found.group_p == pytest.approx(binomtest(7, 12).pvalue, abs=0.03)
 
 
-def test_maps_of_an_outcome_are_compared():
+def regions_moved(images, regions, seed=1):
+    """The nose's lift half higher on average, the mouth's as it was on average, the rest as it was."""
+    rng, moved = np.random.default_rng(seed), regions.copy()
+    for region, mean in (("nose", 0.5), ("mouth", 0.0)):
+        drawn = rng.normal(0, 1, len(images))
+        moved.loc[moved["region"] == region, "lift"] += drawn - drawn.mean() + mean
+    return moved
+
+
+def test_regions_are_compared_image_by_image():
     images, regions = tables(count=400, group=1)
-    again, moved = images.copy(), regions.copy()
-    moved.loc[moved["region"] == "nose", "lift"] += 0.5
-    found = compare((images, regions), (again, moved))
-    assert len(found.regions) == 4 * len(REGIONS)
-    for row in found.regions:
-        assert row.difference.value == pytest.approx(0.5 if row.region == "nose" else 0, abs=1e-9)
-        mean = regions[regions["row"].isin(images["row"][images["outcome"] == row.outcome])]
-        assert row.first.value == pytest.approx(mean[mean["region"] == row.region]["lift"].mean())
-        assert row.n[0] == row.n[1] == (images["outcome"] == row.outcome).sum()
+    moved = regions_moved(images, regions)
+    moved.loc[(moved["row"] < 30) & (moved["region"] == "nose"), "status"] = "zero"
+    found = compare(Run(images, regions), Run(images, moved))
+    assert [row.region for row in found.regions] == list(REGIONS)
+    rows = {row.region: row for row in found.regions}
+    joined = regions.merge(moved[moved["status"] == "ok"], on=["row", "region"])
+    gaps = (joined["lift_y"] - joined["lift_x"]).groupby(joined["region"]).mean()
+    assert {name: row.difference.value for name, row in rows.items()} == pytest.approx(dict(gaps), abs=1e-9)
+    assert [name for name, row in rows.items() if row.moved] == ["nose"]
+    assert (rows["nose"].images, rows["nose"].groups, rows["mouth"].images) == (370, 370, 400)
+    assert rows["nose"].difference.low < 0.5 < rows["nose"].difference.high
     assert (found.fixed, found.new, found.p) == ((), (), 1.0)
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_another_threshold_moves_no_map():
+    images, regions = tables(count=400, group=1, mouth=2.0)
+    truth = images["outcome"].isin(["TP", "FN"])
+    called = images["score"] >= 0.3
+    outcomes = np.select([truth & called, truth, called], ["TP", "FN", "FP"], "TN")
+    manifest = {"settings": {"weights_sha256": "a"}, "kinds": [{"method": "gradcam", "layer": "layer4"}]}
+    one = Run(images, regions, {**manifest, "threshold": {"value": 0.5}}, "one")
+    other = Run(images.assign(outcome=outcomes), regions, {**manifest, "threshold": {"value": 0.3}}, "other")
+    found = compare(one, other)
+    assert found.new
+    assert not any(row.moved for row in found.regions)
+    assert {(row.difference.low, row.difference.high) for row in found.regions} == {(0.0, 0.0)}
+    assert [run["threshold"] for run in found.runs] == [0.5, 0.3]
+    assert found.notes[0] == "both runs have the same weights"
+    assert "different thresholds, 0.5 and 0.3" in found.notes[1]
+
+
+def test_maps_that_one_run_lacks_are_named():
+    images, regions = tables(count=60, group=1)
+    kinds = [[{"method": "gradcam", "layer": layer}] for layer in ("layer3", "layer4")]
+    first, second = (Run(images, regions, {"kinds": each}) for each in kinds)
+    moved = regions.assign(layer="layer3")
+    found = compare(replace(first, regions=moved), second)
+    assert found.regions == ()
+    assert "gradcam at layer3 in one and gradcam at layer4 in one only" in found.notes[0]

@@ -223,6 +223,47 @@ def test_undefined_maps_and_failed_images_are_counted_and_warned_of():
     assert any("gradcam layer4 is too coarse for right eye, left eye" in text for text in health.warnings)
 
 
+def test_images_left_out_are_told_by_reason_not_by_file():
+    images, regions = tables(count=60, group=1)
+    names = [f"it's/{row}.jpg" for row in range(60)]
+    reasons = [f"cannot read {name!r}: there is no such file" for name in names]
+    images = images.assign(image=names, reason=reasons, status="missing", outcome="", score=np.nan)
+    images.loc[:9, ["status", "reason"]] = ["no_face", "no face found"]
+    missing, faceless = conclude(images, regions.iloc[:0], MANIFEST).summary["excluded"]
+    assert (missing["status"], missing["reason"]) == ("missing", "cannot read: there is no such file")
+    assert (missing["count"], missing["by_label"]) == (50, {"fake": 25, "real": 25})
+    assert missing["example"] == "it's/10.jpg"
+    assert (faceless["reason"], faceless["count"]) == ("no face found", 10)
+
+
+def test_an_attribute_beside_no_regression_is_said_not_to_be_adjusted():
+    images, regions = tables(dark=1.2)
+    more = {f"{name}_openness": np.random.default_rng(1).normal(size=900) for name in ("eye", "mouth")}
+    images = images.assign(**more, sharpness=2 * images["brightness"])
+    found = conclude(images, regions, MANIFEST)
+    first = {each.name: each.text for each in about(found, "attribute") if each.contrast == "FP-TN"}
+    assert first["brightness"].endswith("not adjusted for the other attributes (left out of the regression).")
+    errors = images[images["outcome"] == "FP"].drop_duplicates("group").nsmallest(12, "brightness")
+    few = pd.concat([without(images, "FP"), errors])
+    alone = conclude(few, regions, MANIFEST)
+    assert alone.regressions["FP-TN"].rows == ()
+    [text] = [s.text for s in about(alone, "attribute") if (s.contrast, s.name) == ("FP-TN", "brightness")]
+    assert "; not adjusted for the other attributes (regression not fitted: " in text
+
+
+def test_what_is_not_tested_is_said_once_and_one_is_no_plural():
+    found = conclude(*tables(count=60, group=30), MANIFEST)
+    texts = [each.text for each in about(found, "none")]
+    few = next(row.groups for row in found.contrasts if row.contrast == "FP-TN")
+    lacking = f"{few[0]} of false positives, {few[1]} of true negatives"
+    assert (
+        f"False positives against true negatives: regions not tested (fewer than 10 groups: {lacking})."
+        in texts
+    )
+    one = conclude(*tables(count=60, group=60), MANIFEST)
+    assert "false positives: only 1 group, too few to be compared" in one.health.warnings
+
+
 def test_unevenness_is_chi_squared_or_fishers():
     from scipy.stats import chi2_contingency, fisher_exact
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +46,12 @@ class AnalysedData:
             for path in paths
         ]
 
+    @property
+    def grouped_by(self) -> str:
+        """The columns that put images into groups; "" where each image is its own."""
+        names = dict.fromkeys((self.group_by, "pair"))
+        return ", ".join(name for name in names if any(self.samples.column(name)))
+
     def true_class(self, positive: str) -> str:
         """Which label of the data is a detector's positive class."""
         return true_class(positive, list(pd.unique(pd.Series([*CLASSES, *self.samples.labels]))))
@@ -52,7 +59,7 @@ class AnalysedData:
     def to_json(self) -> dict[str, Any]:
         """Return plain values, without the rows."""
         return {
-            "source": self.source,
+            "source": os.path.abspath(self.source),
             "sha256": self.sha256,
             "images": len(self),
             "split": self.split,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 BACKGROUND = "background"
 EXAMPLES = 12
+NAME = ["method", "layer", "region"]
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,16 @@ def region_columns(
     """`share` or `lift` of each kind's regions over `images`, in the order of `kinds`, then of the table."""
     import pandas as pd
 
-    defined = regions[regions["status"] == "ok"]
-    keys = pd.MultiIndex.from_frame(defined[["method", "layer", "region"]])
-    order = {(kind["method"], kind["layer"]): number for number, kind in enumerate(kinds)}
-    known = sorted(keys.unique(), key=lambda key: order.get(key[:2], len(order)))
-    values = np.full((len(images), len(known)), np.nan)
+    defined = regions.loc[regions["status"] == "ok", ["row", *NAME, measure]]
+    known = list(defined[NAME].drop_duplicates().itertuples(index=False, name=None))
+    numbers = defined.groupby(NAME, sort=False, observed=True).ngroup().to_numpy(np.intp)
     at = pd.Index(images["row"]).get_indexer(defined["row"])
-    number = pd.MultiIndex.from_tuples(known, names=keys.names).get_indexer(keys) if known else at
-    values[at[at >= 0], number[at >= 0]] = defined[measure].to_numpy(np.float64)[at >= 0]
-    names = (dict(zip(("method", "layer", "region"), key, strict=True)) for key in known)
-    return Columns(tuple(names), values)
+    values = np.full((len(images), len(known)), np.nan)
+    values[at[at >= 0], numbers[at >= 0]] = defined[measure].to_numpy(np.float64)[at >= 0]
+    places = {(kind["method"], kind["layer"]): place for place, kind in enumerate(kinds)}
+    order = sorted(range(len(known)), key=lambda k: places.get(known[k][:2], len(places)))
+    names = (dict(zip(NAME, map(str, known[k]), strict=True)) for k in order)
+    return Columns(tuple(names), values[:, order])
 
 
 def on_the_face(shares: Columns) -> Columns:

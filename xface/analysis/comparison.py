@@ -2,38 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xface.analysis.bootstrap import LEAST_GROUPS, SEED, Estimate, group_codes
 from xface.analysis.columns import Columns, region_columns
-from xface.analysis.contrasts import OUTCOMES
-from xface.analysis.means import Codes, Mask, group_sums, mean_differences
+from xface.analysis.means import Codes, Mask, group_sums, groups_with, mean_differences
+from xface.analysis.sentences import kind_name
 from xface.errors import UsageError
+from xface.report.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
 
 EXACT = 25  # discordant images: at most so many, and McNemar's test is exact
 PERMUTATIONS = 4999
+SAME = 1e-3  # lifts that differ by less, as on another device, are the same
 WRONG = ("FP", "FN")
 
 
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run to compare: its tables `images` and `regions`, its manifest, and what it is called."""
+
+    images: pd.DataFrame
+    regions: pd.DataFrame
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """What it depends on: weights, threshold and kinds of maps."""
+        return {
+            "name": self.name,
+            "weights_sha256": self.manifest.get("settings", {}).get("weights_sha256"),
+            "threshold": self.manifest.get("threshold", {}).get("value"),
+            "kinds": [dict(kind) for kind in self.manifest.get("kinds", [])],
+        }
+
+
 @dataclass(frozen=True)
-class Moved:
-    """A region's mean lift over one outcome, in both runs: each over the images that have it there."""
+class Move:
+    """By how much a region's lift is higher in the second run, image by image; `moved` if that isn't chance.
+
+    `difference` is the mean over the `images` that have it in both runs; its interval is over `groups`.
+    """
 
     method: str
     layer: str
     region: str
-    outcome: str
-    n: tuple[int, int]
-    first: Estimate
-    second: Estimate
+    images: int
+    groups: int
     difference: Estimate
+    moved: bool
 
 
 @dataclass(frozen=True)
@@ -41,8 +64,8 @@ class Comparison:
     """What changed from the first run to the second over the images that both have scored.
 
     `fixed`, `new` and `still` are pairs of rows (first run's, second run's) of errors that went, came and
-    stayed; `p` is McNemar's over images, `group_p` that of swapping the runs in whole groups; `notes` says
-    what was left out and why there is no p.
+    stayed; `p` is McNemar's over images, `group_p` that of swapping the runs in whole groups; `runs` says
+    what each depends on, `notes` in what they differ, what was left out and why there is no p.
     """
 
     images: int
@@ -53,19 +76,15 @@ class Comparison:
     still: tuple[tuple[int, int], ...]
     p: float
     group_p: float | None
-    regions: tuple[Moved, ...]
+    regions: tuple[Move, ...]
+    runs: tuple[Mapping[str, Any], ...]
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         lists = {name: [list(pair) for pair in getattr(self, name)] for name in ("fixed", "new", "still")}
-        regions = [{**asdict(row), "n": list(row.n)} for row in self.regions]
-        tuples = {"errors": list(self.errors), "regions": regions, "notes": list(self.notes)}
-        return {**asdict(self), **lists, **tuples}
-
-
-Run = tuple["pd.DataFrame", "pd.DataFrame"]
-"""The tables `images` and `regions` of a run."""
+        tuples = {name: list(getattr(self, name)) for name in ("errors", "runs", "notes")}
+        return {**asdict(self), **lists, **tuples, "regions": [asdict(row) for row in self.regions]}
 
 
 def compare(first: Run, second: Run) -> Comparison:
@@ -74,13 +93,14 @@ def compare(first: Run, second: Run) -> Comparison:
     McNemar's test (1947; statsmodels': exact for at most 25 images that changed) asks whether as many errors
     are new as fixed, taking images for independent. `group_p` keeps groups whole: under the hypothesis that
     the runs are equally good, each group's two numbers of errors could change places (scipy's permutation
-    test of pairs); None for fewer than 10 groups that changed. The lifts' differences have intervals over
-    groups.
+    test of pairs); None for fewer than 10 groups that changed. Lifts are compared image by image, whatever
+    its verdicts, so that a threshold moves none; the mean differences have intervals over groups.
 
     Raises:
         UsageError: if the runs share no scored image of the same truth.
     """
-    pairs, notes = matched(first[0], second[0])
+    pairs, left = matched(first.images, second.images)
+    notes = [*unlike(first, second), *left]
     codes = group_codes(pairs["group"].fillna("").astype(str).to_numpy(), len(pairs))
     wrong, now = (pairs[name].isin(WRONG).to_numpy() for name in ("outcome", "outcome_second"))
     group_p = _swapped(wrong, now, codes)
@@ -95,7 +115,8 @@ def compare(first: Run, second: Run) -> Comparison:
         _rows(pairs, wrong & now),
         mcnemar_p(int((wrong & ~now).sum()), int((~wrong & now).sum())),
         group_p,
-        tuple(_moves(pairs, codes, first[1], second[1])),
+        tuple(_moves(pairs, codes, first.regions, second.regions)),
+        (first.to_json(), second.to_json()),
         tuple(notes),
     )
 
@@ -111,10 +132,32 @@ def matched(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, li
             f"the runs share no scored image of the same truth (they have {len(one)} and {len(other)} scored "
             "images); compare runs over the same data"
         )
-    left = {"images are scored in the first run only": len(one) - len(shared)}
-    left["images are scored in the second run only"] = len(other) - len(shared)
-    left["images have another truth in the second run"] = len(shared) - len(pairs)
-    return pairs, [f"{count} {what}" for what, count in left.items() if count]
+    left = {"scored in the first run only": len(one) - len(shared)}
+    left["scored in the second run only"] = len(other) - len(shared)
+    left["of another truth in the second run"] = len(shared) - len(pairs)
+    return pairs, [f"left out: {counted(count, 'image')} {what}" for what, count in left.items() if count]
+
+
+def unlike(first: Run, second: Run) -> list[str]:
+    """A note on each thing besides the weights that the runs don't have in common."""
+    one, other = first.to_json(), second.to_json()
+    notes = []
+    if one["weights_sha256"] == other["weights_sha256"] is not None:
+        notes.append("both runs have the same weights")
+    if one["threshold"] != other["threshold"]:
+        pair = f"{one['threshold']:.6g} and {other['threshold']:.6g}"
+        notes.append(f"the runs have different thresholds, {pair}, so verdicts may differ where scores don't")
+    apart = [_kinds(*pair) for pair in ((one, other), (other, one))]
+    if any(apart):
+        said = " and ".join(f"{', '.join(each)} in one" for each in apart if each)
+        notes.append(f"the runs have different maps, only shared ones are compared: {said} only")
+    return notes
+
+
+def _kinds(run: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """The kinds of maps that the other run lacks."""
+    have = [[kind_name(kind) for kind in each["kinds"]] for each in (run, other)]
+    return [name for name in have[0] if name not in have[1]]
 
 
 def _keyed(images: pd.DataFrame) -> pd.DataFrame:
@@ -163,24 +206,21 @@ def _rows(pairs: pd.DataFrame, which: Mask) -> tuple[tuple[int, int], ...]:
     return tuple(zip(chosen["row"].tolist(), chosen["row_second"].tolist(), strict=True))
 
 
-def _moves(pairs: pd.DataFrame, codes: Codes, first: pd.DataFrame, second: pd.DataFrame) -> Iterator[Moved]:
-    """The regions that both runs have maps of, outcome by outcome."""
+def _moves(pairs: pd.DataFrame, codes: Codes, first: pd.DataFrame, second: pd.DataFrame) -> Iterator[Move]:
+    """The regions that both runs have maps of."""
     before, after = _lifts(pairs, "row", first), _lifts(pairs, "row_second", second)
     names = [name for name in before.names if name in after.names]
     one, other = (each.values[:, [each.names.index(name) for name in names]] for each in (before, after))
-    values, twice = np.concatenate([one, other]), np.concatenate([codes, codes])
-    earlier = np.arange(len(twice)) < len(codes)
-    outcomes = np.concatenate([pairs["outcome"], pairs["outcome_second"]])
-    for outcome in OUTCOMES:
-        sides = [(outcomes == outcome) & run for run in (earlier, ~earlier)]
-        counts = [np.isfinite(values[side]).sum(axis=0).tolist() for side in sides]
-        means = [mean_differences(values, side, None, twice) for side in sides]
-        gaps = mean_differences(values, sides[1], sides[0], twice)
-        for name, *n, before_, after_, gap in zip(names, *counts, *means, gaps, strict=True):
-            kind = (name["method"], name["layer"], name["region"])
-            yield Moved(*kind, outcome, (n[0], n[1]), before_, after_, gap)
+    gaps, everywhere = other - one, np.ones(len(pairs), bool)
+    counts = zip(np.isfinite(gaps).sum(axis=0), groups_with(np.isfinite(gaps), codes), strict=True)
+    found = mean_differences(gaps, everywhere, None, codes)
+    for name, (images, groups), gap, column in zip(names, counts, found, gaps.T, strict=True):
+        if groups >= LEAST_GROUPS and np.nanmax(np.abs(column)) <= SAME:
+            gap = Estimate(0.0, 0.0, 0.0)  # nothing to draw an interval from, and nothing to doubt
+        moved = gap.low is not None and gap.high is not None and gap.low * gap.high > 0
+        yield Move(name["method"], name["layer"], name["region"], int(images), int(groups), gap, moved)
 
 
 def _lifts(pairs: pd.DataFrame, key: str, regions: pd.DataFrame) -> Columns:
-    named = regions.assign(layer=regions["layer"].fillna("").astype(str))
+    named = regions.assign(layer=regions["layer"].astype(object).fillna(""))
     return region_columns(pairs[[key]].set_axis(["row"], axis=1), named, "lift", [])

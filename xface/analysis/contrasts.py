@@ -22,6 +22,7 @@ OUTCOMES = {
     "FN": "false negatives",
 }
 ALPHA = 0.05
+UNTESTED = "; not tested"
 
 
 @dataclass(frozen=True)
@@ -131,10 +132,8 @@ def _noted(row: Contrast) -> Contrast:
         if groups < LEAST_GROUPS
     ]
     if lacking:
-        return replace(
-            row, p=None, note=f"fewer than {LEAST_GROUPS} groups: {', '.join(lacking)}; not tested"
-        )
-    return row if row.p is not None else replace(row, note="nothing varies; not tested")
+        return replace(row, p=None, note=f"fewer than {LEAST_GROUPS} groups: {', '.join(lacking)}{UNTESTED}")
+    return row if row.p is not None else replace(row, note=f"nothing varies{UNTESTED}")
 
 
 def corrected(rows: Sequence[Contrast], level: float = ALPHA) -> tuple[Contrast, ...]:

@@ -109,7 +109,8 @@ def conclude(images: pd.DataFrame, regions: pd.DataFrame, manifest: Mapping[str,
     `images`, `regions` and `manifest` are as a run folder has them. The same tables give the same findings:
     all that is drawn has a fixed seed. Groups are kept whole throughout. docs/statistics.md says how.
     """
-    regions = regions.assign(layer=regions["layer"].fillna("").astype(str))
+    if regions["layer"].isna().any():
+        regions = regions.assign(layer=regions["layer"].astype(object).fillna(""))
     finite = np.isfinite(images["score"].to_numpy(np.float64))
     scored = images[(images["outcome"] != "") & finite].reset_index(drop=True)
     judged = Judged.of(scored, float(manifest["threshold"]["value"]))

@@ -11,12 +11,14 @@ import numpy as np
 from xface.analysis.bootstrap import LEAST_GROUPS, SEED
 from xface.analysis.contrasts import ALPHA, OUTCOMES, false_discovery
 from xface.analysis.means import Mask
+from xface.report.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LEAST_EXPECTED = 5  # below, chi-squared is not the table's distribution (Cochran 1954)
 MOSTLY = 0.5
+KIND = ["method", "layer"]
 UNDEFINED = {"zero": "zero map", "non_finite": "map not finite"}
 
 
@@ -80,8 +82,8 @@ def _image_statuses(images: pd.DataFrame) -> Iterator[Missing]:
 
 
 def _map_statuses(images: pd.DataFrame, regions: pd.DataFrame) -> Iterator[Missing]:
-    maps = regions[["row", "method", "layer", "status"]].drop_duplicates(["row", "method", "layer"])
-    for (method, layer), of in maps[maps["status"] != "no_face"].groupby(["method", "layer"], sort=False):
+    maps = regions[["row", *KIND, "status"]].drop_duplicates(["row", *KIND])
+    for (method, layer), of in maps[maps["status"] != "no_face"].groupby(KIND, sort=False, observed=True):
         mapped = images[images["row"].isin(of["row"])]
         for status, what in UNDEFINED.items():
             amiss = mapped["row"].isin(of["row"][of["status"] == status]).to_numpy()
@@ -124,9 +126,9 @@ def unevenness(counts: Sequence[tuple[int, int]]) -> float | None:
 
 def _coarse(regions: pd.DataFrame) -> tuple[Mapping[str, Any], ...]:
     """The part of each region's defined maps whose cells are too large for it, where there are any."""
-    keys = ["method", "layer", "region"]
+    keys = [*KIND, "region"]
     defined = regions[regions["status"] == "ok"].assign(part=regions["coarse"].astype(float))
-    parts = defined.groupby(keys, sort=False)["part"].mean().reset_index()
+    parts = defined.groupby(keys, sort=False, observed=True)["part"].mean().reset_index()
     return tuple({str(k): v for k, v in each.items()} for each in parts[parts["part"] > 0].to_dict("records"))
 
 
@@ -146,7 +148,7 @@ def _warnings(found: Sequence[Missing], images: pd.DataFrame) -> Iterator[str]:
         grouped = rows["group"][rows["group"] != ""]
         groups = int(grouped.nunique()) + len(rows) - len(grouped)
         if groups < LEAST_GROUPS:
-            yield f"{name}: only {groups} groups, too few to be compared"
+            yield f"{name}: only {counted(groups, 'group')}, too few to be compared"
 
 
 def _coarse_warnings(coarse: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+import pandas as pd
 import pyarrow.parquet as pq
 
 from xface.analysis.parts import TABLES, Parts
@@ -39,14 +39,7 @@ class NewRun:
     @property
     def manifest(self) -> dict[str, Any]:
         """What the manifest says so far; OutputError if it cannot be read."""
-        path = self.folder / MANIFEST
-        try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise OutputError(
-                f"cannot read '{path}' ({error}); remove '{self.folder}' to start anew"
-            ) from error
-        return content
+        return _manifest(self.folder)
 
     def parts(self, count: int) -> Parts:
         """The run's parts."""
@@ -65,9 +58,11 @@ class NewRun:
         """Where one of the joined tables lies."""
         return self.folder / f"{table}.parquet"
 
-    def table(self, name: str) -> pa.Table:
-        """One of the joined tables."""
-        return pq.ParquetFile(self.table_path(name)).read()
+    def table(self, name: str, columns: Sequence[str], repeated: Sequence[str] = ()) -> pd.DataFrame:
+        """Some columns of one of the joined tables; `repeated` words are kept once each, as categories."""
+        found = pq.read_table(self.table_path(name), columns=list(columns), read_dictionary=list(repeated))
+        table: pd.DataFrame = found.to_pandas(split_blocks=True, self_destruct=True)
+        return table
 
     @property
     def is_joined(self) -> bool:
@@ -99,6 +94,18 @@ class NewRun:
         return self.target
 
 
+def is_finished(target: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether this very run is there already, whole; UsageError if its folder holds another."""
+    if not (target / MANIFEST).is_file():
+        return False
+    if changes := list(_changes(_manifest(target).get(SETTINGS, {}), manifest[SETTINGS])):
+        raise UsageError(
+            f"'{target}' exists already and was made otherwise: {'; '.join(changes)}; name another folder "
+            "with --out, or remove it"
+        )
+    return True
+
+
 def begin_run(target: Path, manifest: Mapping[str, Any], resume: bool = False) -> NewRun:
     """Make the folder of a run, or go on with one that was stopped.
 
@@ -128,6 +135,15 @@ def begin_run(target: Path, manifest: Mapping[str, Any], resume: bool = False) -
             "give what it was begun with, or remove it to start anew"
         )
     return run
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise OutputError(f"cannot read '{path}' ({error}); remove '{folder}' to start anew") from error
+    return content
 
 
 def _is_begun(run: NewRun) -> bool:

@@ -16,13 +16,14 @@ import numpy as np
 import torch
 
 from xface.analysis.measured_maps import MapMeasurer, MeasuredImage
-from xface.analysis.new_run import NewRun, begin_run
+from xface.analysis.new_run import NewRun, begin_run, is_finished
 from xface.analysis.parts import TABLES, Parts
 from xface.analysis.plan import Plan
 from xface.analysis.reading import FaceReader, ReadBatch, read_ahead
 from xface.analysis.rows import Found
 from xface.analysis.stopwatch import Stopwatch
 from xface.data.crops import LandmarkStore
+from xface.faces.attributes import ATTRIBUTES
 from xface.images import safe_stem
 from xface.models.card_changes import written_aside
 from xface.models.detector import takes
@@ -30,6 +31,11 @@ from xface.models.detector import takes
 Advance: TypeAlias = Callable[[int], object]
 Progress: TypeAlias = Callable[[int], AbstractContextManager[Advance]]
 """Told how many images there are to do, it gives what is to be told how many more are done."""
+
+IMAGE_COLUMNS = ("row", "image", "label", "group", "score", "outcome", "status", "reason", *ATTRIBUTES)
+REPEATED = ("method", "layer", "status", "region")
+REGION_COLUMNS = ("row", *REPEATED, "share", "lift", "coarse")
+"""What the findings need of the tables: the rest isn't read, since all that is read is held."""
 
 MOST_WORKERS = 16
 STAGE_NAMES = ("decode", "landmarks", "attributes", "attribution", "regions", "writing")
@@ -58,9 +64,9 @@ def analyze(
 
     Args:
         plan: from `plan_analysis`.
-        out: the folder; it must not exist.
+        out: the folder; it must not exist, unless with `resume`.
         workers: processes that read pictures; 0 reads in this one, None leaves a core for the network.
-        resume: go on with a run that was stopped, after its whole parts.
+        resume: go on with a run that was stopped, after its whole parts; one that is whole is left as it is.
         store: where landmarks are kept; the user's cache folder if None.
         command: the command line, for the manifest.
         progress: see `Progress`.
@@ -69,10 +75,13 @@ def analyze(
         The folder.
 
     Raises:
-        UsageError: as `begin_run`. OutputError: it cannot be written. XFaceError: a worker process died, or
-            not even one image fits into the device's memory.
+        UsageError: as `begin_run` and `is_finished`. OutputError: it cannot be written. XFaceError: a worker
+            process died, or not even one image fits into the device's memory.
     """
-    run = begin_run(Path(out), plan.manifest(command), resume)
+    manifest = plan.manifest(command)
+    if resume and is_finished(Path(out), manifest):
+        return Path(out).absolute()
+    run = begin_run(Path(out), manifest, resume)
     if not run.is_joined:
         parts, watch = run.parts(plan.part_count), Stopwatch()
         todo = parts.missing()
@@ -191,8 +200,8 @@ def _conclude(run: NewRun) -> None:
 
     watch = Stopwatch()
     with watch("conclusions"):
-        images, regions = (run.table(name).to_pandas() for name in ("images", "regions"))
-        run.write("findings.json", conclude(images, regions, run.manifest).to_json())
+        tables = run.table("images", IMAGE_COLUMNS), run.table("regions", REGION_COLUMNS, REPEATED)
+        run.write("findings.json", conclude(*tables, run.manifest).to_json())
     run.add(stages={**run.manifest["stages"], **_rounded(watch.seconds)})
     with watch("report"):
         write_report(run.folder)

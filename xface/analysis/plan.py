@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +33,8 @@ BATCHES: Mapping[str, int] = {"cpu": 16, "cuda": 64}
 PROBE = (256, 256)
 """The size of the image that finds out which maps there are, where the pictures keep their own sizes."""
 
-PACKAGES = ("torch", "numpy", "pandas", "pyarrow", "dlib-bin", "opencv-python-headless", "pillow")
+PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pyarrow", "scipy", "statsmodels", "scikit-learn",
+            "dlib-bin", "opencv-python-headless", "pillow")  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +101,7 @@ class Plan:
         return {
             "xface": __version__,
             "command": list(command),
+            "folder": os.getcwd(),
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
             "device": device_name(self.detector.device),
@@ -109,7 +112,7 @@ class Plan:
             "classes": list(self.detector.classes),
             "target": positive_class(self.detector),
             "kinds": [dict(kind) for kind in self.kinds],
-            "group_by": self.data.group_by,
+            "group_by": self.data.grouped_by,
             "settings": self.settings(),
         }
 

@@ -12,6 +12,7 @@ import numpy as np
 from xface.analysis.bootstrap import LEAST_GROUPS, LEVEL, Estimate
 from xface.analysis.contrasts import ALPHA, false_discovery
 from xface.analysis.means import Codes, Mask
+from xface.report.words import counted
 from xface.results import FloatArray
 
 COLLINEAR = 0.95  # part of an attribute's variance that others explain
@@ -73,7 +74,8 @@ def regress(
     usable, notes = _usable(names, values)
     complete = np.flatnonzero(np.isfinite(values[:, usable]).all(axis=1))
     if len(complete) < len(values):
-        notes.append(f"{len(values) - len(complete)} images without one of the attributes left out")
+        lacking = counted(len(values) - len(complete), "image")
+        notes.append(f"{lacking} without one of the attributes left out")
     kept, more = _independent(usable, names, values[complete])
     wrong, codes = wrong[complete], codes[complete]
     given = None if truth is None or len(np.unique(truth[complete])) < 2 else truth[complete]

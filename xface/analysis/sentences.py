@@ -11,9 +11,10 @@ import numpy as np
 
 from xface.analysis.bootstrap import Estimate
 from xface.analysis.columns import Columns, Judged
-from xface.analysis.contrasts import CONTRASTS, OUTCOMES, Contrast
+from xface.analysis.contrasts import CONTRASTS, OUTCOMES, UNTESTED, Contrast
 from xface.analysis.regression import Odds, Regression
 from xface.analysis.slices import Slice
+from xface.report.words import counted
 from xface.results import FloatArray
 
 ADJECTIVES = {
@@ -78,7 +79,8 @@ def attribute_sentences(
         odds = next((each for each in regressions[row.contrast].rows if each.attribute == name), None)
         adjective = ADJECTIVES[name][0 if _sign(row) > 0 else 1]
         text = f"{one.capitalize()} are {adjective} than {other}: {spoken(name)} {_figures(row)}"
-        sentence = _told(f"{text}{_beside(row, odds)}.", "attribute", row, name, columns, judged)
+        beside = _beside(row, odds) if odds else _alone(regressions[row.contrast])
+        sentence = _told(f"{text}; {beside}.", "attribute", row, name, columns, judged)
         told.append((not _stands(row, odds), sentence))
     yield from (sentence for _, sentence in sorted(told, key=lambda each: each[0]))
 
@@ -89,14 +91,17 @@ def _stands(row: Contrast, odds: Odds | None) -> bool:
     return ratio is not None and np.sign(np.log(ratio)) == _sign(row)
 
 
-def _beside(row: Contrast, odds: Odds | None) -> str:
-    if odds is None:
-        return ""
+def _beside(row: Contrast, odds: Odds) -> str:
     figures = f"odds ratio per standard deviation {_ratio(odds.odds_ratio)}"
     if _stands(row, odds):
-        return f"; so they are with the other attributes held equal ({figures})"
+        return f"so they are with the other attributes held equal ({figures})"
     left = "it goes the other way" if odds.finding else "no effect of its own is left to be seen"
-    return f"; but with the other attributes held equal {left} ({figures})"
+    return f"but with the other attributes held equal {left} ({figures})"
+
+
+def _alone(regression: Regression) -> str:
+    why = "left out of the regression" if regression.rows else f"regression {regression.note.split('; ')[0]}"
+    return f"not adjusted for the other attributes ({why})"
 
 
 def regression_sentences(found: Regression, columns: Columns, judged: Judged) -> Iterator[Sentence]:
@@ -111,7 +116,8 @@ def regression_sentences(found: Regression, columns: Columns, judged: Judged) ->
         rows = judged.examples(judged.wrong, order)
         yield Sentence(text, "regression", "", odds.attribute, rows)
     if not findings:
-        tested = f"nothing found for {len(found.rows)} attributes ({found.n} images, {found.groups} groups)"
+        among = f"{counted(found.n, 'image')}, {counted(found.groups, 'group')}"
+        tested = f"nothing found for {counted(len(found.rows), 'attribute')} ({among})"
         text = f"Errors, all attributes together: {tested if found.rows else found.note}."
         yield Sentence(text, "none", "", "regression", ())
 
@@ -145,13 +151,13 @@ def nothing_found(rows: Sequence[Contrast], family: str) -> Iterator[Sentence]:
         if any(row.finding for row in of) or not of:
             continue
         sides = " and ".join(
-            f"{max(row.groups[side] for row in of)} groups of {OUTCOMES[outcome]}"
+            f"{counted(max(row.groups[side] for row in of), 'group')} of {OUTCOMES[outcome]}"
             for side, outcome in enumerate(outcomes)
         )
         said = (
-            f"nothing found in {len(tested)} comparisons of {family} ({sides})"
+            f"nothing found in {counted(len(tested), 'comparison')} of {family} ({sides})"
             if tested
-            else f"{family} not tested ({of[0].note}; {sides})"
+            else f"{family} not tested ({of[0].note.removesuffix(UNTESTED)})"
         )
         text = " against ".join(OUTCOMES[outcome] for outcome in outcomes)
         yield Sentence(f"{text.capitalize()}: {said}.", "none", contrast, family, ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations, pairwise
+from itertools import combinations, pairwise, product
 from typing import Any
 
 import numpy as np
@@ -110,18 +110,12 @@ def members(found: Slice, names: Sequence[str], values: FloatArray) -> Mask:
 def candidates(names: Sequence[str], values: FloatArray) -> tuple[list[tuple[Condition, ...]], Mask]:
     """All slices of one or two bins, and which images (N, slices) are in each."""
     single = [_bins(name, column) for name, column in zip(names, values.T, strict=True)]
-    one = [((condition,), inside) for bins in single for condition, inside in bins]
-    two = [
-        ((first, second), here & there)
-        for some, others in combinations(single, 2)
-        for first, here in some
-        for second, there in others
-    ]
-    slices = one + two
-    members = [inside for _, inside in slices]
-    return [conditions for conditions, _ in slices], np.array(members, bool).reshape(
-        len(slices), len(values)
-    ).T
+    slices: list[tuple[tuple[Condition, Mask], ...]] = [(each,) for bins in single for each in bins]
+    slices += [pair for some, others in combinations(single, 2) for pair in product(some, others)]
+    inside = np.empty((len(slices), len(values)), bool)
+    for row, parts in zip(inside, slices, strict=True):
+        np.logical_and.reduce([members for _, members in parts], out=row)
+    return [tuple(condition for condition, _ in parts) for parts in slices], inside.T
 
 
 def _bins(name: str, column: FloatArray) -> list[tuple[Condition, Mask]]:

@@ -22,7 +22,7 @@ NAMES = {"ap": "average_precision"}
 def summarise(
     images: pd.DataFrame, scored: pd.DataFrame, judged: Judged, threshold: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Counts, scores with intervals over groups, and the images without a map by status, reason and label."""
+    """Counts, scores with intervals over groups, and the images without a map by status and reason."""
     return {
         "images": len(images),
         "scored": len(scored),
@@ -46,13 +46,25 @@ def _scores(scored: pd.DataFrame, judged: Judged, threshold: float) -> dict[str,
 
 def _excluded(images: pd.DataFrame) -> list[dict[str, Any]]:
     left = images[images["status"] != "ok"]
+    why = [without_path(*each) for each in zip(left["reason"], left["image"], strict=True)]
     found = [
         {
             "status": status,
             "reason": reason,
             "count": len(rows),
             "by_label": {str(label): int(count) for label, count in rows["label"].value_counts().items()},
+            "example": str(rows["image"].iloc[0]),
         }
-        for (status, reason), rows in left.groupby(["status", "reason"], sort=True)
+        for (status, reason), rows in left.assign(reason=why).groupby(["status", "reason"], sort=True)
     ]
     return sorted(found, key=lambda each: -each["count"])
+
+
+def without_path(reason: str, path: str) -> str:
+    """A reason as it would be for any other image.
+
+    Example:
+        >>> without_path("cannot read 'a/1.jpg': there is no such file", "a/1.jpg")
+        'cannot read: there is no such file'
+    """
+    return reason.replace(f" {path!r}", "").replace(path, "it")
