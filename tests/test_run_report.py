@@ -22,6 +22,7 @@ from test_regions import FACE
 from xface_cli.report import report
 
 from xface.analysis.clusters import Cluster
+from xface.analysis.comparison import Move
 from xface.analysis.contrasts import Contrast
 from xface.analysis.findings import RegionMean
 from xface.analysis.regression import Odds
@@ -290,8 +291,51 @@ class TestComparison:
         names = images["image"].tolist()
         assert all(row["image"].lstrip("'") == names[int(row["row_other"])] for row in rows)
 
+    def test_another_threshold_is_said_and_moves_no_map(self, folder, tmp_path):
+        other = self.another(folder, tmp_path)
+        images = pd.read_parquet(other / "images.parquet")
+        called = np.where(images["score"] >= 0.6, "P", "N")
+        right = (images["label"] == "fake") == (called == "P")
+        outcome = np.where(images["outcome"] == "", "", np.where(right, "T", "F") + called.astype(object))
+        images.assign(outcome=outcome).to_parquet(other / "images.parquet")
+        text = self.compared(folder, other, threshold={"value": 0.6, "origin": "option"})
+        assert f"run (this run) {'ab' * 8} 0.5 gradcam at layer4, vanilla" in text
+        assert f"the other {'ab' * 8} 0.6 gradcam at layer4, vanilla" in text
+        assert "different thresholds" in text
+        assert "No region's lift moved." in text
+
+    def test_a_region_that_moved_is_listed_alone(self, folder, tmp_path):
+        other = self.another(folder, tmp_path)
+        regions = pd.read_parquet(other / "regions.parquet")
+        noses = (regions["region"] == "nose") & (regions["method"] == "vanilla")
+        regions.loc[noses, "lift"] += np.random.default_rng(0).uniform(0.4, 0.6, noses.sum())
+        regions.to_parquet(other / "regions.parquet")
+        text = self.compared(folder, other)
+        [told] = re.findall(
+            r"Difference of lift vanilla nose (\d+) (\d+) ([\d.]+) \(.* A region counts", text
+        )
+        assert int(told[0]) == np.isfinite(regions["lift"][noses]).sum()
+        assert float(told[2]) == pytest.approx(0.5, abs=0.02)
+
+    def test_runs_without_a_map_in_common_are_not_called_alike(self, folder, tmp_path):
+        other = self.another(folder, tmp_path)
+        regions = pd.read_parquet(other / "regions.parquet")
+        regions.assign(method="lrp").to_parquet(other / "regions.parquet")
+        text = self.compared(folder, other, kinds=[{"method": "lrp", "layer": "", "rule": "published"}])
+        assert "Not tested: no map is of the same method and layer in both runs." in text
+        assert "No region's lift moved" not in text
+
     def another(self, folder, tmp_path) -> Path:
         return Path(shutil.copytree(folder, tmp_path / "the other", ignore=shutil.ignore_patterns("report")))
+
+    def compared(self, folder, other, **changes) -> str:
+        """What the page says of the other run, whose manifest is changed so."""
+        manifest = json.loads((other / "manifest.json").read_text())
+        (other / "manifest.json").write_text(json.dumps({**manifest, **changes}))
+        done = CliRunner().invoke(report, [str(folder), "--compare", str(other)], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        text = words_of(folder)
+        return text[text.index("Comparison with another run") : text.index("Gallery Most confident")]
 
 
 class TestSingleFile:
@@ -413,7 +457,7 @@ class TestTables:
         for name, columns in COLUMNS.items():
             write_csv([], tmp_path / f"{name}.csv", empty_row(columns))
         for path in (folder / "report" / "tables").glob("*.csv"):
-            if path.stem in COLUMNS.keys() - {"comparison"}:
+            if path.stem in COLUMNS:
                 head, empty = (
                     next(csv.reader(file.open(newline=""))) for file in (path, tmp_path / path.name)
                 )
@@ -421,7 +465,8 @@ class TestTables:
 
     def test_the_heads_are_those_of_the_findings(self):
         for name, record in (("regions", RegionMean), ("regression", Odds), ("slices", Slice),
-                             ("clusters", Cluster), ("sentences", Sentence)):  # fmt: skip
+                             ("clusters", Cluster), ("sentences", Sentence),
+                             ("comparison", Move)):  # fmt: skip
             assert [field.name for field in fields(record)] == list(COLUMNS[name])
         assert [field.name for field in fields(Contrast)][1:] == list(COLUMNS["attributes"])[1:]
 
