@@ -3,7 +3,7 @@
     python docs/make_figures.py
 
 Panels and the printed table are what the command line gives for the faces in samples/; the table of speeds is
-read from benchmarks/results/attribution-cpu.json.
+read from benchmarks/results/attribution-cpu.json, that of the families from families-cpu.json.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from xface.results import ByteArray, FloatArray
 ROOT = Path(__file__).resolve().parents[1]
 DOCS, SAMPLES = ROOT / "docs", ROOT / "samples"
 SPEEDS = ROOT / "benchmarks" / "results" / "attribution-cpu.json"
+FAMILIES = ROOT / "benchmarks" / "results" / "families-cpu.json"
 SHOWN = "captum", "a wrapper per method", "xface", "xface, channels last", "floor"
 
 # Okabe and Ito's palette, told apart with every kind of colour vision; left and right share a colour.
@@ -76,10 +77,31 @@ def main() -> None:
     if SPEEDS.exists():
         text = filled(text, "benchmark", speeds(json.loads(SPEEDS.read_text(encoding="utf-8"))))
     readme.write_text(text, encoding="utf-8")
-    page = DOCS / "architectures.md"
-    page.write_text(
-        filled(page.read_text(encoding="utf-8"), "architectures", architectures()), encoding="utf-8"
-    )
+    fill_page("architectures", architectures())
+    if FAMILIES.exists():
+        fill_page("training", families(json.loads(FAMILIES.read_text(encoding="utf-8"))), "families")
+
+
+def fill_page(name: str, content: str, mark: str = "") -> None:
+    """Fill a marked place of docs/NAME.md."""
+    page = DOCS / f"{name}.md"
+    page.write_text(filled(page.read_text(encoding="utf-8"), mark or name, content), encoding="utf-8")
+
+
+def families(found: dict[str, Any]) -> str:
+    """The table of what each family reached, from what benchmarks/families.py wrote."""
+    lines = [
+        "| family | network | parameters | seconds per epoch | AUC on test (95 %) |",
+        "|---|---|---:|---:|---:|",
+    ]
+    for family, row in found["families"].items():
+        auc = "{value:.3f} ({low:.3f} to {high:.3f})".format(**row["auc"])
+        lines.append(
+            f"| {family} | `{row['arch']}` | {row['parameters']:,} | {row['seconds_per_epoch']} | {auc} |"
+        )
+    budget, machine = found["budget"], ", ".join(f"{key} {value}" for key, value in found["machine"].items())
+    how = f"{budget['epochs']} epochs at {budget['size']}x{budget['size']}, seed {budget['seed']}. {machine}."
+    return "\n".join([*lines, "", how])
 
 
 def architectures() -> str:

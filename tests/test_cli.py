@@ -141,6 +141,12 @@ def untrained(tmp_path_factory):
 
 
 class TestExplain:
+    def test_the_bundled_resnet_is_found_by_its_architecture(self, tmp_path):
+        done = run("explain", "--arch", "resnet18", "--layer", "layer4", "--out", tmp_path, FAKE)
+        assert done.status == 0
+        assert "bundled:resnet18" in done.out.splitlines()[1]
+        assert len(list(tmp_path.glob("0-fake-resnet18-*.png"))) == len(CORE_METHODS) + 1
+
     def test_it_writes_a_picture_per_core_method_a_panel_and_the_maps(self, explained):
         done, folder = explained
         label = done.out.split(": ")[1].split(",")[0].capitalize()
@@ -543,7 +549,7 @@ class TestBadInput:
             ),
             (["explain", "--method", "gradcm", FAKE], 2, "did you mean 'gradcam'"),
             (["explain", "--arch", "resnet19", FAKE], 2, "did you mean 'resnet18'"),
-            (["explain", "--arch", "resnet18", FAKE], 2, "'none' for an untrained network"),
+            (["explain", "--arch", "vgg16", FAKE], 2, "'none' for an untrained network"),
             (["explain", "--weights", "mesoo4", FAKE], 2, "did you mean 'meso4'"),
             (["explain", "--weights", "absent.pth", FAKE], 1, "absent.pth"),
             (["explain", "--weights", FAKE, FAKE], 1, "a JPEG image"),
