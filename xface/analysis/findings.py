@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PRIMARY = "FP-TN"
+NOTE = (
+    f"Each of five families (the primary contrast, regions, attributes, the regression, slices) is tested at "
+    f"{100 * ALPHA:.0f} %, not all together: with nothing there, about one run in five shows something."
+)
+"""How often is in benchmarks/results/conclusions.json."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,7 @@ class Findings:
     clusters: tuple[Cluster, ...]
     sentences: tuple[Sentence, ...]
     level: float = ALPHA
+    note: str = NOTE
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; a number that is undefined is None."""
