@@ -80,8 +80,9 @@ def shows_something(
     """Whether a run with these numbers has any sentence that is not "nothing found"."""
     fake, count = codes % 2 == 0, len(codes)
     images = pd.DataFrame({
-        "row": np.arange(count), "image": "", "label": np.where(fake, "fake", "real"), "group": codes.astype(str),
-        "status": "ok", "reason": "", "score": np.where(fake ^ wrong, 0.75, 0.25),
+        "row": np.arange(count), "image": "", "group": codes.astype(str),
+        "label": np.where(fake, "fake", "real"), "status": "ok", "reason": "",
+        "score": np.where(fake ^ wrong, 0.75, 0.25),
         "outcome": np.select([fake & wrong, fake, wrong], ["FN", "TP", "FP"], "TN"),
     })  # fmt: skip
     images[list(ADJECTIVES)] = attributes
