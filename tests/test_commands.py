@@ -14,6 +14,7 @@ from torch import nn
 
 import xface
 from xface.models import ARCHITECTURES, PRESETS, Card, architecture, load
+from xface.models.bundled import bundled
 from xface.models.card import card_path, read_card, write_card
 from xface.models.checkpoint import read_checkpoint
 from xface.models.outline import outline
@@ -30,10 +31,10 @@ class TestModels:
         lines = done.out.splitlines()
         heads = {line.split()[0]: line.split()[1:] for line in lines if line[:1].strip()}
         assert list(heads)[: len(ARCHITECTURES)] == list(ARCHITECTURES)
-        assert heads["resnet18"] == ["11,177,538", "224x224"]
+        assert heads["resnet18"] == ["11,177,538", "224x224", "weights:", "resnet18"]
         assert heads["inception_v3"][1] == "299x299"
         assert heads["meso4"][2:] == ["weights:", "meso4"]
-        assert [name for name, rest in heads.items() if "weights:" in rest] == ["meso4"]
+        assert [name for name, rest in heads.items() if "weights:" in rest] == ["resnet18", "meso4"]
         assert "    layer relu2; stages relu1 relu2 statistics" in lines
         assert columns(done.out) <= 80
         assert "timm/NAME stands for any of timm's networks that classify images, " in " ".join(lines)
@@ -46,7 +47,7 @@ class TestModels:
             arch = ARCHITECTURES[entry["arch"]]
             assert (entry["layer"], entry["stages"]) == (arch.layer, list(arch.stages))
             assert entry["input"] == list(arch.preprocessing.size)
-            assert entry["weights"] == (["meso4"] if entry["arch"] == "meso4" else [])
+            assert entry["weights"] == [name for name in bundled() if name == entry["arch"]]
 
     def test_parameters_are_those_of_networks_that_are_really_built(self):
         counts = {entry["arch"]: entry["parameters"] for entry in run("models", "--json").lines}
