@@ -95,7 +95,7 @@ def families(found: dict[str, Any]) -> str:
         "|---|---|---:|---:|---:|",
     ]
     for family, row in found["families"].items():
-        auc = "{value:.3f} ({low:.3f} to {high:.3f})".format(**row["auc"])
+        auc = spread(row["auc"])
         lines.append(
             f"| {family} | `{row['arch']}` | {row['parameters']:,} | {row['seconds_per_epoch']} | {auc} |"
         )
@@ -124,6 +124,12 @@ def in_words(preprocessing: Preprocessing) -> str:
         name for name, preset in reversed(list(PRESETS.items())) if replace(preset, **at) == preprocessing
     )
     return f"`{next(names)}`, {preprocessing.size[0]} px"
+
+
+def spread(estimate: dict[str, float | None]) -> str:
+    """A number and its interval, if it has one."""
+    value, low, high = (estimate[key] for key in ("value", "low", "high"))
+    return f"{value:.3f}" if low is None else f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 
 def draw_panel(name: str, *arguments: str) -> str:
