@@ -110,7 +110,7 @@ def _say_what_was_found(run: Path) -> None:
 
     sentences = json.loads((run / "findings.json").read_text(encoding="utf-8"))["sentences"]
     told = [each["text"] for each in sentences if each["about"] != "none"]
-    click.echo("\n".join(map(printable, told[:TOLD] or ["nothing found", *(s["text"] for s in sentences)])))
+    click.echo("\n".join(map(printable, told[:TOLD] or [s["text"] for s in sentences])))
     if len(told) > TOLD:
         click.echo(f"and {len(told) - TOLD} more in the report")
 
