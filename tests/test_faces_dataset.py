@@ -365,6 +365,16 @@ def test_balance_over_several_columns():
     assert set(kinds.values()) == {15}
 
 
+def test_what_comes_again_in_a_pass_has_a_key_of_its_own():
+    sampler = BalancedSampler(many(["real"] * 40 + ["fake"] * 5), seed=1)
+    keys = list(sampler)
+    assert len(set(keys)) == len(keys) == 45
+    assert [index for _, index in keys] == sampler.order(0).tolist()
+    assert {epoch for epoch, index in keys if index < 40} == {0}
+    halves = [list(BalancedSampler(sampler.samples, seed=1, replicas=2, rank=rank)) for rank in (0, 1)]
+    assert [key for pair in zip(*halves, strict=True) for key in pair][:45] == keys
+
+
 def test_class_weights_are_scikit_learns_balanced_ones():
     from sklearn.utils.class_weight import compute_class_weight
 
@@ -389,6 +399,18 @@ def test_pairs_are_cropped_and_augmented_alike(samples):
         assert torch.equal(one, two)
         assert not torch.equal(*(apart[3, row][0] for row in pair))
     assert not torch.equal(alike[3, 2][0], alike[4, 2][0])
+
+
+def test_several_fakes_of_one_real_face_are_cropped_as_it_is(samples):
+    """The real face stands between its fakes."""
+    order = [1, 0, 3]
+    table = samples.select(order).table.assign(label=["fake", "real", "fake"])
+    table["pair"] = [table.path[1], "", table.path[1]]
+    for path in table.path[[0, 2]]:
+        Image.open(table.path[1]).save(path)
+    faces = FaceDataset(Samples(table), PLAIN, random_crop=RandomCrop(16), augment=ALL, paired=True)
+    assert torch.equal(faces[3, 0][0], faces[3, 1][0])
+    assert torch.equal(faces[3, 2][0], faces[3, 1][0])
 
 
 def test_a_random_crop_is_a_window_of_the_view(samples):

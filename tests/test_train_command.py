@@ -57,7 +57,7 @@ def manifest(tmp_path_factory) -> Path:
 
 
 def shrunk(path: Path, manifest: Path, prefix: Path) -> list[str]:
-    """What makes a config small enough to try: two pictures, one step, no pretrained weights."""
+    """What makes a config small enough to try: two pictures, one step, no weights to start from."""
     network = network_of(path)
     changes = {
         "data.train": manifest,
@@ -70,6 +70,7 @@ def shrunk(path: Path, manifest: Path, prefix: Path) -> list[str]:
         "precision": "'32'",
         "data.cache": prefix.parent / "cache",
         "model.pretrained": "false",
+        "checkpoint": "''",
     }
     if network not in FIXED:
         changes["input_size"] = SIZES.get(network, 64)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
 import cv2
@@ -20,11 +21,12 @@ from safetensors.torch import load_file
 from sklearn.metrics import precision_score, recall_score, roc_auc_score
 
 import xface
-from xface.data.samples import read_samples
+from xface.data.samples import DataError, read_samples
 from xface.errors import CheckpointError, DeviceError, UsageError, XFaceError
 from xface.images import read_picture
 from xface.models import Card, architecture, load
 from xface.models.cropping import CropSettings
+from xface.training import config as schema
 from xface.training import recipes
 from xface.training import run as runs
 from xface.training.banner import banner
@@ -33,6 +35,7 @@ from xface.training.config import Optimizer as OptimizerSettings
 from xface.training.document import read
 from xface.training.epochs import read_rows
 from xface.training.faces import Faces, divided, written_samples
+from xface.training.mixing import likeliest, mixing
 from xface.training.network import Learner, positive_index, real_index
 from xface.training.reading import as_config
 from xface.training.run import SAMPLES, resume, train
@@ -603,6 +606,50 @@ def test_every_sampling_and_self_blending_train(faces, tmp_path, sampling):
     run = train(config)
     assert [set(row) for row in run.rows] == [{"epoch", "lr", *METRICS, "seconds", "waiting"}]
     assert json.loads((run.folder / "run.json").read_text())["finished"]
+
+
+def test_what_is_mixed_is_made_of_the_picture_and_the_one_before_it_in_the_parts_of_its_targets():
+    torch.manual_seed(0)
+    images, labels = torch.rand(5, 3, 16, 16), torch.tensor([0, 1, 0, 0, 1])
+    others = images.roll(1, 0)
+    hot, other_hot = torch.eye(2)[labels], torch.eye(2)[labels.roll(1, 0)]
+    for kind, _ in product(("cutmix", "mixup"), range(20)):
+        mixed, targets = mixing(schema.Mixing(kinds=(kind,)), 2)(images, labels)
+        part = float(targets[1, 1])  # 1 before 0: what is fake in it is its own
+        assert torch.allclose(targets, part * hot + (1 - part) * other_hot)
+        if kind == "mixup":
+            assert torch.allclose(mixed, part * images + (1 - part) * others, atol=1e-6)
+        else:
+            own, strange = (mixed == images).all(1), (mixed == others).all(1)
+            assert (own ^ strange).all()
+            assert own.float().mean((1, 2)).tolist() == pytest.approx([part] * 5, abs=1e-6)
+            rows, columns = strange[0].nonzero().T if strange[0].any() else (torch.zeros(0), torch.zeros(0))
+            assert strange[0].sum() == len(rows.unique()) * len(columns.unique())  # a rectangle
+
+
+def test_so_many_batches_are_mixed_and_the_larger_part_counts(faces, tmp_path):
+    torch.manual_seed(0)
+    some = mixing(schema.Mixing(probability=0.3), 2)
+    untouched = sum(some(torch.rand(4, 3, 8, 8), torch.tensor([0, 1, 0, 1]))[1].ndim == 1 for _ in range(500))
+    assert 0.65 < untouched / 500 < 0.75
+    assert likeliest(torch.tensor([[0.3, 0.7], [0.6, 0.4]])).tolist() == [1, 0]
+    assert likeliest(torch.tensor([1, 0])).tolist() == [1, 0]
+    runs = [
+        train(settings(faces, tmp_path / name, mixing="cutmix", num_epochs=1, sampling=sampling))
+        for name, sampling in (("a", "pairs"), ("b", "pairs"), ("c", "balanced"))
+    ]
+    assert same_weights(runs[0].weights, runs[1].weights)
+    unmixed = train(settings(faces, tmp_path / "d", num_epochs=1, sampling="pairs"))
+    assert not same_weights(runs[0].weights, unmixed.weights)
+
+
+def test_mixing_and_balance_are_refused_where_they_have_no_sense(faces, tmp_path):
+    with pytest.raises(ValueError, match="freq_attention tells real pictures from others"):
+        settings(faces, tmp_path / "a", network="freq_attention", mixing=["mixup"])
+    with pytest.raises(ValueError, match="balance belongs to `sampling: balanced`"):
+        settings(faces, tmp_path / "b", balance=["source", "label"])
+    with pytest.raises(DataError, match="no column 'generator'"):
+        train(settings(faces, tmp_path / "c", sampling="balanced", balance=["generator"]))
 
 
 @pytest.mark.slow

@@ -101,7 +101,7 @@ class FaceDataset(Dataset[Item]):
             raise DataError("there are no samples; check the data and how it is split")
         self.samples, self.preprocessing, self.classes = samples, preprocessing, tuple(classes)
         self.random_crop, self.augment, self.blending, self.seed = random_crop, augment, blending, seed
-        self._first = dict(matched(samples)[:, ::-1].tolist()) if paired else {}
+        self._partner = _partners(samples) if paired else {}
         self._labels = samples.label_indices(self.classes)
         self._blendable = _blendable(samples, blending)
         if self._blendable and "fake" not in self.classes:
@@ -129,8 +129,8 @@ class FaceDataset(Dataset[Item]):
         pixels, label, mask = view.pixels, int(self._labels[index]), None
         if blend := self._blend(index, view, chance):
             pixels, label, mask = blend[0], self.classes.index("fake"), blend[1]
-        if index in self._first:
-            chance = np.random.default_rng((self.seed, epoch, self._first[index]))
+        if index in self._partner:
+            chance = np.random.default_rng((self.seed, epoch, self._partner[index]))
         for change in (self.random_crop, self.augment):
             if change is not None:
                 pixels, mask = change(pixels, chance, mask)
@@ -209,6 +209,14 @@ class _Looks:
 
     def __getitem__(self, index: int) -> bool:
         return self.dataset.look(index) is not None
+
+
+def _partners(samples: Samples) -> dict[int, int]:
+    """Of each pair the sample that takes after the other: the fake, of which a real face can have several."""
+    labels = samples.labels
+    return dict(
+        pair if labels[pair[1]] == "real" else pair[::-1] for pair in map(tuple, matched(samples).tolist())
+    )
 
 
 def _blendable(samples: Samples, blending: SelfBlending | None) -> dict[int, int]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
@@ -17,6 +18,8 @@ from xface.registry import Registry
 Indices = NDArray[np.int64]
 Key = tuple[int, int]
 """(epoch, index of the sample): what a sampler gives and `FaceDataset` takes."""
+REPEATED = 2**32
+"""What is added to the epoch of a sample that comes again in it: more than there are epochs."""
 
 
 class EpochSampler(Sampler[Key]):
@@ -67,8 +70,11 @@ class EpochSampler(Sampler[Key]):
     def __iter__(self) -> Iterator[Key]:
         start, self._start = self._start, 0
         numbers = range(self.epoch * self.passes, (self.epoch + 1) * self.passes)
-        keys = ((number, int(index)) for number in numbers for index in self._share(self.order(number)))
+        keys = (key for number in numbers for key in self._keys(number))
         yield from islice(keys, start, None)
+
+    def _keys(self, number: int) -> list[Key]:
+        return [(number, int(index)) for index in self._share(self.order(number))]
 
     def _share(self, order: Indices) -> Indices:
         if self.replicas == 1:
@@ -97,7 +103,8 @@ class BalancedSampler(EpochSampler):
     """As many samples of each class an epoch, to within one, and as many in all as there are.
 
     Of the larger classes a different part is left out each epoch; those of the smaller come as often as
-    needed, to within one. `by` names the columns whose combinations are balanced.
+    needed, to within one, augmented otherwise each time. `by` names the columns whose combinations are
+    balanced; a combination that no sample has is left out.
 
     Example:
         >>> import pandas as pd
@@ -127,6 +134,11 @@ class BalancedSampler(EpochSampler):
         counts[chance.permutation(len(counts))[: whole % len(counts)]] += 1
         drawn = [_rounds(rows, int(n), chance) for rows, n in zip(self._kinds, counts, strict=True)]
         return chance.permutation(np.concatenate(drawn))
+
+    def _keys(self, number: int) -> list[Key]:
+        order = self.order(number)
+        again = pd.Series(order).groupby(order).cumcount() * REPEATED + number
+        return [(int(again[place]), int(order[place])) for place in self._share(np.arange(len(order)))]
 
 
 class PairSampler(EpochSampler):

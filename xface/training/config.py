@@ -63,6 +63,12 @@ def _both_sides(value: Any) -> Any:
     return {"height": value, "width": value} if isinstance(value, int | str) else value
 
 
+def _kinds(value: Any) -> Any:
+    if isinstance(value, str | list | tuple):
+        return {"kinds": [value] if isinstance(value, str) else value} if value else None
+    return value
+
+
 def _side(value: Any) -> Any:
     return {"side": value} if isinstance(value, int | str) and not isinstance(value, bool) else value
 
@@ -166,6 +172,17 @@ class Crops(Part):
 
     side: Count
     scale: tuple[Positive, Positive] = (1.0, 1.0)
+
+
+class Mixing(Part):
+    """Pictures of a batch mixed with one another, see `xface.training.mixing`.
+
+    Each batch is mixed with the given `probability`, by one of `kinds`.
+    """
+
+    kinds: Annotated[tuple[Literal["cutmix", "mixup"], ...], Field(min_length=1)] = ("cutmix", "mixup")
+    probability: Share = 1.0
+    alpha: Positive = 1.0
 
 
 class InputSize(Part):
@@ -273,11 +290,13 @@ class Config(Part):
 
     `network` is an architecture (`xface models`) or `timm/NAME`, with `options` of its own (cbam_resnet's
     `attention: false`). `preprocessing` is a preset or settings, as on a card; `input_size` changes its size.
-    `sampling`: `shuffled`, `balanced` (as many of each class), `pairs` (a real face and the fake made from
-    it in one batch, cropped and augmented alike). An epoch is `passes` passes through the data. With
+    `sampling`: `shuffled`, `balanced` (as many of each class, or of each combination of values in the columns
+    `balance`), `pairs` (a real face and the fake made from it in one batch, cropped and augmented alike). An
+    epoch is `passes` passes through the data. With
     `random_crop` the network is trained on squares of pictures, and judges whole ones. `augmentations` are a
     list of names, or names with settings, see `xface.data.augmentation`; `self_blend` is the part of the real
-    faces that become self-blended fakes, or settings of `xface.data.blending.SelfBlending`. `checkpoint` is a
+    faces that become self-blended fakes, or settings of `xface.data.blending.SelfBlending`. With `mixing`
+    pictures of a batch are mixed with one another. `checkpoint` is a
     weights file to start from, `prefix` the run's folder. `best` says by which metric the kept weights are
     chosen. `limit` ends every epoch after so many batches, to try a config. `grid` lists values by dotted
     keys, for `xface train --grid`.
@@ -301,7 +320,9 @@ class Config(Part):
     random_crop: Annotated[Crops | None, BeforeValidator(_side)] = None
     augmentations: Annotated[dict[str, Settings], BeforeValidator(_named)] = {}
     self_blend: Share | Settings = 0.0
+    mixing: Annotated[Mixing | None, BeforeValidator(_kinds)] = None
     sampling: Literal["shuffled", "balanced", "pairs"] = "shuffled"
+    balance: Annotated[tuple[str, ...], Field(min_length=1)] = ("label",)
     passes: Count = 1
     model: Model = Model()
     optimizer: Optimizer = Optimizer()
@@ -353,6 +374,10 @@ class Config(Part):
         weights = self.loss.class_weights
         if isinstance(weights, Mapping) and set(weights) != set(self.data.classes):
             raise ValueError(f"loss.class_weights must name each of {', '.join(self.data.classes)}")
+        if self.balance != ("label",) and self.sampling != "balanced":
+            raise ValueError("balance belongs to `sampling: balanced`, and only to it")
+        if self.mixing and self.network == "freq_attention":
+            raise ValueError("freq_attention tells real pictures from others in its losses; leave out mixing")
         if self.model.pretrained and self.checkpoint:
             raise ValueError("model.pretrained and checkpoint both say where to start; keep one")
         if self.model.whitened and (self.model.pretrained or self.checkpoint):

@@ -149,7 +149,8 @@ class Faces(LightningDataModule):
         """Shuffled, balanced or paired batches, from the epoch that comes next."""
         config, dataset = self.config, self.datasets["train"]
         replicas, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-        sampler = SAMPLERS[config.sampling](dataset.samples, config.seed, replicas, rank)
+        how: dict[str, Any] = {"by": config.balance} if config.sampling == "balanced" else {}
+        sampler = SAMPLERS[config.sampling](dataset.samples, config.seed, replicas, rank, **how)
         sampler.passes = config.passes
         sampler.set_epoch(self.epoch)  # workers start on it before Lightning says which epoch it is
         single = len(sampler) % config.batch_size == 1 and len(sampler) > 1  # BatchNorm needs two

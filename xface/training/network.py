@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from xface.models.architectures import architecture
 from xface.training import recipes
 from xface.training.config import Config, ReduceLROnPlateau
+from xface.training.mixing import likeliest, mixing
 from xface.training.tally import Tally
 
 POSITIVE, REAL = "fake", "real"
@@ -61,6 +62,7 @@ class Learner(LightningModule):
         self.train_tally = Tally(count, positive)
         self.validation_tally = Tally(count, positive)
         self.test_tally = Tally(count, positive)
+        self.mix = mixing(config.mixing, count) if config.mixing else None
         self.plain = recipes.criterion(0.0, None)
         self.epoch_scores: dict[str, float] = {}
 
@@ -85,9 +87,11 @@ class Learner(LightningModule):
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         """The loss of one batch."""
-        images, labels = self._placed(batch)
-        logits, loss = self.objective(self.model, images, labels)
-        self.train_tally.add(logits, labels, loss)
+        images, targets = self._placed(batch)
+        if self.mix is not None:
+            images, targets = self.mix(images, targets)
+        logits, loss = self.objective(self.model, images, targets)
+        self.train_tally.add(logits, likeliest(targets), loss)
         return loss
 
     def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:

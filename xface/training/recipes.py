@@ -19,7 +19,7 @@ MOMENTUM = 0.9
 LEAST_CYCLE, LEAST_RISE = 4, 2  # steps; with fewer, torch's OneCycleLR divides by zero
 
 Criterion: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""From logits (N, classes) and labels (N,) to the mean loss."""
+"""From logits (N, classes) and labels (N,), or parts of each class (N, classes), to the mean loss."""
 Objective: TypeAlias = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
 """From a network in training mode, images and labels to its logits and the loss to train with."""
 
@@ -27,7 +27,7 @@ Objective: TypeAlias = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tenso
 def criterion(label_smoothing: float, weights: Tensor | None) -> Criterion:
     """Cross entropy with smoothed labels (Szegedy et al. 2016) and weighted classes.
 
-    Weighted, it is torch's weighted mean, sum(w_y l) / sum(w_y).
+    Weighted, it is torch's weighted mean, sum(w_y l) / sum(w_y); of mixed pictures sum(w_y l) / N.
 
     Example:
         >>> criterion(0.0, None)(torch.zeros(1, 2), torch.tensor([1]))
