@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from sklearn.metrics import precision_score, recall_score, roc_auc_score
 
 import xface
+from xface.analysis.scoring import score
 from xface.data.samples import DataError, read_samples
 from xface.errors import CheckpointError, DeviceError, UsageError, XFaceError
 from xface.images import read_picture
@@ -510,8 +511,14 @@ def test_options_reach_the_network_and_wrong_ones_are_refused(faces, tmp_path):
     with torch.device("meta"):
         plain = build(settings(faces, tmp_path / "x", network="cbam_resnet", options={"attention": False}))
         assert not any(".attention." in name for name in plain.state_dict())
-    with pytest.raises(UsageError, match="resnet18 cannot be built with options"):
-        build(settings(faces, tmp_path / "x", network="resnet18", options={"attention": False}))
+    for options, said in (
+        ({"attention": False}, "unknown option of resnet18 'attention'; known are 'zero_init_residual'"),
+        ({"norm_layer": 3}, "resnet18 cannot be built with options"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            settings(faces, tmp_path / "x", network="resnet18", options=options)
+    with pytest.raises(ValueError, match="unknown option of cbam_resnet 'depht'; did you mean 'depth'"):
+        settings(faces, tmp_path / "x", network="cbam_resnet", options={"depht": 8})
 
 
 def test_init_weights_false_takes_pytorchs_initial_values(faces, tmp_path):
@@ -532,6 +539,36 @@ def test_unreadable_pictures_are_reported_once_with_their_number(tmp_path):
     assert len(reports) == 1
     assert reports[0].startswith("1 pictures could not be read")
     assert "03.png" in reports[0]
+
+
+def test_unreadable_pictures_count_in_no_score(tmp_path):
+    """The scores on the card are those that `xface evaluate` finds: others stand in in training only."""
+    folder = make_faces(tmp_path / "faces", count=30)
+    rows = [
+        f"{label}/{n:02}.png,{label},{('train', 'val', 'test')[n % 3]}"
+        for label in ("real", "fake")
+        for n in range(30)
+    ]
+    (folder / "manifest.csv").write_text("path,label,split\n" + "\n".join(rows) + "\n")
+    for n in (4, 13, 28, 2, 5, 29):  # of val, then of test: the first of its class, neighbours, the last
+        (folder / "fake" / f"{n:02}.png").write_bytes(b"no picture")
+    run = train(settings(folder / "manifest.csv", tmp_path / "run", num_epochs=2, batch_size=4))
+    assert (run.card.scores["validation_images"], run.card.scores["test_images"]) == (17, 17)
+    detector = load(run.weights, device="cpu")
+    for split, part in (("val", "validation"), ("test", "test")):
+        table = read_samples(folder / "manifest.csv").of_split(split).table
+        scored = score(detector, table)
+        scored = scored[scored["score"].notna()]
+        assert len(scored) == 17
+        auc = roc_auc_score(scored["label"] == "fake", scored["score"])
+        assert run.card.scores[f"{part}_auc"] == pytest.approx(auc, abs=1e-4)
+
+
+def test_a_folder_with_samples_of_ones_own_is_left_as_it_is(faces, tmp_path):
+    (tmp_path / "samples.csv").write_text("mine")
+    with pytest.raises(UsageError, match=r"holds other files \(samples\.csv\)"):
+        train(settings(faces, tmp_path))
+    assert (tmp_path / "samples.csv").read_text() == "mine"
 
 
 def test_groups_torn_apart_are_said(tmp_path):

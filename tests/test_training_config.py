@@ -146,6 +146,21 @@ def test_numbers_without_a_point_are_numbers_everywhere():
         ),
         ("self_blend: 2", "@5: self_blend must be 1 or less, not 2"),
         (
+            "self_blend: {probabilty: 0.5}",
+            "@5: self_blend: unknown parameter of self-blending 'probabilty'; did you mean 'probability'?",
+        ),
+        ("self_blend: {tint: abc}", "@5: self_blend: self-blending: tint must be a number, not 'abc'"),
+        ("self_blend: {scale: -4}", "@5: self_blend: scale -4 is not within 0 to 0.5"),
+        ("self_blend: {erosion: 3}", "@5: self_blend: self-blending: erosion must be 2 numbers, not 3"),
+        ("self_blend: {ratios: [a]}", "@5: self_blend: self-blending: ratios must be a list of numbers"),
+        ("options: {depht: 8}", "@5: options: unknown option of resnet18 'depht'"),
+        ("num_workers: 99999", "@5: num_workers must be 256 or less, not 99999"),
+        ("mixing: cutmx", "@5: mixing cannot be 'cutmx'; did you mean 'cutmix'? (allowed: cutmix, mixup)"),
+        ("mixing: {kinds: []}", "@5: mixing.kinds: name cutmix, mixup or both"),
+        ("mixing: {kind: cutmix}", "@5: unknown key 'mixing.kind'; did you mean 'kinds'?"),
+        ("sampling: pairs\nbalance: [source]", "a.yaml: balance belongs to `sampling: balanced`"),
+        ('prefix2: "\x01"', "a.yaml: this is no valid YAML: unacceptable character #x0001: special"),
+        (
             "loss: {class_weights: {fake: 1, rael: 2}}",
             "a.yaml: loss.class_weights must name each of fake, real",
         ),
@@ -220,6 +235,13 @@ def test_a_file_that_is_no_mapping_is_refused(text):
 def test_changes_of_another_form_are_refused(assignment):
     with pytest.raises(UsageError, match="--set"):
         Document("a.yaml", {}).changed([assignment])
+
+
+def test_aliases_of_aliases_are_refused_at_once():
+    lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
+    with pytest.raises(UsageError, match="holds more than 10,000 values"):
+        parse("\n".join(lines), "a.yaml")
 
 
 def test_changes_replace_values_and_parts_and_make_new_ones():

@@ -7,14 +7,15 @@ so that one sample's changes depend on which worker it fell to.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import cv2
 import numpy as np
 from numpy.random import Generator
 
-from xface.errors import UnknownNameError, UsageError
+from xface.data.settings import from_settings
+from xface.errors import UsageError
 from xface.registry import Registry
 from xface.results import ByteArray, FloatArray
 
@@ -130,7 +131,7 @@ class Jpeg(_Changes):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_range("quality", self.quality, 1, 100)
+        check_range("quality", self.quality, 1, 100)
 
     def draw(self, chance: Generator) -> Change:
         """A compression."""
@@ -152,7 +153,7 @@ class Blur(_Changes):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_range("sigma", self.sigma, 1e-3, 100)
+        check_range("sigma", self.sigma, 1e-3, 100)
 
     def draw(self, chance: Generator) -> Change:
         """A blur."""
@@ -169,7 +170,7 @@ class Downscale(_Changes):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_range("factor", self.factor, 0.01, 1)
+        check_range("factor", self.factor, 0.01, 1)
 
     def draw(self, chance: Generator) -> Change:
         """A loss of resolution."""
@@ -230,31 +231,12 @@ def augmentations(settings: Mapping[str, Mapping[str, Any]] | Iterable[str]) -> 
         (Rotation(probability=0.5, degrees=5), Flip(probability=0.5))
     """
     named = settings if isinstance(settings, Mapping) else {name: {} for name in settings}
-    return Augmentations(tuple(_made(name, values or {}) for name, values in named.items()))
+    return Augmentations(
+        tuple(from_settings(AUGMENTATIONS[name], name, values or {}) for name, values in named.items())
+    )
 
 
-def _made(name: str, values: Mapping[str, Any]) -> Augmentation:
-    kind = AUGMENTATIONS[name]
-    if not isinstance(values, Mapping):
-        raise UsageError(f"{name}: its parameters must be named, not {values!r}")
-    known: dict[str, Any] = {f.name: f.default for f in fields(kind)}
-    for key, value in values.items():
-        if key not in known:
-            raise UnknownNameError(f"parameter of {name}", key, known)
-        count = len(known[key]) if isinstance(known[key], tuple) else None
-        if not _fits(value, count):
-            wanted = "a number" if count is None else f"{count} numbers"
-            raise UsageError(f"{name}: {key} must be {wanted}, not {value!r}")
-    made: Augmentation = kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-    return made
-
-
-def _fits(value: object, count: int | None) -> bool:
-    if count is None:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and bool(np.isfinite(value))
-    return isinstance(value, (list, tuple)) and len(value) == count and all(_fits(v, None) for v in value)
-
-
-def _check_range(name: str, given: tuple[float, float], least: float, most: float) -> None:
+def check_range(name: str, given: tuple[float, float], least: float, most: float) -> None:
+    """Raise UsageError unless two numbers are in order, and within these."""
     if not least <= given[0] <= given[1] <= most:
         raise UsageError(f"{name} {given} must be the least and the greatest, within {least:g} to {most:g}")

@@ -13,6 +13,16 @@ from xface.errors import UsageError
 from xface.results import ByteArray, FloatArray
 
 PARTS = ("real", "pair")
+LIMITS = {
+    "probability": 1,
+    "tint": 255,
+    "contrast": 1,
+    "frequency": 1,
+    "scale": 0.5,
+    "shift": 1,
+    "deformation": 1,
+}
+"""The greatest value of each setting; the least is 0."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +55,9 @@ class SelfBlending:
     ratios: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.probability <= 1:
-            raise UsageError(f"probability {self.probability} is not within 0 to 1")
+        for name, most in LIMITS.items():
+            if not 0 <= getattr(self, name) <= most:
+                raise UsageError(f"{name} {getattr(self, name)} is not within 0 to {most:g}")
         if self.of not in PARTS:
             raise UsageError(f"self-blended images are made of {' or '.join(PARTS)}, not {self.of!r}")
         if not 0 <= self.erosion[0] <= self.erosion[1] < 0.5:

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from xface.errors import XFaceError
 from xface.models.architectures import architecture
 from xface.models.cropping import MAX_MARGIN
+from xface.models.options import checked_options
 from xface.models.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from xface.data.blending import SelfBlending
 
 FOLLOWED = {
     "ResNet": "resnet18",
@@ -23,6 +35,9 @@ FOLLOWED = {
 
 Under these names a run is set up as there: its preprocessing (preset `seed`) and its StepLR(5, 0.1).
 """
+
+MAX_WORKERS = 256
+"""More processes than this are a slip of the finger, which would cost all memory."""
 
 Metric: TypeAlias = Literal[
     "train_loss",
@@ -180,9 +195,16 @@ class Mixing(Part):
     Each batch is mixed with the given `probability`, by one of `kinds`.
     """
 
-    kinds: Annotated[tuple[Literal["cutmix", "mixup"], ...], Field(min_length=1)] = ("cutmix", "mixup")
+    kinds: tuple[Literal["cutmix", "mixup"], ...] = ("cutmix", "mixup")
     probability: Share = 1.0
     alpha: Positive = 1.0
+
+    @field_validator("kinds")
+    @classmethod
+    def _are_some(cls, kinds: tuple[str, ...]) -> tuple[str, ...]:
+        if not kinds:
+            raise ValueError("name cutmix, mixup or both")
+        return kinds
 
 
 class InputSize(Part):
@@ -331,7 +353,7 @@ class Config(Part):
     dropout_rate: BelowOne | None = None
     batch_size: Count = 32
     accumulate: Count = 1
-    num_workers: WholeNumber = 0
+    num_workers: Annotated[WholeNumber, Field(le=MAX_WORKERS)] = 0
     num_epochs: Count = 20
     print_epochs: Count | None = 1
     early_stopping: Stopping | None = None
@@ -367,6 +389,24 @@ class Config(Part):
         _refused_as_value(lambda: augmentations(settings))
         return settings
 
+    @field_validator("options")
+    @classmethod
+    def _can_build(cls, options: Settings, given: ValidationInfo) -> Settings:
+        if options and (network := given.data.get("network")):
+            arch = architecture(FOLLOWED.get(network, network))
+            _refused_as_value(lambda: checked_options(arch, options))
+        return options
+
+    @field_validator("self_blend")
+    @classmethod
+    def _can_blend(cls, setting: float | Settings) -> float | Settings:
+        _refused_as_value(lambda: _blending(setting))
+        return setting
+
+    def blending(self) -> SelfBlending | None:
+        """How real faces become self-blended fakes; None if they don't."""
+        return _blending(self.self_blend) if self.self_blend else None
+
     @model_validator(mode="after")
     def _has_sense(self) -> Config:
         if self.EARLY_STOPPING_EPOCH is not None and self.early_stopping is not None:
@@ -387,6 +427,14 @@ class Config(Part):
                 "OneCycleLR moves the momentum, which Adadelta hasn't; take another schedule, or Adam or SGD"
             )
         return self
+
+
+def _blending(setting: float | Settings) -> SelfBlending:
+    from xface.data.blending import SelfBlending
+    from xface.data.settings import from_settings
+
+    named = setting if isinstance(setting, Mapping) else {"probability": setting}
+    return from_settings(SelfBlending, "self-blending", named)
 
 
 def _refused_as_value(call: Any) -> None:

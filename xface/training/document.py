@@ -15,6 +15,9 @@ from xface.errors import UsageError
 KeyPath: TypeAlias = tuple[str | int, ...]
 
 
+MOST_VALUES = 10_000
+
+
 class _Loader(yaml.SafeLoader):
     """YAML's safe loader, which takes 1e-4 for a number: YAML 1.1 wants 1.0e-4."""
 
@@ -98,8 +101,9 @@ def parse(text: str, name: str) -> Document:
         Traceback (most recent call last):
         xface.errors.UsageError: run.yaml, line 2: the key 'seed' is there twice
     """
-    loader = _Loader(text)
+    loader = None
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
             raise UsageError(f"{name} must hold keys and values, such as `network: resnet18`")
@@ -109,16 +113,20 @@ def parse(text: str, name: str) -> Document:
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise UsageError(_yaml_refusal(error, name)) from error
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 def _yaml_refusal(error: Exception, name: str) -> str:
     mark = getattr(error, "problem_mark", None)
     place = f"{name}, line {mark.line + 1}" if mark else name
-    return f"{place}: this is no valid YAML: {getattr(error, 'problem', None) or error}"
+    said = getattr(error, "problem", None) or str(error).splitlines()[0]
+    return f"{place}: this is no valid YAML: {said}"
 
 
 def _note_lines(node: yaml.Node, path: KeyPath, origins: dict[KeyPath, str], name: str) -> None:
+    if len(origins) > MOST_VALUES:  # aliases of aliases make a page of text a tree without end
+        raise UsageError(f"{name} holds more than {MOST_VALUES:,} values: this is no config")
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             here = (*path, key.value)

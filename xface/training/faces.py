@@ -13,7 +13,6 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
 from xface.data.augmentation import augmentations
-from xface.data.blending import SelfBlending
 from xface.data.crops import face_crop
 from xface.data.faces_dataset import FaceDataset, loader
 from xface.data.random_crop import RandomCrop
@@ -121,7 +120,7 @@ class Faces(LightningDataModule):
         self.config, self.epoch = config, 0
         prepared = preparation(config)
         changes: dict[str, Any] = {
-            "blending": _blending(config.self_blend),
+            "blending": config.blending(),
             "random_crop": RandomCrop(**dict(config.random_crop)) if config.random_crop else None,
             "paired": config.sampling == "pairs",
         }
@@ -184,17 +183,3 @@ class Faces(LightningDataModule):
     def unreadable(self) -> dict[str, str]:
         """Path and reason of each picture that was found unreadable so far."""
         return {path: why for dataset in self.datasets.values() for path, why in dataset.unreadable().items()}
-
-
-def _blending(setting: float | Mapping[str, Any]) -> SelfBlending | None:
-    if not setting:
-        return None
-    if not isinstance(setting, Mapping):
-        return SelfBlending(probability=setting)
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in setting.items()
-    }
-    try:
-        return SelfBlending(**values)
-    except TypeError as error:
-        raise UsageError(f"self_blend {dict(setting)}: {error}") from error

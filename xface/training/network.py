@@ -65,6 +65,8 @@ class Learner(LightningModule):
         self.mix = mixing(config.mixing, count) if config.mixing else None
         self.plain = recipes.criterion(0.0, None)
         self.epoch_scores: dict[str, float] = {}
+        self.images: dict[str, int] = {}
+        self._judged: set[int] = set()
 
     @cached_property
     def objective(self) -> recipes.Objective:
@@ -102,6 +104,14 @@ class Learner(LightningModule):
         """Count one batch."""
         self._judge(self.test_tally, batch)
 
+    def on_validation_epoch_start(self) -> None:
+        """Nothing is judged yet."""
+        self._judged.clear()
+
+    def on_test_epoch_start(self) -> None:
+        """Nothing is judged yet."""
+        self._judged.clear()
+
     def on_validation_epoch_end(self) -> None:
         """Log the validation's scores."""
         self._log("validation", self.validation_tally)
@@ -127,15 +137,26 @@ class Learner(LightningModule):
             scheduler.step()
 
     def _judge(self, tally: Tally, batch: list[Tensor]) -> None:
-        images, labels = self._placed(batch)
+        new = self._new(batch[2])
+        if not new:
+            return
+        images, labels = self._placed([part[new] for part in batch])
         logits = self.model(images)
         tally.add(logits, labels, self.plain(logits, labels))
+
+    def _new(self, indices: Tensor) -> list[int]:
+        """The places of what wasn't judged yet: what stands in for an unreadable picture comes twice."""
+        places = {index: place for place, index in reversed(list(enumerate(indices.tolist())))}
+        new = sorted(place for index, place in places.items() if index not in self._judged)
+        self._judged.update(places)
+        return new
 
     def _placed(self, batch: list[Tensor]) -> tuple[Tensor, Tensor]:
         images, labels, _ = batch
         return (images.to(memory_format=torch.channels_last) if self.config.channels_last else images), labels
 
     def _log(self, part: str, tally: Tally) -> None:
+        self.images[part] = int(tally.samples.compute())
         scores = {f"{part}_{score}": value for score, value in tally.scores().items()}
         self.epoch_scores.update(scores)
         self.log_dict(scores, on_epoch=True)

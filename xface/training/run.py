@@ -91,8 +91,8 @@ def train(config: Config, tell: Tell = _silent, progress: bool = False) -> Run:
             f"{config.prefix!r} holds a run; go on with it (xface train --resume {config.prefix}), or give "
             "another folder (--set prefix=...)"
         )
-    if others := [name for name in taken if not name.startswith((SAMPLES, CONFIG))]:
-        raise UsageError(f"{config.prefix!r} holds other files ({others[0]}); give another folder as prefix")
+    if taken:
+        raise UsageError(f"{config.prefix!r} holds other files ({taken[0]}); give another folder as prefix")
     parts, notes = divided(config.data)
     with _set_up(config) as model:
         with _writable(folder):
@@ -248,7 +248,8 @@ def _callbacks(learner: Learner, faces: Faces, folder: Path, tell: Tell) -> list
 
 def _keep(learner: Learner, parts: Mapping[str, Samples], weights: Path, row: Row) -> None:
     config = learner.config
-    write_detector(learner.model, _card(config, parts, row), weights, config.half_precision)
+    card = _card(config, parts, row, learner.images["validation"])
+    write_detector(learner.model, card, weights, config.half_precision)
 
 
 def _tell_epoch(config: Config, tell: Tell, row: Row) -> None:
@@ -268,7 +269,7 @@ def _stopping(settings: Stopping | None) -> list[Callback]:
     ]
 
 
-def _card(config: Config, parts: Mapping[str, Samples], row: Row) -> Card:
+def _card(config: Config, parts: Mapping[str, Samples], row: Row, images: int) -> Card:
     scores = {name: round(value, 4) for name, value in row.items() if name.startswith("validation_")}
     return Card(
         arch=config.network,
@@ -276,7 +277,7 @@ def _card(config: Config, parts: Mapping[str, Samples], row: Row) -> Card:
         preprocessing=preparation(config),
         crop=CropSettings.named(config.data.crop, config.data.margin),
         training=description(config, parts, int(row["epoch"])),
-        scores={"epoch": row["epoch"], **scores, "validation_images": len(parts["val"])},
+        scores={"epoch": row["epoch"], **scores, "validation_images": images},
     )
 
 
@@ -288,7 +289,7 @@ def _finish(learner: Learner, faces: Faces, folder: Path) -> None:
     scores: dict[str, float] = {}
     if "test" in faces.datasets:
         learner.model.load_state_dict(read_state(weights))
-        scores = {**_tested(learner, faces), "test_images": len(faces.datasets["test"])}
+        scores = {**_tested(learner, faces), "test_images": learner.images["test"]}
         card = read_card(weights.with_suffix(".json"))
         rewrite_card(_with_scores(card, scores), weights)
     with written_aside(folder / DONE) as part:
@@ -316,11 +317,14 @@ def _tested(learner: Learner, faces: Faces) -> dict[str, float]:
 
 
 def _report_unreadable(faces: Faces, tell: Tell) -> None:
-    """Say once which pictures could not be read, and that others stood in for them."""
+    """Say once which pictures could not be read, and what was done without them."""
     if not (bad := faces.unreadable()):
         return
     shown = "; ".join(list(bad.values())[:NAMED]) + ("; ..." if len(bad) > NAMED else "")
-    tell(f"{len(bad)} pictures could not be read, others of their class stood in for them: {shown}")
+    tell(
+        f"{len(bad)} pictures could not be read; in training others of their class stood in for them, "
+        f"no score counts them: {shown}"
+    )
 
 
 def _report_faceless(faces: Faces, tell: Tell) -> None:

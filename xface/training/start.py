@@ -17,6 +17,7 @@ from xface.models.checkpoint import read_checkpoint
 from xface.models.class_names import class_names
 from xface.models.detector import takes
 from xface.models.loading import ODD_SIZE, Opened, open_weights
+from xface.models.options import checked_options
 from xface.training.config import Config, preparation
 
 RELEASE = "https://github.com/lukemelas/EfficientNet-PyTorch/releases/download/1.0/"
@@ -49,7 +50,7 @@ def build(config: Config) -> nn.Module:
         27994
     """
     arch = architecture(config.network)
-    model = _built(arch, config)
+    model = arch.build(config.data.num_classes, **checked_options(arch, config.options))
     if not config.model.init_weights:
         model.apply(_reset)
     if config.model.pretrained:
@@ -89,18 +90,6 @@ def _takes_in_training(model: nn.Module, size: tuple[int, int]) -> bool:
     taken = takes(model, size)
     model.train()
     return taken
-
-
-def _built(arch: Architecture, config: Config) -> nn.Module:
-    options = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in config.options.items()
-    }
-    try:
-        return arch.build(config.data.num_classes, **options)
-    except (TypeError, ValueError) as error:
-        if not options:
-            raise
-        raise UsageError(f"{arch.name} cannot be built with options {options}: {error}") from error
 
 
 def _reset(module: nn.Module) -> None:
