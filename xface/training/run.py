@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import cv2
 import torch
@@ -23,7 +23,7 @@ from torch import nn
 
 from xface.data.samples import Samples
 from xface.data.sampling import class_weights
-from xface.errors import DeviceError, OutputError, UsageError, XFaceError
+from xface.errors import OutputError, UsageError, XFaceError
 from xface.models.card import Card, read_card
 from xface.models.card_changes import written_aside
 from xface.models.cropping import CropSettings
@@ -33,6 +33,7 @@ from xface.training.document import read
 from xface.training.epochs import Epochs, Row, best_of, read_rows
 from xface.training.faces import Faces, divided, write_samples, written_samples
 from xface.training.network import Learner, seed_of
+from xface.training.placement import device, placement
 from xface.training.reading import as_config
 from xface.training.start import build, check_size
 from xface.training.storage import AsideIO, read_state, rewrite_card, write_detector
@@ -84,7 +85,7 @@ def train(config: Config, tell: Tell = _silent, progress: bool = False) -> Run:
     """
     config = completed(config)
     folder = Path(config.prefix).absolute()
-    _placement(config)
+    placement(config)
     taken = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     if CONFIG in taken:
         raise UsageError(
@@ -122,7 +123,7 @@ def resume(folder: str | Path, tell: Tell = _silent, progress: bool = False) -> 
     config = as_config(read(place / CONFIG))
     if (place / DONE).is_file():
         return finished(place, config)
-    _placement(config)
+    placement(config)
     with _set_up(config) as model:
         return _run(model, config, place, tell, progress, ())
 
@@ -175,7 +176,7 @@ def _run(
     faces = Faces(parts, config)
     if config.model.whitened:
         whiten(model, faces.datasets["train"], config.seed)
-    tell(banner(config, parts, model, _device(config), notes))
+    tell(banner(config, parts, model, device(config), notes))
     learner = Learner(model, config, faces.steps(), _class_weights(config, parts["train"]))
     _fit(learner, faces, folder, tell, progress)
     _finish(learner, faces, folder)
@@ -200,7 +201,7 @@ def _fit(learner: Learner, faces: Faces, folder: Path, tell: Tell, progress: boo
         tell(f"going on from {last}")
     with _quiet():
         trainer = Trainer(
-            **_placement(config),
+            **placement(config),
             max_epochs=config.num_epochs,
             precision=config.precision,
             accumulate_grad_batches=config.accumulate,
@@ -303,7 +304,7 @@ def _with_scores(card: Card, scores: Mapping[str, float]) -> Card:
 def _tested(learner: Learner, faces: Faces) -> dict[str, float]:
     with _quiet():
         trainer = Trainer(
-            **_placement(learner.config.model_copy(update={"devices": 1})),
+            **placement(learner.config.model_copy(update={"devices": 1})),
             precision=learner.config.precision,
             limit_test_batches=learner.config.limit,
             logger=False,
@@ -340,30 +341,6 @@ def _loggers(folder: Path) -> list[TensorBoardLogger]:
     if find_spec("tensorboard") is None:
         return []
     return [TensorBoardLogger(folder, name="", version="tensorboard")]
-
-
-def _device(config: Config) -> torch.device:
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(config.device)
-
-
-def _placement(config: Config) -> dict[str, Any]:
-    """Lightning's words for where to train; raises DeviceError."""
-    name, count = config.device, config.devices
-    kind, _, index = name.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
-        raise DeviceError(f"unknown device {name!r}; give auto, cpu, cuda or cuda:N")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise DeviceError(
-            f"device {name!r}: there is no CUDA on this machine; --set device=auto takes what is there"
-        )
-    on_gpu = _device(config).type == "cuda"
-    if on_gpu and max(count, int(index or 0) + 1) > torch.cuda.device_count():
-        raise DeviceError(f"device {name!r}, {count} of them: this machine has {torch.cuda.device_count()}")
-    several = {"strategy": "ddp_spawn"} if count > 1 else {}
-    chosen = [int(index)] if index and count == 1 else count
-    return {"accelerator": "gpu" if on_gpu else "cpu", "devices": chosen, **several}
 
 
 @contextmanager
