@@ -25,7 +25,7 @@ def from_settings(kind: Callable[..., Kind], name: str, values: object) -> Kind:
         (0.1, 0.2)
         >>> from_settings(SelfBlending, "self_blend", {"tints": 10})
         Traceback (most recent call last):
-        xface.errors.UnknownNameError: unknown parameter of self_blend 'tints'; did you mean 'tint'?
+        xface.errors.UnknownNameError: unknown parameter of self_blend 'tints'; did you mean 'tint', 'ratios'?
     """
     if not isinstance(values, Mapping):
         raise UsageError(f"{name}: its parameters must be named, not {values!r}")
