@@ -1,4 +1,4 @@
-"""What the families reach in the same small budget, and what attention does for cbam_resnet.
+"""What the families reach in the same small budget.
 
     python benchmarks/families.py DATA [--size N] [--epochs N] [--seed N] [--out FILE]
 
@@ -34,6 +34,7 @@ def settings(data: str, **others: Any) -> dict[str, Any]:
     recipe = {
         "optimizer": {"type": "AdamW", "lr": 5e-4, "weight_decay": 1e-2},
         "schedule": {"type": "OneCycleLR"},
+        "model": {"whitened": True},
         "augmentations": ["flip", "colour"],
         "precision": "bf16-mixed",
         "channels_last": True,
@@ -60,34 +61,30 @@ def measured(data: str, values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def write(result: dict[str, Any], out: Path | None) -> None:
+    """Print the result, with the machine that it was measured on, and keep it."""
+    machine = {"device": platform.processor() or platform.machine(), "threads": torch.get_num_threads()}
+    text = json.dumps({"machine": machine, **result}, indent=1)
+    click.echo(text)
+    if out:
+        out.write_text(text + "\n", encoding="utf-8")
+
+
 @click.command(help=__doc__)
 @click.argument("data")
 @click.option("--size", default=96, show_default=True, help="Input size of the families, in pixels.")
 @click.option("--epochs", default=10, show_default=True)
-@click.option("--attention-epochs", default=6, show_default=True, help="0 leaves cbam_resnet out.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
 @click.option("--out", type=Path)
-def main(
-    data: str, size: int, epochs: int, attention_epochs: int, seed: int, device: str, out: Path | None
-) -> None:
+def main(data: str, size: int, epochs: int, seed: int, device: str, out: Path | None) -> None:
     same = {"seed": seed, "device": device}
     families = {}
     for family in FOLLOWED:
         values = settings(data, network=family, input_size=size, num_epochs=epochs, **same)
         families[family] = measured(data, values)
         click.echo(f"{family}: {families[family]['auc']}")
-    attention = {}
-    for with_it in (True, False) if attention_epochs else ():
-        options = {"depth": 8, "attention": with_it}
-        values = settings(data, network="cbam_resnet", options=options, num_epochs=attention_epochs, **same)
-        attention[str(with_it).lower()] = measured(data, values)
-    budget = {"size": size, "epochs": epochs, "attention_epochs": attention_epochs, "seed": seed}
-    machine = {"device": platform.processor() or platform.machine(), "threads": torch.get_num_threads()}
-    result = {"machine": machine, "budget": budget, "families": families, "attention": attention}
-    click.echo(json.dumps(result, indent=1))
-    if out:
-        out.write_text(json.dumps(result, indent=1) + "\n")
+    write({"budget": {"size": size, "epochs": epochs, "seed": seed}, "families": families}, out)
 
 
 if __name__ == "__main__":

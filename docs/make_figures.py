@@ -39,6 +39,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS, SAMPLES = ROOT / "docs", ROOT / "samples"
 SPEEDS = ROOT / "benchmarks" / "results" / "attribution-cpu.json"
 FAMILIES = ROOT / "benchmarks" / "results" / "families-cpu.json"
+ATTENTION = ROOT / "benchmarks" / "results" / "attention-cpu.json"
 SHOWN = "captum", "a wrapper per method", "xface", "xface, channels last", "floor"
 
 # Okabe and Ito's palette, told apart with every kind of colour vision; left and right share a colour.
@@ -80,6 +81,8 @@ def main() -> None:
     fill_page("architectures", architectures())
     if FAMILIES.exists():
         fill_page("training", families(json.loads(FAMILIES.read_text(encoding="utf-8"))), "families")
+    if ATTENTION.exists():
+        draw_attention(json.loads(ATTENTION.read_text(encoding="utf-8")), DOCS / "attention.png")
 
 
 def fill_page(name: str, content: str, mark: str = "") -> None:
@@ -102,6 +105,33 @@ def families(found: dict[str, Any]) -> str:
     budget, machine = found["budget"], ", ".join(f"{key} {value}" for key, value in found["machine"].items())
     how = f"{budget['epochs']} epochs at {budget['size']}x{budget['size']}, seed {budget['seed']}. {machine}."
     return "\n".join([*lines, "", how])
+
+
+def draw_attention(found: dict[str, Any], path: Path) -> None:
+    """The curves of cbam_resnet with and without attention."""
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = {
+        "train_loss": "training loss",
+        "validation_loss": "validation loss",
+        "validation_auc": "validation AUC",
+    }
+    styles = {"with": ("#d55e00", "o-"), "without": ("#0072b2", "s--")}
+    for cell, (curve, title) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        for name, row in found["attention"].items():
+            colour, style = styles[name]
+            cell.plot(
+                range(1, len(row["curves"][curve]) + 1),
+                row["curves"][curve],
+                style,
+                color=colour,
+                label=f"{name} attention",
+            )
+        cell.set(title=title, xlabel="epoch")
+        cell.xaxis.get_major_locator().set_params(integer=True)
+    cell.axhline(0.5, color="gray", linestyle=":", label="chance")
+    cell.legend(fontsize=7)
+    figure.savefig(path, dpi=110)
 
 
 def architectures() -> str:
