@@ -678,6 +678,8 @@ def test_so_many_batches_are_mixed_and_the_larger_part_counts(faces, tmp_path):
     assert same_weights(runs[0].weights, runs[1].weights)
     unmixed = train(settings(faces, tmp_path / "d", num_epochs=1, sampling="pairs"))
     assert not same_weights(runs[0].weights, unmixed.weights)
+    assert "pairs; augmented: flip, colour; mixed, kinds cutmix, probability 1.0" in runs[0].card.training
+    assert "balanced by label" in runs[2].card.training
 
 
 def test_mixing_and_balance_are_refused_where_they_have_no_sense(faces, tmp_path):

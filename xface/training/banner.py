@@ -91,11 +91,10 @@ def _data(config: Config, parts: Mapping[str, Samples], notes: Sequence[str]) ->
 
 
 def _network(config: Config, model: nn.Module) -> list[tuple[str, str]]:
-    start = _start(config)
     options = ", ".join(f"{name} {value}" for name, value in config.options.items())
     return [
         ("Type", config.network + (f" ({options})" if options else "")),
-        ("Initial weights", start),
+        ("Initial weights", _start(config)),
         ("Model parameters", f"{parameter_count(model):,}"),
     ]
 
@@ -130,7 +129,11 @@ def setting(part: Part | None) -> str:
         return "none"
     values = dict(part)
     kind = [values.pop("type")] if "type" in values else []
-    return ", ".join([*kind, *(f"{name} {value}" for name, value in values.items())])
+    return ", ".join([*kind, *(f"{name} {_value(value)}" for name, value in values.items())])
+
+
+def _value(value: object) -> str:
+    return " or ".join(value) if isinstance(value, tuple) and isinstance(value[0], str) else str(value)
 
 
 def epoch_line(row: Row, epochs: int) -> str:
@@ -160,17 +163,23 @@ def description(config: Config, parts: Mapping[str, Samples], epoch: int) -> str
         f"{optimizer.type} at {optimizer.lr:g}, weight decay {optimizer.weight_decay:g}",
         *([f"head times {optimizer.head_lr_multiplier:g}"] if optimizer.head_lr_multiplier != 1 else []),
         *([setting(config.schedule)] if config.schedule else []),
-        f"batches of {config.batch_size * config.accumulate}, {config.sampling}",
+        f"batches of {config.batch_size * config.accumulate}, {_sampling(config)}",
         *([f"random crops, {setting(config.random_crop)}"] if config.random_crop else []),
         *([f"augmented: {', '.join(config.augmentations)}"] if config.augmentations else []),
         *(["self-blended images"] if config.self_blend else []),
+        *([f"mixed, {setting(config.mixing)}"] if config.mixing else []),
         *([f"faces cropped ({crop})"] if crop else []),
-        f"initial weights {_start(config)}",
+        f"initial weights {'/'.join(Path(_start(config)).parts[-2:])}",
         f"seed {config.seed}",
     ]
     name = " and ".join(map(_short, config.data.sources))
     chosen = f"epoch {epoch} of {config.num_epochs}, by {config.best}"
     return f"{name}: {counts}. {config.network}: {'; '.join(recipe)}; {chosen}. Made by: xface train"
+
+
+def _sampling(config: Config) -> str:
+    alike = f" by {' and '.join(config.balance)}" if config.sampling == "balanced" else ""
+    return f"{config.sampling}{alike}"
 
 
 def _short(source: str) -> str:
