@@ -29,7 +29,7 @@ from torch.nn import functional as F
 from xface.data import read_samples
 from xface.models import architecture
 from xface.training import Config, train
-from xface.training.config import completed
+from xface.training.completion import completed
 from xface.training.epochs import Epochs
 from xface.training.faces import Faces, divided
 from xface.training.recipes import optimizer

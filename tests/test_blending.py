@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from xface.data.blending import SelfBlending, self_blend
+from xface.data.blending import SelfBlending, blend_mask, face_size, self_blend
 from xface.errors import UsageError
 from xface.faces import find_face
 from xface.images import read_picture
@@ -113,6 +113,20 @@ def test_a_face_at_the_edge_and_a_picture_that_is_not_square(face):
     made = self_blend(pixels, face[1] - (60, 20), np.random.default_rng(0))
     assert made.image.shape == pixels.shape
     assert made.mask.shape == pixels.shape[:2]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_mask_at_the_pictures_edge_is_that_of_a_larger_picture(seed):
+    """A chin below the edge is there all the same: its chord in the last row isn't drawn on inwards."""
+    angle = np.linspace(0, 2 * np.pi, 68, endpoint=False)
+    points = np.stack([50 + 30 * np.cos(angle), 80 + 45 * np.sin(angle)], axis=1)
+    extent = face_size(points)
+    rim = int(np.ceil(extent / 4 + 5))  # the lowest point is 5 pixels below the edge
+    recipe = SelfBlending(ratios=(1.0,), shift=0.1, deformation=0.05)
+    small = blend_mask(points, (120, 100), np.random.default_rng(seed), recipe)
+    large = blend_mask(points + rim, (120 + 2 * rim, 100 + 2 * rim), np.random.default_rng(seed), recipe)
+    assert np.allclose(small, large[rim:-rim, rim:-rim], atol=1e-6)
+    assert small[-1].any() or large[rim:-rim, rim:-rim][-1].max() == 0
 
 
 def test_a_real_photograph():

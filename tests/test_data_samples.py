@@ -76,6 +76,10 @@ def test_windows_text_blank_lines_quotes_and_an_unnamed_column(folder):
         ('path,label\n"a.png,real\n', "cannot read .* as CSV"),
         ("path,label\nx.png,real\n", "none of the 1 files .* is there .*x.png"),
         ("path,label\na.png,real\n./a.png,fake\n", "a.png' has two labels"),
+        ("path,label,Label\na.png,real,fake\n", "has the column 'label' twice"),
+        ("path,path,label\na.png,b.png,fake\n", "has the column 'path' twice"),
+        ("path,label,real\na.png,real,0\n", "line 2: label says real, but real fake; mend one"),
+        ("path,real,fake\na.png,1,1\n", "line 2: real says real, but fake fake; mend one"),
     ],
 )
 def test_errors_say_where_and_what_to_do(folder, text, message):

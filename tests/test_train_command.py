@@ -12,12 +12,12 @@ from test_training import SMALL, ended, in_a_process, make_faces, same_ends
 from xface_cli.main import main
 
 import xface
-from xface.errors import XFaceError
+from xface.errors import InterruptedRunError, XFaceError
 from xface.images import read_picture
 from xface.models import ARCHITECTURES
 from xface.training import grid as grids
 from xface.training.config import FOLLOWED
-from xface.training.document import read
+from xface.training.document import parse, read
 from xface.training.epochs import read_rows
 from xface.training.grid import cells, run_grid
 from xface.training.reading import read_config
@@ -114,6 +114,19 @@ def test_every_family_has_a_config():
     families |= {"cozzolino", "rahmouni", "vgg16_c"}
     assert all(any(name.startswith(family) for name in named) for family in families)
     assert all(any(name.startswith(family) for family in families) for name in ARCHITECTURES)
+
+
+def test_an_interrupt_ends_the_grid_and_not_a_cell_of_it(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise InterruptedRunError("interrupted")
+
+    monkeypatch.setattr(grids, "train", interrupted)
+    text = f"network: meso4\ndata: {{train: a.csv}}\nprefix: {tmp_path}/g\ngrid: {{seed: [0, 1]}}\n"
+    lines = []
+    with pytest.raises(InterruptedRunError, match="the same command goes on with the grid"):
+        run_grid(parse(text, "g.yaml"), lines.append)
+    assert len(lines) == 1
+    assert not (tmp_path / "g" / "table.csv").exists()
 
 
 @pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)

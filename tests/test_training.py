@@ -252,24 +252,25 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(faces, tmp
     assert not same_weights(first.weights, third.weights)
 
 
-def test_workers_change_nothing_not_even_in_a_run_that_goes_on(faces, tmp_path):
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_workers_change_nothing_not_even_in_a_run_that_goes_on(faces, tmp_path, epoch):
     """Workers draw their first batches before Lightning says which epoch it is."""
     alone = train(settings(faces, tmp_path / "a"))
     config = settings(faces, tmp_path / "b", num_workers=2)
 
-    def die_in_the_second_epoch() -> None:
+    def die_in_that_epoch() -> None:
         seeded = Learner.on_train_epoch_start
 
         def start(learner):
             seeded(learner)
-            if learner.current_epoch == 1:
+            if learner.current_epoch == epoch:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         Learner.on_train_epoch_start = start
         train(config)
 
-    ended(in_a_process(die_in_the_second_epoch))
-    assert last_state(tmp_path / "b")["epoch"] == 0
+    ended(in_a_process(die_in_that_epoch))
+    assert last_state(tmp_path / "b")["epoch"] == epoch - 1
     helped = resume(tmp_path / "b")
     same_ends(alone.folder, helped.folder)
 
@@ -381,6 +382,17 @@ def test_a_plateau_of_the_named_metric_lowers_the_rate(faces, tmp_path):
         rates.append(rates[-1] * (0.1 if waited > 1 else 1))
         waited = 0 if waited > 1 else waited
     assert [row["lr"] for row in run.rows] == pytest.approx([max(rate, 0) for rate in rates], rel=1e-3)
+
+
+def test_the_smallest_gain_is_a_better_value_to_a_plateau():
+    made = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    plateau = schema.ReduceLROnPlateau(type="ReduceLROnPlateau", patience=0, factor=0.5)
+    scheduler = recipes.schedule(plateau, made, epochs=9, steps=1)["scheduler"]
+    for loss in (0.69315, 0.69313, 0.69311):
+        scheduler.step(loss)
+    assert made.param_groups[0]["lr"] == 1.0
+    scheduler.step(0.69311)
+    assert made.param_groups[0]["lr"] == 0.5
 
 
 def test_the_heads_learn_faster_than_the_trunk():
@@ -569,6 +581,27 @@ def test_a_folder_with_samples_of_ones_own_is_left_as_it_is(faces, tmp_path):
     with pytest.raises(UsageError, match=r"holds other files \(samples\.csv\)"):
         train(settings(faces, tmp_path))
     assert (tmp_path / "samples.csv").read_text() == "mine"
+
+
+def test_a_run_killed_before_its_folder_is_whole_is_started_again(faces, tmp_path):
+    config = settings(faces, tmp_path / "run", num_epochs=1)
+
+    def die_before_the_config() -> None:
+        runs._write_config = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        train(config)
+
+    ended(in_a_process(die_before_the_config))
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "run").mkdir()
+    assert train(config).rows
+    assert {path.name for path in tmp_path.iterdir()} == {"run"}
+
+
+def test_faces_without_landmarks_that_are_never_blended_are_counted(faces, tmp_path):
+    lines = []
+    train(settings(faces, tmp_path / "run", num_epochs=1, self_blend=0.5), tell=lines.append)
+    [said] = [line for line in lines if "never blended" in line]
+    assert said.startswith("20 of 20 had no face found")
 
 
 def test_groups_torn_apart_are_said(tmp_path):

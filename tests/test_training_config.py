@@ -4,7 +4,8 @@ import pytest
 
 from xface.errors import UsageError
 from xface.models import PRESETS
-from xface.training.config import Config, completed, preparation
+from xface.training.completion import completed, preparation
+from xface.training.config import Config
 from xface.training.document import Document, parse
 from xface.training.grid import cell_name, cells
 from xface.training.reading import as_config, read_config
@@ -158,6 +159,10 @@ def test_numbers_without_a_point_are_numbers_everywhere():
         ("mixing: cutmx", "@5: mixing cannot be 'cutmx'; did you mean 'cutmix'? (allowed: cutmix, mixup)"),
         ("mixing: {kinds: []}", "@5: mixing.kinds: name cutmix, mixup or both"),
         ("mixing: {kind: cutmix}", "@5: unknown key 'mixing.kind'; did you mean 'kinds'?"),
+        (
+            "schedule: {type: CosineAnnealing, min_lr: 1}",
+            "a.yaml: schedule.min_lr 1 is over optimizer.lr 0.0001",
+        ),
         ("sampling: pairs\nbalance: [source]", "a.yaml: balance belongs to `sampling: balanced`"),
         ('prefix2: "\x01"', "a.yaml: this is no valid YAML: unacceptable character #x0001: special"),
         (

@@ -12,7 +12,8 @@ from xface.data.blending import SelfBlending
 from xface.data.samples import COLUMNS as CSV_COLUMNS
 from xface.data.samples import FLAGS
 from xface.training import config as schema
-from xface.training.config import FOLLOWED, METRICS, Config, completed
+from xface.training.completion import completed
+from xface.training.config import FOLLOWED, METRICS, Config
 from xface.training.document import parse
 from xface.training.epochs import COLUMNS
 from xface.training.run import CONFIG, DONE, LAST, SAMPLES, WEIGHTS

@@ -45,6 +45,10 @@ class UnknownNameError(UsageError):
         super().__init__(f"unknown {kind} {name!r}; {hint}{' ' + remedy if remedy else ''}")
 
 
+class InterruptedRunError(XFaceError):
+    """A long run was stopped by its user, and can be gone on with."""
+
+
 class TargetError(UsageError):
     """A target that the network has no score for."""
 

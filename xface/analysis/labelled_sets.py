@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import pandas as pd
 
-from xface.analysis.evaluation import Evaluation, check_columns, evaluate, true_class
+from xface.analysis.evaluation import OWN, Evaluation, check_columns, evaluate, true_class
 from xface.analysis.scoring import score
 from xface.analysis.thresholds import Threshold, choose_threshold
 from xface.data import CLASSES, Samples, read_samples
@@ -73,9 +73,17 @@ def evaluate_set(
 ) -> Evaluation:
     """Score one test set and sum it up; raises UsageError as `evaluate` does, for columns before scoring."""
     check_columns(each.samples.table, by)
-    table = score(detector, each.samples.table, progress)
+    given, notes = _without_results(each.samples)
+    table = score(detector, given, progress)
     positive = true_class(detector.card.positive, _labels(each.samples))
-    return evaluate(table, each.name, threshold, positive, by, notes=each.samples.notes)
+    return evaluate(table, each.name, threshold, positive, by, notes=notes)
+
+
+def _without_results(samples: Samples) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The table without columns that bear a result's name, such as those of an earlier evaluation."""
+    old = [name for name in samples.table if name in OWN]
+    note = f"columns of the data that are named as results are left out: {', '.join(old)}"
+    return samples.table.drop(columns=old), (*samples.notes, *([note] if old else []))
 
 
 def check_apart(validation: LabelledSet, sets: Sequence[LabelledSet]) -> None:

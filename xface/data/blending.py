@@ -126,18 +126,31 @@ def blend_mask(
     landmarks: FloatArray, size: tuple[int, ...], chance: Generator, recipe: SelfBlending
 ) -> FloatArray | None:
     """The weight of the source, float32 (H, W), 0 outside the landmarks' hull; None if it is empty."""
-    hull = cv2.convexHull(np.rint(landmarks).astype(np.int32))
-    solid = np.zeros(size[:2], np.uint8)
-    cv2.fillConvexPoly(solid, hull, 1)
     extent = face_size(landmarks)
+    rim = _rim(landmarks, size, extent)
+    landmarks = landmarks + rim
+    hull = cv2.convexHull(np.rint(landmarks).astype(np.int32))
+    solid = np.zeros((size[0] + 2 * rim, size[1] + 2 * rim), np.uint8)
+    cv2.fillConvexPoly(solid, hull, 1)
     first, second = _widths(extent, chance, recipe)
     inside = np.minimum(solid, _deformed(solid, landmarks, extent, chance, recipe))
     kernel = np.ones((first, first), np.uint8)
     core = cv2.erode(inside, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=1)
     smooth = cv2.GaussianBlur(core.astype(np.float32), (second, second), 0)
+    smooth = smooth[rim : rim + size[0], rim : rim + size[1]]
     ratio = recipe.ratios[int(chance.integers(len(recipe.ratios)))]
     peak = float(smooth.max())
     return np.asarray(smooth * (ratio / peak), np.float32) if peak > 0 else None
+
+
+def _rim(landmarks: FloatArray, size: tuple[int, ...], extent: float) -> int:
+    """By how many pixels the canvas must be larger at each side, for a hull that the picture's edge cuts.
+
+    What is moved in from beyond the edge must be the hull's continuation there, not its last row again.
+    """
+    reach = extent / 4
+    near = min(landmarks.min(), (np.array(size[1::-1]) - landmarks).min())
+    return int(np.clip(np.ceil(reach - near), 0, np.ceil(2 * reach)))
 
 
 def face_size(landmarks: FloatArray) -> float:

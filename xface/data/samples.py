@@ -189,6 +189,8 @@ def _read_one(path: Path, keep_missing: bool) -> Samples:
 def _read_csv(path: Path, keep_missing: bool) -> Samples:
     table = _parsed(path)
     table.columns = pd.Index([_column_name(str(name)) for name in table.columns])
+    if twice := sorted({str(name) for name in table.columns[table.columns.duplicated()]} - {""}):
+        raise DataError(f"'{path}' has the column {twice[0]!r} twice; keep one of them")
     if "path" not in table:
         raise DataError(
             f"'{path}' has no column 'path', only {_columns(table)}; the first line must name the columns"
@@ -235,11 +237,21 @@ def _columns(table: pd.DataFrame) -> str:
 
 
 def _labels(table: pd.DataFrame, path: Path) -> list[str]:
-    column = next((name for name in ("label", *FLAGS) if name in table), None)
-    if column is None:
+    columns = [name for name in ("label", *FLAGS) if name in table]
+    if not columns:
         raise DataError(
             f"'{path}' has no column 'label' or 'real', only {_columns(table)}; add one for the class"
         )
+    read = {name: _class_names(table, name, path) for name in columns}
+    first, *others = columns
+    for name in others:
+        for line, one, two in zip(table.index, read[first], read[name], strict=True):
+            if (one == "real") != (two == "real"):
+                raise DataError(f"'{path}', line {line}: {first} says {one}, but {name} {two}; mend one")
+    return read[first]
+
+
+def _class_names(table: pd.DataFrame, column: str, path: Path) -> list[str]:
     read = _class_name if column == "label" else FLAGS[column]
     return [
         _label(read, str(value), column, f"'{path}', line {line}") for line, value in table[column].items()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -26,8 +25,7 @@ class EpochSampler(Sampler[Key]):
     """An order of the samples for each epoch; gives (epoch, index) keys.
 
     The epoch travels with the index, so that workers that live through all epochs augment by the right one.
-    `set_epoch` is called before each epoch (Lightning does so itself); `resume_at(n)` makes the next epoch
-    start after its first n keys, which are those of an unbroken run. Of several processes, each takes every
+    `set_epoch` is called before each epoch (Lightning does so itself). Of several processes, each takes every
     `replicas`-th block from the `rank`-th on; for equal lengths the first blocks come again at the end.
 
     An epoch can be several `passes` through the samples, each with an order and a key of its own.
@@ -41,7 +39,7 @@ class EpochSampler(Sampler[Key]):
 
     def __init__(self, samples: Samples, seed: int = 0, replicas: int = 1, rank: int = 0) -> None:
         self.samples, self.seed, self.replicas, self.rank = samples, seed, replicas, rank
-        self.epoch, self._start = 0, 0
+        self.epoch = 0
 
     @abstractmethod
     def order(self, epoch: int) -> Indices:
@@ -50,10 +48,6 @@ class EpochSampler(Sampler[Key]):
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch comes next."""
         self.epoch = epoch
-
-    def resume_at(self, position: int) -> None:
-        """Leave out the first `position` keys of the next epoch, once."""
-        self._start = position
 
     def chance(self, epoch: int) -> np.random.Generator:
         """The random numbers of an epoch."""
@@ -68,10 +62,8 @@ class EpochSampler(Sampler[Key]):
         return len(self.samples)
 
     def __iter__(self) -> Iterator[Key]:
-        start, self._start = self._start, 0
-        numbers = range(self.epoch * self.passes, (self.epoch + 1) * self.passes)
-        keys = (key for number in numbers for key in self._keys(number))
-        yield from islice(keys, start, None)
+        for number in range(self.epoch * self.passes, (self.epoch + 1) * self.passes):
+            yield from self._keys(number)
 
     def _keys(self, number: int) -> list[Key]:
         return [(number, int(index)) for index in self._share(self.order(number))]

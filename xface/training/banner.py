@@ -13,7 +13,8 @@ from torch import nn
 from xface.data.samples import Samples
 from xface.models.cropping import CropSettings
 from xface.models.outline import parameter_count
-from xface.training.config import Config, Part, preparation
+from xface.training.completion import preparation
+from xface.training.config import Config, Part
 from xface.training.epochs import Row
 from xface.training.tally import SCORES
 

@@ -414,6 +414,8 @@ class Config(Part):
         weights = self.loss.class_weights
         if isinstance(weights, Mapping) and set(weights) != set(self.data.classes):
             raise ValueError(f"loss.class_weights must name each of {', '.join(self.data.classes)}")
+        if (least := getattr(self.schedule, "min_lr", 0)) > self.optimizer.lr:
+            raise ValueError(f"schedule.min_lr {least:g} is over optimizer.lr {self.optimizer.lr:g}")
         if self.balance != ("label",) and self.sampling != "balanced":
             raise ValueError("balance belongs to `sampling: balanced`, and only to it")
         if self.mixing and self.network == "freq_attention":
@@ -443,48 +445,3 @@ def _refused_as_value(call: Any) -> None:
         call()
     except XFaceError as error:
         raise ValueError(str(error)) from error
-
-
-def completed(config: Config) -> Config:
-    """The config with all that a name implies spelled out, so that it means the same for ever.
-
-    Example:
-        >>> config = Config(network="ResNet", data={"train": "a.csv"}, prefix="run", EARLY_STOPPING_EPOCH=5)
-        >>> full = completed(config)
-        >>> full.network, full.schedule.step_size, full.early_stopping.patience
-        ('resnet18', 5, 5)
-    """
-    updates: dict[str, Any] = {"EARLY_STOPPING_EPOCH": None, "preprocessing": preparation(config).to_json()}
-    updates["input_size"] = None
-    updates["network"] = FOLLOWED.get(config.network, config.network)
-    if config.EARLY_STOPPING_EPOCH is not None:
-        updates["early_stopping"] = Stopping(patience=config.EARLY_STOPPING_EPOCH)
-    if config.network in FOLLOWED and config.schedule is None:
-        updates["schedule"] = StepLR(type="StepLR", step_size=5, gamma=0.1)
-    return config.model_copy(update=updates)
-
-
-def preparation(config: Config) -> Preprocessing:
-    """How pictures are prepared: as the config says, else as usual for the network, in the size asked for.
-
-    A centre crop keeps its ratio to the shorter side.
-
-    Example:
-        >>> data = {"train": "faces.csv"}
-        >>> preparation(Config(network="resnet18", data=data, prefix="run", input_size=112)).shorter_side
-        128
-    """
-    given = config.preprocessing
-    if given is None and config.network in FOLLOWED:
-        given = "seed"
-    usual = architecture(config.network).preprocessing if given is None else Preprocessing.from_json(given)
-    if config.input_size is None:
-        return usual
-    return _resized(usual, (config.input_size.height, config.input_size.width))
-
-
-def _resized(preprocessing: Preprocessing, size: tuple[int, int]) -> Preprocessing:
-    content = {**preprocessing.to_json(), "size": list(size)}
-    if preprocessing.size and preprocessing.shorter_side:
-        content["shorter_side"] = round(preprocessing.shorter_side * max(size) / max(preprocessing.size))
-    return Preprocessing.from_json(content)

@@ -22,7 +22,8 @@ from xface.data.splits import shared_groups, split
 from xface.errors import UsageError
 from xface.models.preprocessing import Preprocessing
 from xface.training import config as schema
-from xface.training.config import Config, preparation
+from xface.training.completion import preparation
+from xface.training.config import Config
 
 PARTS = {"train": "training", "val": "validation", "test": "test"}
 
@@ -172,7 +173,8 @@ class Faces(LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """The epoch to go on with (one is over when this is written), and what was found of the pictures."""
         found = {name: dataset.found.clone() for name, dataset in self.datasets.items()}
-        return {"epoch": self.epoch + 1, "found": found}
+        over = self.trainer.current_epoch if self.trainer else self.epoch
+        return {"epoch": over + 1, "found": found}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with that epoch."""

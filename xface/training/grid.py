@@ -11,7 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from xface.errors import UsageError, XFaceError
+from xface.errors import InterruptedRunError, UsageError, XFaceError
 from xface.images import safe_name
 from xface.models.card_changes import written_aside
 from xface.training.config import Config
@@ -136,6 +136,8 @@ def _check_same(cell: Cell) -> None:
 def _outcome(cell: Cell, tell: Tell, progress: bool) -> dict[str, Any]:
     try:
         run = _ran(cell, tell, progress)
+    except InterruptedRunError as error:
+        raise InterruptedRunError("interrupted; the same command goes on with the grid") from error
     except XFaceError as error:
         tell(f"failed: {error}")
         return {"error": str(error)}

@@ -108,9 +108,7 @@ class Learner(LightningModule):
         """Nothing is judged yet."""
         self._judged.clear()
 
-    def on_test_epoch_start(self) -> None:
-        """Nothing is judged yet."""
-        self._judged.clear()
+    on_test_epoch_start = on_validation_epoch_start
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation's scores."""

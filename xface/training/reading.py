@@ -10,7 +10,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from xface.errors import UsageError
-from xface.training.config import Config, completed
+from xface.training.completion import completed
+from xface.training.config import Config
 from xface.training.document import Document, KeyPath, read
 
 WORDS = {

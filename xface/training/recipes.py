@@ -150,7 +150,12 @@ def _one_cycle(settings: schema.OneCycleLR, made: Optimizer, steps: int) -> Any:
 
 def _plateau(settings: schema.ReduceLROnPlateau, made: Optimizer) -> dict[str, Any]:
     scheduler = lr_scheduler.ReduceLROnPlateau(
-        made, schema.mode(settings.monitor), settings.factor, settings.patience, min_lr=settings.min_lr
+        made,
+        schema.mode(settings.monitor),
+        settings.factor,
+        settings.patience,
+        threshold=0.0,
+        min_lr=settings.min_lr,
     )
     return {
         "scheduler": scheduler,

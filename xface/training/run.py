@@ -23,12 +23,13 @@ from torch import nn
 
 from xface.data.samples import Samples
 from xface.data.sampling import class_weights
-from xface.errors import OutputError, UsageError, XFaceError
+from xface.errors import InterruptedRunError, OutputError, UsageError, XFaceError
 from xface.models.card import Card, read_card
 from xface.models.card_changes import written_aside
 from xface.models.cropping import CropSettings
 from xface.training.banner import banner, description, epoch_line
-from xface.training.config import Config, Stopping, completed, mode, preparation
+from xface.training.completion import completed, preparation
+from xface.training.config import Config, Stopping, mode
 from xface.training.document import read
 from xface.training.epochs import Epochs, Row, best_of, read_rows
 from xface.training.faces import Faces, divided, write_samples, written_samples
@@ -97,11 +98,19 @@ def train(config: Config, tell: Tell = _silent, progress: bool = False) -> Run:
     parts, notes = divided(config.data)
     with _set_up(config) as model:
         with _writable(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            with written_aside(folder / SAMPLES) as part:
-                write_samples(parts, part)
-            _write_config(config, folder / CONFIG)
+            _begin(folder, config, parts)
         return _run(model, config, folder, tell, progress, notes)
+
+
+def _begin(folder: Path, config: Config, parts: Mapping[str, Samples]) -> None:
+    """Make the run's folder with what it starts from: whole or not at all."""
+    aside = folder.with_name(f"{folder.name}.part")
+    aside.mkdir(parents=True, exist_ok=True)
+    write_samples(parts, aside / SAMPLES)
+    _write_config(config, aside / CONFIG)
+    if folder.is_dir():
+        folder.rmdir()
+    aside.rename(folder)
 
 
 def resume(folder: str | Path, tell: Tell = _silent, progress: bool = False) -> Run:
@@ -147,8 +156,7 @@ def _write_config(config: Config, file: Path) -> None:
     content["data"]["train"] = sources if len(sources) > 1 else sources[0]
     if config.checkpoint:
         content["checkpoint"] = str(Path(config.checkpoint).absolute())
-    with written_aside(file) as part:
-        part.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    file.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 @contextmanager
@@ -221,7 +229,9 @@ def _fit(learner: Learner, faces: Faces, folder: Path, tell: Tell, progress: boo
                 learner, datamodule=faces, ckpt_path=last if last.is_file() else None, weights_only=True
             )
         except SystemExit as error:  # what Lightning makes of an interrupt
-            raise XFaceError(f"interrupted; `xface train --resume {folder}` goes on with the run") from error
+            raise InterruptedRunError(
+                f"interrupted; `xface train --resume {folder}` goes on with the run"
+            ) from error
     if trainer.should_stop:
         tell(f"stopped early: {config.early_stopping and config.early_stopping.monitor} got no better")
 
@@ -329,9 +339,12 @@ def _report_unreadable(faces: Faces, tell: Tell) -> None:
 
 
 def _report_faceless(faces: Faces, tell: Tell) -> None:
-    """Say once how many pictures were left whole where faces were to be cropped."""
+    """Say once how many pictures were left whole where faces were to be cropped, or weren't blended."""
     counts = {name: dataset.faceless() for name, dataset in faces.datasets.items()}
-    if not faces.config.data.crop or not any(counts.values()):
+    if not any(counts.values()):
+        return
+    if not faces.config.data.crop:
+        tell(f"{counts['train']} of {len(faces.datasets['train'])} had no face found and were never blended")
         return
     shown = ", ".join(f"{count} of {len(faces.datasets[name])} in {name}" for name, count in counts.items())
     tell(f"{sum(counts.values())} pictures had no face found and were left whole, not cropped: {shown}")

@@ -18,7 +18,8 @@ from xface.models.class_names import class_names
 from xface.models.detector import takes
 from xface.models.loading import ODD_SIZE, Opened, open_weights
 from xface.models.options import checked_options
-from xface.training.config import Config, preparation
+from xface.training.completion import preparation
+from xface.training.config import Config
 
 RELEASE = "https://github.com/lukemelas/EfficientNet-PyTorch/releases/download/1.0/"
 EFFICIENTNET_PYTORCH = {
