@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -104,6 +105,21 @@ def test_a_split_and_its_kinds(weights, manifest):
         ("mouth", 4, True),
         ("swap", 5, True),
     ]
+
+
+def test_an_evaluation_of_its_own_scores_takes_none_of_them_over(weights, faces, tmp_path):
+    """Nor anything else that bears a result's name, which would be taken for one."""
+    evaluate("--weights", weights, "--out", tmp_path / "out", faces)
+    [scores] = (tmp_path / "out").rglob("*.csv")
+    table = pd.read_csv(scores).assign(uncropped="yes", score=0.5)
+    table["path"] = [os.path.abspath(scores.parent / path) for path in table["path"]]
+    table.to_csv(tmp_path / "again.csv", index=False)
+    done = evaluate("--weights", weights, "--json", tmp_path / "again.csv")
+    found = json.loads(done.out)
+    assert found["whole"][0]["metrics"]["auc"]["value"] == pytest.approx(auc())
+    [said] = [line for line in found["cautions"] if "named as results" in line]
+    assert {"score", "called", "outcome", "uncropped"} <= set(re.findall(r"\w+", said))
+    assert not any("taken whole" in line for line in found["cautions"])
 
 
 def test_undefined_is_null(weights, tmp_path, faces):
