@@ -1,7 +1,8 @@
 """Measure a finished training run on the test splits of its data, and bundle its weights with a card.
 
     xface train configs/resnet18.yaml --set 'data.train=[dfdc_pairs, stylegan_ffhq]'
-    python weights/bundle.py runs/resnet18 dfdc_pairs stylegan_ffhq --sizes 160,192,224,256
+    xface train configs/resnet18_whole.yaml --set 'data.train=[dfdc_pairs, stylegan_ffhq]'
+    python weights/bundle.py runs/resnet18_whole dfdc_pairs stylegan_ffhq --sizes 176,208,240
 
 Each data set is a folder with `manifest.csv` whose rows of the split `test` the run has not seen. The card
 gets the area under the ROC curve of each, with its 95 % interval over groups. A network trained on crops of
