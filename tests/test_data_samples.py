@@ -65,10 +65,11 @@ def test_windows_text_blank_lines_quotes_and_an_unnamed_column(folder):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is empty"),
+        ("", "names no picture; under a line with the columns"),
+        ("path,label\n", "names no picture; under a line with the columns"),
         ("file,label\na.png,real\n", "no column 'path', only file, label"),
         ("path,class\na.png,real\n", "no column 'label' or 'real', only path, class"),
-        ("path;label\na.png;real\n", "no column 'path', only path;label"),
+        ("path;label\na.png;real\n", "no column 'path', only path;label; separate columns by commas"),
         ("path,label\na.png,real\nb.png,\n", "line 3: label '' doesn't say which class"),
         ("path,label\n\na.png,1\n", "line 3: label '1' doesn't say which class .* call the column 'real'"),
         ("path,real\na.png,maybe\n", "line 2: real 'maybe' doesn't say which class it is; write 0 or 1"),

@@ -192,9 +192,12 @@ def _read_csv(path: Path, keep_missing: bool) -> Samples:
     if twice := sorted({str(name) for name in table.columns[table.columns.duplicated()]} - {""}):
         raise DataError(f"'{path}' has the column {twice[0]!r} twice; keep one of them")
     if "path" not in table:
-        raise DataError(
-            f"'{path}' has no column 'path', only {_columns(table)}; the first line must name the columns"
+        remedy = (
+            "separate columns by commas"
+            if len(table.columns) == 1
+            else "the first line must name the columns"
         )
+        raise DataError(f"'{path}' has no column 'path', only {_columns(table)}; {remedy}")
     table["label"] = _labels(table, path)
     folder = path.absolute().parent
     for column in {"path", "pair"} & set(table):
@@ -215,8 +218,10 @@ def _parsed(path: Path) -> pd.DataFrame:
                     rows[reader.line_num] = [cell.strip() for cell in cells]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"cannot read '{path}' as CSV: {error}; save it as UTF-8 with commas") from error
-    if not rows:
-        raise DataError(f"'{path}' is empty; its first line must name the columns, path and label")
+    if len(rows) < 2:
+        raise DataError(
+            f"'{path}' names no picture; under a line with the columns, path and label, comes one each"
+        )
     lines_read, (header, *body) = list(rows), rows.values()
     for line, cells in zip(lines_read[1:], body, strict=True):
         if len(cells) != len(header):
