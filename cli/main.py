@@ -9,7 +9,7 @@ from io import TextIOWrapper
 import click
 
 from xface import __version__
-from xface.errors import UsageError, XFaceError
+from xface.errors import InterruptedRunError, UsageError, XFaceError
 
 COMMANDS = {
     "explain": "Show which parts of a face a detector looks at.",
@@ -49,6 +49,10 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
+STATUS = {UsageError: 2, InterruptedRunError: 130}
+"""Exit statuses: as click's for wrong usage, a shell's for what Ctrl-C ended, and 1 for all else."""
+
+
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -60,11 +64,11 @@ def xface() -> None:
 
 
 def main() -> None:
-    """Run the command line; an error on purpose is one message, exit 2 for wrong usage, else 1."""
+    """Run the command line; an error on purpose is one message, and the exit status says of which kind."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for names that the terminal's encoding lacks
     try:
         xface()
     except XFaceError as error:
         click.echo(f"xface: {error}", err=True)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        sys.exit(next((status for kind, status in STATUS.items() if isinstance(error, kind)), 1))

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
-from test_cli import COMMAND, run
+from test_cli import COMMAND, heeding_interrupts, run
 from torch import nn
 
 import xface
@@ -550,7 +550,8 @@ def started(many, out, *words):
     environment = {**os.environ, "XDG_CACHE_HOME": str(many / "cache")}
     command = [*COMMAND, "analyze", "--weights", "meso4", "--device", "cpu", "--workers", "1", "--data", many]
     return subprocess.Popen([*map(str, command), "--out", str(out), *words], env=environment,
-                            stderr=subprocess.PIPE, text=True, start_new_session=True)  # fmt: skip
+                            stderr=subprocess.PIPE, text=True, start_new_session=True,
+                            preexec_fn=heeding_interrupts)  # fmt: skip
 
 
 def wait_for_parts(folder: Path, process, count: int):

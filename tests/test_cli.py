@@ -37,6 +37,11 @@ FAKE, REAL = ROOT / "samples" / "fake.jpg", ROOT / "samples" / "real.jpg"
 COMMAND = [sys.executable, "-c", "from xface_cli.main import main; main()"]
 
 
+def heeding_interrupts() -> None:
+    """What a shell starts in the background ignores SIGINT, and so does all that is started from there."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass
 class Run:
     status: int
@@ -670,7 +675,11 @@ class TestInterrupted:
             *map(str, faces),
         ]
         with subprocess.Popen(
-            [*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*COMMAND, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=heeding_interrupts,
         ) as job:
             deadline = time.monotonic() + 60
             while time.monotonic() < deadline and len(list(folder.glob("*panel*.png"))) < 2:

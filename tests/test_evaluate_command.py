@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from test_cli import COMMAND, run
+from test_cli import COMMAND, heeding_interrupts, run
 from xface_cli.evaluate import evaluate as command
 
 from xface.analysis.files import TABLE_FORMATS
@@ -253,7 +253,8 @@ def test_ctrl_c_leaves_nothing_half_written(weights, faces, tmp_path):
     out = tmp_path / "run" / "out"
     words = ["evaluate", "--device", "cpu", "--weights", str(weights), "--out", str(out), str(faces)]
     command = [sys.executable, "-c", f"{SLOW_NETWORK}\n{COMMAND[2]}", *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes, preexec_fn=heeding_interrupts) as process:
         assert process.stdout.readline() == "scoring\n"
         assert list(out.parent.iterdir()) != []
         process.send_signal(signal.SIGINT)
