@@ -130,6 +130,7 @@ def draw_attention(found: dict[str, Any], path: Path) -> None:
         cell.set(title=title, xlabel="epoch")
         cell.xaxis.get_major_locator().set_params(integer=True)
     cell.axhline(0.5, color="gray", linestyle=":", label="chance")
+    cell.set_ylim(0, 1)
     cell.legend(fontsize=7)
     figure.savefig(path, dpi=110)
 
