@@ -583,18 +583,23 @@ def test_a_folder_with_samples_of_ones_own_is_left_as_it_is(faces, tmp_path):
     assert (tmp_path / "samples.csv").read_text() == "mine"
 
 
-def test_a_run_killed_before_its_folder_is_whole_is_started_again(faces, tmp_path):
+def test_a_run_killed_as_it_begins_is_started_again(faces, tmp_path):
+    """In a folder that is there, too, which may be the current one, a link or a mounted disk."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    (tmp_path / "run").symlink_to(place)
     config = settings(faces, tmp_path / "run", num_epochs=1)
 
-    def die_before_the_config() -> None:
-        runs._write_config = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    def die_before_the_samples_are_named() -> None:
+        runs.write_samples = lambda parts, file: (file.touch(), os.kill(os.getpid(), signal.SIGKILL))
         train(config)
 
-    ended(in_a_process(die_before_the_config))
-    assert not (tmp_path / "run").exists()
-    (tmp_path / "run").mkdir()
-    assert train(config).rows
-    assert {path.name for path in tmp_path.iterdir()} == {"run"}
+    ended(in_a_process(die_before_the_samples_are_named))
+    assert {path.name for path in place.iterdir()} == {"config.yaml.part", "samples.csv.part"}
+    (place / "samples.csv.part").rename(place / "samples.csv")  # as the next kill would have left it
+    run = train(config)
+    assert load(run.weights).card == run.card
+    assert not list(place.glob("*.part"))
 
 
 def test_faces_without_landmarks_that_are_never_blended_are_counted(faces, tmp_path):

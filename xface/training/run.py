@@ -47,6 +47,7 @@ CONFIG, SAMPLES, LAST, WEIGHTS, DONE = (
     "best.safetensors",
     "run.json",
 )
+UNNAMED = f"{CONFIG}.part"  # in a folder whose run was killed as it began
 NAMED = 3
 
 Tell: TypeAlias = Callable[[str], None]
@@ -93,7 +94,7 @@ def train(config: Config, tell: Tell = _silent, progress: bool = False) -> Run:
             f"{config.prefix!r} holds a run; go on with it (xface train --resume {config.prefix}), or give "
             "another folder (--set prefix=...)"
         )
-    if taken:
+    if taken and not (UNNAMED in taken and {*taken} <= {UNNAMED, SAMPLES, f"{SAMPLES}.part"}):
         raise UsageError(f"{config.prefix!r} holds other files ({taken[0]}); give another folder as prefix")
     parts, notes = divided(config.data)
     with _set_up(config) as model:
@@ -103,14 +104,12 @@ def train(config: Config, tell: Tell = _silent, progress: bool = False) -> Run:
 
 
 def _begin(folder: Path, config: Config, parts: Mapping[str, Samples]) -> None:
-    """Make the run's folder with what it starts from: whole or not at all."""
-    aside = folder.with_name(f"{folder.name}.part")
-    aside.mkdir(parents=True, exist_ok=True)
-    write_samples(parts, aside / SAMPLES)
-    _write_config(config, aside / CONFIG)
-    if folder.is_dir():
-        folder.rmdir()
-    aside.rename(folder)
+    """Put into the run's folder what it starts from; the config, which makes it a run, gets its name last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with written_aside(folder / CONFIG) as unnamed:
+        _write_config(config, unnamed)
+        with written_aside(folder / SAMPLES) as part:
+            write_samples(parts, part)
 
 
 def resume(folder: str | Path, tell: Tell = _silent, progress: bool = False) -> Run:
