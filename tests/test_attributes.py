@@ -227,6 +227,26 @@ class TestBlockiness:
         assert face_attributes(pixels, None)["blockiness"] == pytest.approx(3)
         assert face_attributes(pixels.swapaxes(0, 1), None)["blockiness"] == pytest.approx(3)
 
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
+    def test_an_exif_turn_leaves_it(self, tmp_path, orientation, format):
+        """What a file of 101 by 83 pixels holds, whichever way up it is shown; the grid is the file's."""
+        stored, exif, path = jpeg(textured(101)[:83], 10), Image.Exif(), tmp_path / f"a.{format.lower()}"
+        exif[0x0112] = orientation
+        options = {"quality": 10} if format == "JPEG" else {"lossless": True} if format == "WEBP" else {}
+        Image.fromarray(stored).save(path, format, exif=exif, **options)
+        held = np.asarray(Image.open(path)) if format == "JPEG" else stored
+        luma = cv2.cvtColor(held, cv2.COLOR_RGB2GRAY)
+        across = [np.abs(np.diff(luma.astype(int), axis=axis)).mean(axis=1 - axis) for axis in (0, 1)]
+        border, within = (
+            sum(steps[(np.arange(1, len(steps) + 1) % 8 == 0) == on].mean() for steps in across)
+            for on in (True, False)
+        )
+        assert border / within > 1.5
+        picture = read_picture(path)
+        assert picture.pixels.shape[:2] == ((83, 101) if orientation < 5 else (101, 83))
+        assert face_attributes(picture, None)["blockiness"] == pytest.approx(border / within, rel=1e-3)
+
     def test_a_grid_that_a_crop_has_moved_is_not_seen(self):
         blocky = jpeg(textured(), 10)
         assert face_attributes(blocky[4:, 4:], None)["blockiness"] < 1.02

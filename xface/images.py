@@ -52,6 +52,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_INVERSE = {6: 8, 8: 6}  # the others undo themselves
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,13 @@ class Picture:
     """One picture as the user sees it: upright, RGB, uint8 (H, W, 3).
 
     `name` is the path as it was given, or a label; `notes` say what reading had to leave out or change.
+    `orientation` is the EXIF orientation, 1 to 8, that the stored pixels were turned upright from.
     """
 
     name: str
     pixels: ByteArray = field(repr=False)
     notes: tuple[str, ...] = ()
+    orientation: int = 1
 
 
 def read_picture(source: str | os.PathLike[str] | Image.Image | NDArray[np.uint8]) -> Picture:
@@ -95,6 +98,19 @@ def read_picture(source: str | os.PathLike[str] | Image.Image | NDArray[np.uint8
     raise ImageError(
         f"cannot read a {type(source).__name__} as an image; give a path, a PIL image or an array"
     )
+
+
+def as_stored(pixels: ByteArray, orientation: int) -> ByteArray:
+    """Turn upright pixels, (H, W) or (H, W, 3), back to the rows and columns of their file.
+
+    What a codec leaves in a picture, as JPEG's blocks, lies on the grid of the file.
+
+    Example:
+        >>> as_stored(np.array([[1, 2, 3]], np.uint8), 6).tolist()
+        [[3], [2], [1]]
+    """
+    turn = _UPRIGHT.get(_INVERSE.get(orientation, orientation))
+    return pixels if turn is None else np.array(Image.fromarray(pixels).transpose(turn))
 
 
 def find_pictures(arguments: Sequence[str | os.PathLike[str]]) -> list[Path]:
@@ -207,6 +223,7 @@ def _failures_named(name: str) -> Iterator[None]:
 
 def _decode(image: Image.Image, name: str) -> Picture:
     _check_size(name, *image.size)
+    turned = _orientation(image) if image.format == "TIFF" else 1  # which Pillow turns while it loads
     image.load()
     deep = image.mode == "F" or image.mode.startswith("I")
     plain, depth_note = _to_8_bit(image, name) if deep else (image, "")
@@ -216,9 +233,10 @@ def _decode(image: Image.Image, name: str) -> Picture:
         depth_note,
         _frame_note(image),
     )
-    turn = _UPRIGHT.get(_orientation(image))
+    orientation = _orientation(image)
+    turn = _UPRIGHT.get(orientation)
     upright = colour if turn is None else colour.transpose(turn)
-    return Picture(name, np.array(upright), tuple(filter(None, notes)))
+    return Picture(name, np.array(upright), tuple(filter(None, notes)), max(orientation, turned))
 
 
 def _check_size(name: str, width: int, height: int) -> None:
@@ -264,9 +282,10 @@ def _frame_note(image: Image.Image) -> str:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+        value = int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # a broken EXIF block does not make the pixels unreadable
         return 1
+    return value if value in _UPRIGHT else 1
 
 
 def _expand(path: Path) -> list[Path]:

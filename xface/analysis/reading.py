@@ -117,7 +117,7 @@ class FaceReader:
             labels, reason = _labelled(prepared, landmarks)
             known = None if reason else landmarks
         with watch("attributes"):
-            attributes = face_attributes(picture.pixels, known)
+            attributes = face_attributes(picture, known)
         with watch("decode"):
             thumbnail, points = _thumbnail(prepared, known)
         height, width = picture.pixels.shape[:2]

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from xface.faces.portrait import Portrait
+from xface.images import Picture
 from xface.registry import Registry
 from xface.results import ByteArray, FloatArray
 
@@ -49,11 +50,12 @@ def _attribute(
     return register
 
 
-def face_attributes(pixels: ByteArray, landmarks: FloatArray | None) -> dict[str, float]:
+def face_attributes(picture: Picture | ByteArray, landmarks: FloatArray | None) -> dict[str, float]:
     """All attributes of a face in its picture.
 
     Args:
-        pixels: uint8 RGB (H, W, 3), the picture as it was stored: blockiness needs its own pixel grid.
+        picture: from `read_picture`; or uint8 RGB (H, W, 3), neither turned nor cropped nor resized since it
+            was stored: blockiness needs the file's pixel grid, which a picture knows after its turn by EXIF.
         landmarks: (68, 2), x before y, in its pixels; None without a face.
 
     Returns:
@@ -68,7 +70,7 @@ def face_attributes(pixels: ByteArray, landmarks: FloatArray | None) -> dict[str
         >>> list(found)[:3], found["brightness"]
         (['sharpness', 'eye_sharpness', 'brightness'], nan)
     """
-    portrait = Portrait.of(pixels, landmarks)
+    portrait = Portrait.of(picture if isinstance(picture, Picture) else Picture("array", picture), landmarks)
     return {
         name: float("nan") if entry.needs_face and portrait.sketch is None else entry.of(portrait)
         for name, entry in ATTRIBUTES.items()
@@ -134,7 +136,7 @@ def _exposure(portrait: Portrait) -> float:
 @_attribute(
     "blockiness",
     "ratio",
-    "how much the 8x8 blocks of JPEG show in the whole picture; 1 where they don't",
+    "how much the 8x8 blocks of JPEG show in the whole picture as stored; 1 where they don't",
     "B / A: B is the mean absolute difference of luma between neighbours across the borders of 8x8 blocks, "
     "A that of all other neighbours; each summed over rows and columns",
     "after Wang, Sheikh and Bovik, No-reference perceptual quality assessment of JPEG compressed images, "
@@ -142,9 +144,10 @@ def _exposure(portrait: Portrait) -> float:
     needs_face=False,
 )
 def _blockiness(portrait: Portrait) -> float:
-    if min(portrait.luma.shape) < SMALLEST_GRID:
+    stored = portrait.stored_luma
+    if min(stored.shape) < SMALLEST_GRID:
         return float("nan")
-    across, within = zip(*(_steps(luma) for luma in (portrait.luma, portrait.luma.T)), strict=True)
+    across, within = zip(*(_steps(luma) for luma in (stored, stored.T)), strict=True)
     return sum(across) / sum(within) if sum(within) > 0 else float("nan")
 
 

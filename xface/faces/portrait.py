@@ -11,6 +11,7 @@ import numpy as np
 from xface.errors import LandmarkError
 from xface.faces.pose import Angles, head_pose
 from xface.faces.sketch import BoolArray, Sketch, hull
+from xface.images import Picture, as_stored
 from xface.results import ByteArray, FloatArray
 
 FACE_SIDE = 128
@@ -30,15 +31,17 @@ Window = tuple[slice, slice]
 
 @dataclass(frozen=True, eq=False)
 class Portrait:
-    """A picture, uint8 RGB (H, W, 3), and the axes of its face; None if it has none."""
+    """A picture, uint8 RGB (H, W, 3), the axes of its face, None if it has none, and its EXIF orientation."""
 
     pixels: ByteArray
     sketch: Sketch | None
+    orientation: int = 1
 
     @classmethod
-    def of(cls, pixels: ByteArray, landmarks: FloatArray | None) -> Portrait:
+    def of(cls, picture: Picture, landmarks: FloatArray | None) -> Portrait:
         """The portrait by landmarks (68, 2); those that are not finite or span no face stand for none."""
-        return cls(np.ascontiguousarray(pixels), _sketch(landmarks, (pixels.shape[0], pixels.shape[1])))
+        pixels = np.ascontiguousarray(picture.pixels)
+        return cls(pixels, _sketch(landmarks, pixels.shape[:2]), picture.orientation)
 
     @property
     def face(self) -> Sketch:
@@ -51,6 +54,11 @@ class Portrait:
     def luma(self) -> ByteArray:
         """0.299 R + 0.587 G + 0.114 B of every pixel (ITU-R BT.601), 0 to 255."""
         return np.asarray(cv2.cvtColor(self.pixels, cv2.COLOR_RGB2GRAY), np.uint8)
+
+    @cached_property
+    def stored_luma(self) -> ByteArray:
+        """The luma in the rows and columns of the picture's file, which EXIF may have turned."""
+        return as_stored(self.luma, self.orientation)
 
     @cached_property
     def size(self) -> float:
