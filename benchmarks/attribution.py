@@ -16,8 +16,9 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -29,6 +30,7 @@ from xface.models import ARCHITECTURES
 
 ARCHS = ("resnet18", "vgg16", "densenet121", "efficientnet_b0")
 LAYERS = 4
+OWN_PRECISION: dict[str, Any] = {}  # keywords of `attribute` that keep a half-precision network as it is
 Run = Callable[[nn.Module, Tensor, Tensor, list[str]], object]
 
 
@@ -80,8 +82,12 @@ def floor(model: nn.Module, images: Tensor, classes: Tensor, layers: list[str]) 
         torch.autograd.grad(score, leaf, retain_graph=left > 0)
 
 
+def floor_channels_last(model: nn.Module, images: Tensor, classes: Tensor, layers: list[str]) -> None:
+    floor(model, images.to(memory_format=torch.channels_last), classes, layers)
+
+
 def fused(model: nn.Module, images: Tensor, classes: Tensor, layers: list[str]) -> None:
-    attribute(model, images, classes, CORE_METHODS, layers)
+    attribute(model, images, classes, CORE_METHODS, layers, **OWN_PRECISION)
 
 
 def fused_channels_last(model: nn.Module, images: Tensor, classes: Tensor, layers: list[str]) -> None:
@@ -95,7 +101,7 @@ def forward(model: nn.Module, images: Tensor, classes: Tensor, layers: list[str]
 
 
 def gradcam_alone(model: nn.Module, images: Tensor, classes: Tensor, layers: list[str]) -> None:
-    attribute(model, images, classes, ["gradcam"], layers[-1:])
+    attribute(model, images, classes, ["gradcam"], layers[-1:], **OWN_PRECISION)
 
 
 CONTENDERS: dict[str, Run] = {
@@ -103,6 +109,7 @@ CONTENDERS: dict[str, Run] = {
     "grad-cam (3 of 5 methods)": grad_cam,
     "a wrapper per method": wrappers,
     "floor": floor,
+    "floor, channels last": floor_channels_last,
     "xface": fused,
     "xface, channels last": fused_channels_last,
     "forward alone": forward,
@@ -122,18 +129,30 @@ def network_for(contender: str, model: nn.Module) -> nn.Module:
     return network
 
 
-def measure(arch: str, batch: int, rounds: int, device: str, dtype: torch.dtype) -> dict[str, object]:
+def measure(
+    arch: str,
+    batch: int,
+    rounds: int,
+    device: str,
+    dtype: torch.dtype,
+    contenders: Collection[str] = tuple(CONTENDERS),
+    slow: float = float("inf"),
+    side: int = 224,
+) -> dict[str, Any]:
+    """The seconds of each contender in each round; one that takes longer than `slow` is timed once only."""
     torch.manual_seed(0)
     entry = ARCHITECTURES[arch]
     model = entry.build(2).eval().to(device, dtype)
-    images = torch.rand(batch, 3, 224, 224, device=device, dtype=dtype)
+    images = torch.rand(batch, 3, side, side, device=device, dtype=dtype)
     classes = torch.arange(batch, device=device) % 2
     layers = list(entry.stages[-LAYERS:])
-    networks = {name: network_for(name, model) for name in CONTENDERS}
-    seconds: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    networks = {name: network_for(name, model) for name in contenders}
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(rounds + 1):
-        for name, run in CONTENDERS.items():
-            taken = timed(run, networks[name], images, classes, layers)
+        for name in contenders:
+            if any(taken > slow for taken in seconds[name]):
+                continue
+            taken = timed(CONTENDERS[name], networks[name], images, classes, layers)
             if turn:  # the first is a warm-up
                 seconds[name].append(taken)
     return {"arch": arch, "batch": batch, "dtype": str(dtype).removeprefix("torch."), "seconds": seconds}
@@ -157,7 +176,7 @@ def synchronize(images: Tensor) -> None:
 
 
 def ratio(seconds: dict[str, list[float]], name: str, base: str) -> float:
-    return statistics.median(a / b for a, b in zip(seconds[name], seconds[base], strict=True))
+    return statistics.median(a / b for a, b in zip(seconds[name], seconds[base], strict=False))
 
 
 def table(found: dict[str, object]) -> str:
