@@ -36,7 +36,7 @@ STOPPED = 130  # what a shell says of a command that Ctrl-C ended
 @click.option("--layer", "layers", multiple=True, metavar="NAME",
               help="A layer, or all stages; by default the recommended one.")  # fmt: skip
 @click.option("--threshold", type=float, help="Called fake from here on; else the card's, else 0.5.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("results/analysis"), show_default=True,
+@click.option("--out", type=Path, metavar="DIR", default=Path("results/analysis"), show_default=True,
               help="A new folder for the run.")  # fmt: skip
 @click.option("--maps", is_flag=True, help="Write the raw maps too.")
 @click.option("--workers", type=click.IntRange(0), metavar="N",

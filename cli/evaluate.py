@@ -39,9 +39,7 @@ FORMATS = ("csv", "parquet")
 @click.option("--validation-split", metavar="NAME", help="Its split; `val` if it names splits.")
 @click.option("--criterion", type=click.Choice(CRITERIA), default=CRITERIA[0], show_default=True,
               help="What the chosen threshold is best by.")  # fmt: skip
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="A folder for scores, JSON and a figure per set."
-)
+@click.option("--out", type=Path, metavar="DIR", help="A folder for scores, JSON and a figure per set.")
 @click.option("--format", "table_format", type=click.Choice(FORMATS), default="csv", show_default=True,
               help="Of the table of scores.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per set, a line each, on stdout.")

@@ -8,13 +8,12 @@ from typing import Any
 import click
 
 MEASURED = ("row", "method", "layer", "status", "region", "lift")
-RUN = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 @click.command(epilog="Example: xface report results/run --single-file")
-@click.option("--compare", type=RUN, metavar="RUN2", help="Another run on the same images: what changed.")
+@click.option("--compare", type=Path, metavar="RUN2", help="Another run on the same images: what changed.")
 @click.option("--single-file", is_flag=True, help="One file for mail, RUN/report.html, of the worst errors.")
-@click.argument("run", type=RUN)
+@click.argument("run", type=Path)
 def report(run: Path, compare: Path | None, single_file: bool) -> None:
     """Draw the report of a run of `xface analyze` again, from its folder alone.
 

@@ -65,7 +65,8 @@ def test_windows_text_blank_lines_quotes_and_an_unnamed_column(folder):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "names no picture; under a line with the columns"),
+        ("", "it is empty"),
+        ("\n", "names no picture; under a line with the columns"),
         ("path,label\n", "names no picture; under a line with the columns"),
         ("file,label\na.png,real\n", "no column 'path', only file, label"),
         ("path,class\na.png,real\n", "no column 'label' or 'real', only path, class"),

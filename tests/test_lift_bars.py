@@ -137,5 +137,5 @@ class TestSaved:
 
     def test_a_folder_that_is_a_file(self, tmp_path):
         (tmp_path / "a").write_text("")
-        with pytest.raises(OutputError, match="cannot write there"):
+        with pytest.raises(OutputError, match="cannot write"):
             save_chart(findings(a_map()), tmp_path / "a")

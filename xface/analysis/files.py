@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from xface.analysis.evaluation import Evaluation
 from xface.analysis.figures import draw_evaluation
 from xface.errors import OutputError
+from xface.files import absolute, writing
 from xface.images import safe_name
 
 if TYPE_CHECKING:
@@ -33,23 +34,17 @@ def appearing(folder: Path) -> Iterator[Path]:
     A folder that exists keeps its other files, and gets each new one whole. Raises OutputError where nothing
     can be written, before the work begins.
     """
-    target = folder.absolute()
-    try:
+    target = absolute(folder, OutputError)
+    with writing(folder):
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
+        if os.path.lexists(target):
             os.listdir(target)
         aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", suffix=".part", dir=target.parent))
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot write there ({error.strerror}); give another folder") from error
-    try:
-        yield aside
-        _move(aside, target)
-    except OSError as error:
-        raise OutputError(
-            f"{folder}: cannot be written ({error}); give another folder, or make room"
-        ) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        try:
+            yield aside
+            _move(aside, target)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def save_evaluations(

@@ -13,8 +13,9 @@ import pandas as pd
 from xface.analysis.evaluation import OWN, Evaluation, check_columns, evaluate, true_class
 from xface.analysis.scoring import score
 from xface.analysis.thresholds import Threshold, choose_threshold
-from xface.data import CLASSES, Samples, read_samples
+from xface.data import CLASSES, DataError, Samples, read_samples
 from xface.errors import UsageError
+from xface.files import absolute
 from xface.models.detector import Detector
 
 MANIFEST = "manifest"
@@ -109,4 +110,5 @@ def _labels(samples: Samples) -> list[str]:
 
 
 def _short_name(source: Path) -> str:
-    return source.absolute().parent.name if source.stem == MANIFEST else source.absolute().stem
+    place = absolute(source, DataError)
+    return place.parent.name if source.stem == MANIFEST else place.stem

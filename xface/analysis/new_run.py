@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 
 from xface.analysis.parts import TABLES, Parts
 from xface.errors import OutputError, UsageError
+from xface.files import absolute, is_file, reading, status, writing
 from xface.models.card_changes import written_aside
 
 MANIFEST = "manifest.json"
@@ -96,7 +98,7 @@ class NewRun:
 
 def is_finished(target: Path, manifest: Mapping[str, Any]) -> bool:
     """Whether this very run is there already, whole; UsageError if its folder holds another."""
-    if not (target / MANIFEST).is_file():
+    if not is_file(target / MANIFEST, OutputError):
         return False
     if changes := list(_changes(_manifest(target).get(SETTINGS, {}), manifest[SETTINGS])):
         raise UsageError(
@@ -113,16 +115,13 @@ def begin_run(target: Path, manifest: Mapping[str, Any], resume: bool = False) -
         UsageError: the run is there already; or a stopped one is, and `resume` is false, or what it depends
             on has changed, with a list of what. OutputError: the folder cannot be made.
     """
-    run = NewRun(target.absolute())
-    if run.target.exists():
+    run = NewRun(absolute(target, OutputError))
+    if os.path.lexists(run.target):
         raise UsageError(f"'{target}' exists already; name another folder with --out, or remove it")
     if not _is_begun(run):
-        try:
+        _check_name(run.target)
+        with writing(run.folder):
             run.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"'{run.folder}' cannot be made ({error.strerror}); give another --out"
-            ) from error
         run.write(MANIFEST, manifest)
     elif not resume:
         raise UsageError(
@@ -137,6 +136,14 @@ def begin_run(target: Path, manifest: Mapping[str, Any], resume: bool = False) -
     return run
 
 
+def _check_name(path: Path) -> None:
+    """Raise UsageError for a path that Parquet's writer cannot take."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{str(path)!r} is no text in UTF-8; name another folder with --out") from error
+
+
 def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     try:
@@ -148,9 +155,13 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 def _is_begun(run: NewRun) -> bool:
     """Whether the folder has a manifest; UsageError if it is something else's."""
-    if not run.folder.exists() or (run.folder / MANIFEST).is_file():
-        return run.folder.exists()
-    if any(path.name != f"{MANIFEST}.part" for path in run.folder.iterdir()):
+    if status(run.folder, OutputError) is None:
+        return False
+    if is_file(run.folder / MANIFEST, OutputError):
+        return True
+    with reading(run.folder, OutputError):
+        others = set(os.listdir(run.folder)) - {f"{MANIFEST}.part"}
+    if others:
         raise UsageError(f"'{run.folder}' is no run that was stopped; remove it, or give another --out")
     return False
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from xface.analysis.thresholds import Threshold, stated_threshold
 from xface.attribution import attribute
 from xface.errors import UsageError
 from xface.explanation import checked
+from xface.files import absolute
 from xface.models.cropping import Crop
 from xface.models.detector import Detector
 
@@ -101,7 +101,7 @@ class Plan:
         return {
             "xface": __version__,
             "command": list(command),
-            "folder": os.getcwd(),
+            "folder": str(absolute(".", UsageError)),
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
             "device": device_name(self.detector.device),

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from xface.errors import XFaceError
+from xface.files import MOST_TABLE, check_file, is_file, is_folder, reading
 from xface.images import find_pictures
 
 CLASSES = ("fake", "real")
@@ -178,12 +179,12 @@ def _qualified(part: Samples) -> list[str]:
 
 
 def _read_one(path: Path, keep_missing: bool) -> Samples:
-    if path.is_dir():
+    with reading(path, DataError):
+        if not is_folder(path, DataError):
+            return _read_csv(path, keep_missing)
         manifest = path / MANIFEST
-        return _read_csv(manifest, keep_missing) if manifest.is_file() else _read_folder(path)
-    if path.is_file():
-        return _read_csv(path, keep_missing)
-    raise DataError(f"cannot read '{path}': there is no such file or folder; check the path")
+        found = is_file(manifest, DataError)
+        return _read_csv(manifest, keep_missing) if found else _read_folder(path)
 
 
 def _read_csv(path: Path, keep_missing: bool) -> Samples:
@@ -210,13 +211,14 @@ def _read_csv(path: Path, keep_missing: bool) -> Samples:
 def _parsed(path: Path) -> pd.DataFrame:
     """All as text; the index is each row's line in the file, counted from 1."""
     rows: dict[int, list[str]] = {}
+    check_file(path, DataError, MOST_TABLE)
     try:
         with open(path, encoding="utf-8-sig", newline="") as lines:
             reader = csv.reader(lines, skipinitialspace=True, strict=True)
             for cells in reader:
                 if any(map(str.strip, cells)):
                     rows[reader.line_num] = [cell.strip() for cell in cells]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"cannot read '{path}' as CSV: {error}; save it as UTF-8 with commas") from error
     if len(rows) < 2:
         raise DataError(

@@ -18,6 +18,7 @@ import numpy as np
 from xface.data.crops import Crop, LandmarkStore
 from xface.data.workers import ending_with_this_process
 from xface.errors import ImageError, OutputError, UsageError
+from xface.files import is_folder, writing
 from xface.images import read_picture
 from xface.models.cropping import prepare_cropped
 from xface.models.preprocessing import Preprocessing
@@ -126,14 +127,9 @@ def stored_views(views: ReadViews, folder: str | os.PathLike[str], workers: int 
     if views.preprocessing.size is None:
         raise UsageError("views of their own sizes cannot be kept in one file; give a size, or no cache")
     place = Path(folder) / views.fingerprint()
-    if not place.is_dir():
-        try:
+    if not is_folder(place, OutputError):
+        with writing(folder):
             _store(views, views.preprocessing.size, place, workers)
-        except OSError as error:
-            raise OutputError(
-                f"views cannot be kept in '{folder}' ({error.strerror or error}); "
-                "name another folder, or none"
-            ) from error
     return StoredViews(place)
 
 

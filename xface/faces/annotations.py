@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from xface.errors import LandmarkError
+from xface.files import MOST_TABLE, read_text, reading
 from xface.results import Face, FloatArray
 
 POINTS = 68
@@ -62,7 +63,8 @@ class LandmarkFile:
             return self.faces[None]
         if given in self.faces:
             return self.faces[given]
-        matches = self._by_file.get(os.path.realpath(given)) or self._ends_of(given)
+        with reading(image, LandmarkError):
+            matches = self._by_file.get(os.path.realpath(given)) or self._ends_of(given)
         if len(matches) == 1:
             return self.faces[matches[0]]
         if matches:
@@ -106,11 +108,7 @@ def read_landmarks(path: str | PathLike[str]) -> LandmarkFile:
     if suffix not in readers:
         raise LandmarkError(f"{name!r} is no landmark file: expected {FORMATS}")
     try:
-        faces = readers[suffix](Path(path).read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise LandmarkError(f"{name!r} cannot be read ({error.strerror}); check its path") from error
-    except UnicodeDecodeError as error:
-        raise LandmarkError(f"{name!r} is not text; expected {FORMATS}") from error
+        faces = readers[suffix](read_text(path, LandmarkError, MOST_TABLE))
     except (ValueError, csv.Error) as error:
         raise LandmarkError(f"{name!r}: {error}; expected {FORMATS}") from error
     return LandmarkFile(name, faces)

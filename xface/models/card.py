@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from xface.errors import CheckpointError, OutputError, TargetError, UnknownNameError, XFaceError
+from xface.errors import CheckpointError, TargetError, UnknownNameError, XFaceError
+from xface.files import read_text, writing
+from xface.json_text import parse
 from xface.models.architectures import architecture
 from xface.models.cropping import CropSettings
 from xface.models.preprocessing import Preprocessing
@@ -114,9 +116,10 @@ def read_card(path: Path, weights_sha256: str | None = None) -> Card:
         CheckpointError: it cannot be read, has unknown keys or values of a wrong type, or belongs to other
             weights; the message names the file to correct.
     """
+    text = read_text(path, CheckpointError)
     try:
-        card = replace(_from_json(json.loads(path.read_text(encoding="utf-8"))), source=path.name)
-    except (OSError, ValueError, RecursionError, OverflowError) as error:
+        card = replace(_from_json(parse(text)), source=path.name)
+    except ValueError as error:
         raise CheckpointError(f"cannot read the card {str(path)!r}: {error}; correct that file") from error
     except XFaceError as error:
         raise CheckpointError(f"the card {str(path)!r} is wrong: {error}; correct that file") from error
@@ -131,10 +134,8 @@ def read_card(path: Path, weights_sha256: str | None = None) -> Card:
 def write_card(card: Card, path: Path) -> None:
     """Write a card as JSON, all of its preprocessing spelled out; raises OutputError."""
     content = {key: value for key, value in card.to_json().items() if key != "source"}
-    try:
+    with writing(path):
         path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"cannot write the card {str(path)!r}: {error.strerror}") from error
 
 
 def _from_json(content: object) -> Card:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from secrets import token_hex
 
-from xface.errors import CheckpointError, OutputError, UsageError
+from xface.errors import CheckpointError, UsageError
+from xface.files import writing
 from xface.models.bundled import bundled
 from xface.models.card import Card, card_path, write_card
 from xface.models.class_names import class_names
@@ -127,8 +129,8 @@ def change_card(
         CheckpointError: the weights cannot be restored, or the changed card does not fit them.
     """
     found = open_given(weights, arch, changes.classes, state_key)
-    path = (found.card_file or card_path(found.checkpoint.path)).resolve()
-    if path in {card_path(file).resolve() for file in bundled().values()}:
+    path = Path(os.path.realpath(found.card_file or card_path(found.checkpoint.path)))
+    if str(path) in {os.path.realpath(card_path(file)) for file in bundled().values()}:
         raise UsageError(
             f"{str(weights)!r} is bundled with xface, its card stays as it is; "
             f"make a copy to change: xface convert {weights} mine.safetensors"
@@ -199,10 +201,9 @@ def written_aside(path: Path, part: Path | None = None) -> Iterator[Path]:
         OutputError: the folder is missing, or cannot be written.
     """
     part = part or path.with_name(f"{path.name}.part")
-    try:
-        yield part
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror}); give another folder") from error
-    finally:
-        part.unlink(missing_ok=True)
+    with writing(path):
+        try:
+            yield part
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)

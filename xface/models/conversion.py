@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import copymode
@@ -13,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from xface.errors import OutputError, UsageError
+from xface.files import absolute, is_folder
 from xface.models.card import Card, card_path, write_card
 from xface.models.card_changes import (
     CardChanges,
@@ -87,16 +89,17 @@ def convert(
 def _new_file(path: Path) -> Path:
     if path.suffix != SUFFIX:
         raise UsageError(f"{str(path)!r} must end in {SUFFIX}, which is the format that is written")
-    if taken := [str(file) for file in (path, card_path(path)) if file.is_symlink() or file.exists()]:
+    if taken := [str(file) for file in (path, card_path(path)) if os.path.lexists(file)]:
         raise UsageError(f"{' and '.join(taken)} would be overwritten; give another name, or remove it first")
-    if not path.parent.is_dir():
+    if not is_folder(absolute(path, OutputError).parent, OutputError):
         raise OutputError(f"{path}: there is no folder {str(path.parent)!r}; make it, or give another")
     return path
 
 
 def _check_cards_differ(original: Path, target: Path) -> None:
     """Raise UsageError if the new card would be taken for the original's, whose hash is another."""
-    if card_path(target).resolve() in {card_path(p).resolve() for p in (original, original.resolve())}:
+    cards = map(card_path, (original, Path(os.path.realpath(original))))
+    if os.path.realpath(card_path(target)) in map(os.path.realpath, cards):
         raise UsageError(
             f"{card_path(target)} would be the card of both {str(original)!r} and {str(target)!r}, which can "
             "belong to one only; give another name"
@@ -150,6 +153,7 @@ def _paired(weights: Path, card_file: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if not weights.exists():
-            card_file.unlink(missing_ok=True)
+        if not os.path.lexists(weights):
+            with suppress(OSError):
+                card_file.unlink()
         raise

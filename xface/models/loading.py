@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from xface.errors import CheckpointError, DeviceError, UnknownNameError, UsageError
+from xface.files import status
 from xface.models.architectures import Architecture, architecture
 from xface.models.bundled import bundled
 from xface.models.card import Card, card_path, read_card
@@ -172,7 +173,8 @@ def _find(weights: str | os.PathLike[str] | None, arch: str | None) -> tuple[Pat
     path = Path(weights)
     if isinstance(weights, str) and weights in known:
         return known[weights], weights
-    if path.name == os.fspath(weights) and not path.suffix and not path.exists():
+    named = path.name == os.fspath(weights) and not path.suffix
+    if named and status(path, CheckpointError) is None:
         remedy = "Or give the path of a weights file, or 'none' for an untrained network."
         raise UnknownNameError("bundled detector", str(weights), known, remedy)
     return path, None
@@ -190,7 +192,8 @@ def _bundled_for(arch: str, known: dict[str, Path]) -> str:
 
 def _card_file(path: Path) -> Path | None:
     """The card beside the file, or, if that is a link, beside what it leads to."""
-    return next((card for card in map(card_path, (path, path.resolve())) if card.exists()), None)
+    places = map(card_path, (path, Path(os.path.realpath(path))))
+    return next((place for place in places if status(place, CheckpointError) is not None), None)
 
 
 def assumed_card(restored: Restored, checkpoint: Checkpoint, classes: tuple[str, ...] | None = None) -> Card:

@@ -125,8 +125,10 @@ class Preprocessing:
             raise UsageError(f"interpolation {self.interpolation!r} is none of {', '.join(INTERPOLATIONS)}")
         if self.colours not in COLOURS:
             raise UsageError(f"colours {self.colours!r} are neither RGB nor BGR")
-        if not all(np.isfinite([self.scale, *self.mean, *self.std])) or not all([self.scale, *self.std]):
-            raise UsageError("scale, mean and std must be finite, and scale and std not 0")
+        if not all(map(_is_finite, (self.scale, *self.mean, *self.std))) or not all(
+            map(np.float32, (self.scale, *self.std))
+        ):
+            raise UsageError("scale, mean and std must be finite in float32, and scale and std not 0")
 
     def prepare(self, picture: Picture) -> Prepared:
         """Resize, crop and normalise one picture.
@@ -204,6 +206,11 @@ def _whole(picture: Picture) -> ByteArray:
             "it is to keep its own size; crop it to the face"
         )
     return picture.pixels.copy()
+
+
+def _is_finite(number: float) -> bool:
+    """Whether a number is one in float32, in which pixels are computed."""
+    return abs(number) <= float(np.finfo(np.float32).max)
 
 
 def _numbers(value: object, count: int, *kinds: type) -> bool:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from xface.errors import OutputError
+from xface.files import is_file, writing
 from xface.images import safe_name, safe_stem
 from xface.report.lift_bars import lift_bars_of
 from xface.report.panel import draw_panel
@@ -85,12 +86,10 @@ def save_chart(findings: Findings, folder: str | os.PathLike[str], index: int = 
 def ensure_folder(folder: str | os.PathLike[str]) -> Path:
     """Return the folder, made if need be; raises OutputError where it cannot be made or written."""
     path = Path(folder)
-    try:
+    with writing(folder):
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             return path
-    except OSError as error:
-        raise OutputError(f"{path}: cannot write there ({error.strerror}); give another folder") from error
 
 
 class _Writer:
@@ -113,14 +112,12 @@ class _Writer:
     def write(self, what: str, ending: str, fill: Callable[[BinaryIO], object]) -> Path:
         path = self.folder / f"{self.start}-{what}-{self.end}.{ending}"
         part = path.with_name(f"{path.name}.part")
-        self.replaced += path.exists()
-        try:
-            with open(part, "wb") as file:
-                fill(file)
-            part.replace(path)
-        except OSError as error:
-            reason = f"{path}: cannot be written ({error.strerror}); give another folder, or make room"
-            raise OutputError(reason) from error
-        finally:
-            part.unlink(missing_ok=True)
+        self.replaced += is_file(path, OutputError)
+        with writing(path):
+            try:
+                with open(part, "wb") as file:
+                    fill(file)
+                part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)
         return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -161,7 +162,7 @@ class Page:
             "odds": Markup(forest_svg(odds_forest(run))),
             "detector": _in_full(run.manifest),
             "command": join(map(str, run.manifest["command"])),
-            "name": run.path.resolve().name.removesuffix(".part"),  # still so named while the run is made
+            "name": _name(run.path),
             "style": Markup(self._style), "script": Markup(self._script), "policy": self._policy(),
             "data": {name: Markup(as_data(value)) for name, value in stored.items()},
         }  # fmt: skip
@@ -233,6 +234,10 @@ class Page:
         script, style = (_hash(text) for text in (self._script, self._style))
         return (f"default-src 'none'; script-src {beside} {script}; style-src {style}; "
                 f"img-src {beside} data:; base-uri 'none'; form-action 'none'")  # fmt: skip
+
+
+def _name(run: Path) -> str:
+    return Path(os.path.realpath(run)).name.removesuffix(".part")  # still so named while the run is made
 
 
 def _in_full(manifest: Mapping[str, Any]) -> str:

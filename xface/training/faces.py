@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from xface.data.samples import Samples, apart, read_samples
 from xface.data.sampling import SAMPLERS
 from xface.data.splits import shared_groups, split
 from xface.errors import UsageError
+from xface.files import status
 from xface.models.preprocessing import Preprocessing
 from xface.training import config as schema
 from xface.training.completion import preparation
@@ -67,7 +67,7 @@ def _add(parts: dict[str, Samples], name: str, file: str) -> list[str]:
 
     The followed system names test data but never opens it: without it there are no test scores.
     """
-    if name == "test" and not os.path.exists(file):
+    if name == "test" and status(file, UsageError) is None:
         return [f"{file!r} isn't there: the run will have no test scores"]
     replaced = parts.pop(name, ())
     others = Samples(pd.concat([part.table for part in parts.values()], ignore_index=True).fillna(""))

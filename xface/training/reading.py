@@ -48,7 +48,7 @@ def read_config(file: str | Path, changes: Sequence[str] = ()) -> Config:
     Example:
         >>> read_config("nowhere.yaml")
         Traceback (most recent call last):
-        xface.errors.UsageError: cannot read 'nowhere.yaml': No such file or directory
+        xface.errors.UsageError: cannot read 'nowhere.yaml': there is no such file or folder; check the path
     """
     return as_config(read(Path(file)).changed(changes))
 

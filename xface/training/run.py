@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from torch import nn
 from xface.data.samples import Samples
 from xface.data.sampling import class_weights
 from xface.errors import InterruptedRunError, OutputError, UsageError, XFaceError
+from xface.files import absolute, is_file, is_folder, reading, writing
 from xface.models.card import Card, read_card
 from xface.models.card_changes import written_aside
 from xface.models.cropping import CropSettings
@@ -86,9 +88,10 @@ def train(config: Config, tell: Tell = _silent, progress: bool = False) -> Run:
         XFaceError: the loss is no finite number any more.
     """
     config = completed(config)
-    folder = Path(config.prefix).absolute()
+    folder = absolute(config.prefix, OutputError)
     placement(config)
-    taken = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    with reading(folder, OutputError):
+        taken = sorted(os.listdir(folder)) if is_folder(folder, OutputError) else []
     if CONFIG in taken:
         raise UsageError(
             f"{config.prefix!r} holds a run; go on with it (xface train --resume {config.prefix}), or give "
@@ -98,7 +101,7 @@ def train(config: Config, tell: Tell = _silent, progress: bool = False) -> Run:
         raise UsageError(f"{config.prefix!r} holds other files ({taken[0]}); give another folder as prefix")
     parts, notes = divided(config.data)
     with _set_up(config) as model:
-        with _writable(folder):
+        with writing(folder):
             _begin(folder, config, parts)
         return _run(model, config, folder, tell, progress, notes)
 
@@ -125,11 +128,11 @@ def resume(folder: str | Path, tell: Tell = _silent, progress: bool = False) -> 
         Traceback (most recent call last):
         xface.errors.UsageError: there is no run in 'nowhere': it has no config.yaml
     """
-    place = Path(folder).absolute()
-    if not (place / CONFIG).is_file():
+    place = absolute(folder, UsageError)
+    if not is_file(place / CONFIG, UsageError):
         raise UsageError(f"there is no run in {str(folder)!r}: it has no {CONFIG}")
     config = as_config(read(place / CONFIG))
-    if (place / DONE).is_file():
+    if is_file(place / DONE, UsageError):
         return finished(place, config)
     placement(config)
     with _set_up(config) as model:
@@ -156,14 +159,6 @@ def _write_config(config: Config, file: Path) -> None:
     if config.checkpoint:
         content["checkpoint"] = str(Path(config.checkpoint).absolute())
     file.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
-
-
-@contextmanager
-def _writable(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror}); give another prefix") from error
 
 
 @contextmanager

@@ -1,0 +1,316 @@
+"""Every path that a user can name, as every bad thing that it can be: an error that names it."""
+
+from __future__ import annotations
+
+import ctypes
+import inspect
+import os
+import re
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from xface_cli.main import xface
+
+import xface as xface_package
+from xface import analysis, data, faces, models, report, training
+from xface.analysis import read_data
+from xface.analysis.files import appearing
+from xface.data import read_samples
+from xface.errors import XFaceError
+from xface.faces import read_landmarks
+from xface.images import find_pictures, read_picture
+from xface.models.card import Card, read_card, write_card
+from xface.models.card_changes import CardChanges, change_card
+from xface.models.conversion import convert
+from xface.models.preprocessing import PRESETS
+from xface.report.page import write_report
+
+SECONDS = 30
+CARD = Card("meso4", ("fake", "real"), PRESETS["meso"])
+
+
+def _long(folder: Path) -> str:
+    return str(folder / ("x" * 300))
+
+
+def _endless(folder: Path) -> str:
+    return str(folder) + "/x" * 3000
+
+
+def _null(folder: Path) -> str:
+    return str(folder / "a\0b")
+
+
+def _below_file(folder: Path) -> str:
+    (folder / "file").write_text("x")
+    return str(folder / "file" / "x")
+
+
+def _circle(folder: Path) -> str:
+    (folder / "circle").symlink_to("circle")
+    return str(folder / "circle")
+
+
+def _dangling(folder: Path) -> str:
+    (folder / "dangling").symlink_to(folder / "nowhere")
+    return str(folder / "dangling")
+
+
+def _dangling_folder(folder: Path) -> str:
+    (folder / "gone").symlink_to(folder / "nowhere")
+    return str(folder / "gone" / "x")
+
+
+def _forbidden(folder: Path) -> str:
+    (folder / "locked").mkdir()
+    (folder / "locked" / "x").write_text("x")
+    (folder / "locked").chmod(0)
+    return str(folder / "locked" / "x")
+
+
+def _unreadable(folder: Path) -> str:
+    (folder / "unreadable").write_text("x")
+    (folder / "unreadable").chmod(0)
+    return str(folder / "unreadable")
+
+
+def _pipe(folder: Path) -> str:
+    os.mkfifo(folder / "pipe")
+    return str(folder / "pipe")
+
+
+def _sparse(folder: Path) -> str:
+    with open(folder / "sparse", "wb") as file:
+        file.truncate(40 << 30)
+    return str(folder / "sparse")
+
+
+def _empty(folder: Path) -> str:
+    (folder / "empty").touch()
+    return str(folder / "empty")
+
+
+def _folder(folder: Path) -> str:
+    (folder / "folder").mkdir()
+    return str(folder / "folder")
+
+
+def _undecodable(folder: Path) -> str:
+    return os.fsdecode(os.fsencode(folder) + b"/\xff\xfe")
+
+
+def _from_nowhere(folder: Path) -> str:
+    (folder / "cwd").mkdir()
+    os.chdir(folder / "cwd")
+    (folder / "cwd").rmdir()
+    return "x"
+
+
+BAD: dict[str, Callable[[Path], str]] = {
+    "a name of 300 bytes": _long,
+    "a path of 6000 bytes": _endless,
+    "a null byte": _null,
+    "below a file": _below_file,
+    "a link to itself": _circle,
+    "a dangling link": _dangling,
+    "below a dangling link": _dangling_folder,
+    "in a locked folder": _forbidden,
+    "a locked file": _unreadable,
+    "a pipe": _pipe,
+    "40 GiB of nothing": _sparse,
+    "an empty file": _empty,
+    "an empty folder": _folder,
+    "bytes that are no text": _undecodable,
+    "a working directory that was removed": _from_nowhere,
+    "an endless device": lambda folder: "/dev/zero",
+    "a device without room": lambda folder: "/dev/full",
+    "the kernel's own memory": lambda folder: "/proc/self/mem",
+    "a log that never ends": lambda folder: "/proc/kmsg",
+    "no name": lambda folder: "",
+}
+
+
+@contextmanager
+def _as_anybody() -> Iterator[None]:
+    """Without root's rights to read and write all files, where the tests run as root."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    before = (ctypes.c_uint32 * 6)()
+    libc.capget(header, before)
+    effective, *rest = before
+    libc.capset(header, (ctypes.c_uint32 * 6)(effective & ~0b110, *rest))
+    try:
+        yield
+    finally:
+        libc.capset(header, before)
+
+
+@contextmanager
+def _limited() -> Iterator[None]:
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"over {SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+TELLING = {
+    "a name of 300 bytes",
+    "a null byte",
+    "in a locked folder",
+    "a pipe",
+    "a working directory that was removed",
+}
+
+
+@pytest.fixture(
+    params=[pytest.param(what, marks=() if what in TELLING else pytest.mark.slow) for what in BAD]
+)
+def bad(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    cwd = Path.cwd()
+    try:
+        path = BAD[request.param](tmp_path)
+        with _as_anybody(), _limited():
+            yield path
+    finally:
+        os.chdir(cwd)
+        with suppress(FileNotFoundError):
+            (tmp_path / "locked").chmod(0o700)
+
+
+@pytest.fixture(scope="session")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("good")
+    for label in ("real", "fake"):
+        (folder / "faces" / label).mkdir(parents=True)
+        for i in range(3):
+            pixels = np.random.default_rng(i).integers(0, 256, (64, 64, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / "faces" / label / f"{i}.png")
+    (folder / "train.yaml").write_text(
+        f"network: meso4\ndata: {{train: {folder}/faces}}\nprefix: run\nnum_epochs: 1\nnum_workers: 0\n"
+    )
+    (folder / "face.pts").write_text("{\n" + "".join(f"{i} {i * i}\n" for i in range(68)) + "}\n")
+    columns = [f"{axis}{i}" for i in range(68) for axis in "xy"]
+    (folder / "named.csv").write_text(f"image,{','.join(columns)}\na.png,{','.join(map(str, range(136)))}\n")
+    return folder
+
+
+COMMANDS = {
+    "explain IMAGE": "explain --out {out} PATH",
+    "explain --out": "explain --out PATH {image}",
+    "explain --weights": "explain --weights PATH {image}",
+    "explain --landmarks": "explain --landmarks PATH {image}",
+    "regions IMAGE": "regions --out {out} PATH",
+    "regions --out": "regions --out PATH {image}",
+    "regions --landmarks": "regions --landmarks PATH {image}",
+    "predict IMAGE": "predict PATH",
+    "predict --weights": "predict --weights PATH {image}",
+    "evaluate DATA": "evaluate PATH",
+    "evaluate --validation": "evaluate --validation PATH {faces}",
+    "evaluate --out": "evaluate --out PATH {faces}",
+    "evaluate --weights": "evaluate --weights PATH {faces}",
+    "analyze --data": "analyze --data PATH --out {out}",
+    "analyze --out": "analyze --workers 0 --limit 2 --data {faces} --out PATH",
+    "analyze --resume --out": "analyze --workers 0 --limit 2 --data {faces} --resume --out PATH",
+    "analyze --weights": "analyze --weights PATH --data {faces} --out {out}",
+    "report RUN": "report PATH",
+    "report --compare": "report --compare PATH PATH",
+    "train CONFIG": "train PATH",
+    "train --grid CONFIG": "train --grid PATH",
+    "train --resume": "train --resume PATH",
+    "train data.train": "train {config} --set data.train=PATH --set prefix={out}",
+    "train data.test": "train {config} --set data.test=PATH --set prefix={out}",
+    "train data.cache": "train {config} --set data.cache=PATH --set prefix={out}",
+    "train checkpoint": "train {config} --set checkpoint=PATH --set prefix={out}",
+    "train prefix": "train {config} --set prefix=PATH",
+    "layers --weights": "layers --weights PATH",
+    "summary --weights": "summary --weights PATH",
+    "card FILE": "card PATH",
+    "card FILE --positive": "card --positive fake PATH",
+    "convert IN": "convert PATH {out}.safetensors",
+    "convert OUT": "convert meso4 PATH.safetensors",
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_name_what_is_wrong_with_a_path(command: str, bad: str, good: Path, tmp_path: Path) -> None:
+    places = {
+        "out": tmp_path / "out",
+        "faces": good / "faces",
+        "image": good / "faces" / "real" / "0.png",
+        "config": good / "train.yaml",
+    }
+    arguments = [word.format(**places).replace("PATH", bad) for word in COMMANDS[command].split()]
+    result = CliRunner().invoke(xface, arguments)
+    _check_named(result.exception, bad, result.output)
+
+
+def _check_named(error: BaseException | None, path: str, output: str = "") -> None:
+    """Nothing but an error on purpose, which names the path or says what is wrong with all paths."""
+    assert error is None or isinstance(error, (XFaceError, SystemExit)), repr(error)
+    if isinstance(error, XFaceError) and path:
+        said = str(error)
+        assert repr(path)[1:60] in said or "working directory was removed" in said or path[:60] in said
+
+
+FUNCTIONS: dict[str, Callable[[str, Path], object]] = {
+    "xface.load(weights)": lambda path, good: xface_package.load(path),
+    "xface.data.read_samples(source)": lambda path, good: read_samples(path),
+    "xface.analysis.read_data(source)": lambda path, good: read_data(path),
+    "xface.faces.read_landmarks(path)": lambda path, good: read_landmarks(path),
+    "xface.models.load(weights)": lambda path, good: models.load(path),
+    "xface.models.read_checkpoint(path)": lambda path, good: models.read_checkpoint(path),
+    "xface.report.ensure_folder(folder)": lambda path, good: report.ensure_folder(path),
+    "xface.training.read_config(file)": lambda path, good: training.read_config(path),
+    "xface.training.resume(folder)": lambda path, good: training.resume(path),
+    "xface.models.card.read_card(path)": lambda path, good: read_card(Path(path)),
+    "xface.models.card.write_card(path)": lambda path, good: write_card(CARD, Path(path)),
+    "xface.models.card_changes.change_card(weights)": lambda path, good: change_card(path, CardChanges()),
+    "xface.models.conversion.convert(out)": lambda path, good: convert("meso4", path),
+    "xface.images.read_picture(source)": lambda path, good: read_picture(path),
+    "xface.images.find_pictures(arguments)": lambda path, good: [*map(read_picture, find_pictures([path]))],
+    "xface.report.page.write_report(run)": lambda path, good: write_report(Path(path)),
+    "xface.faces.LandmarkFile.of(image)": lambda path, good: read_landmarks(good / "named.csv").of(path),
+    "xface.analysis.files.appearing(folder)": lambda path, good: _appeared(path),
+}
+
+
+def _appeared(path: str) -> None:
+    with appearing(Path(path)) as folder:
+        (folder / "x").touch()
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_functions_name_what_is_wrong_with_a_path(function: str, bad: str, good: Path) -> None:
+    error = None
+    try:
+        FUNCTIONS[function](bad, good)
+    except Exception as raised:
+        error = raised
+    _check_named(error, bad)
+
+
+def test_every_public_function_that_takes_a_path_is_here() -> None:
+    """Those of xface's packages; commands stand for those that write, and for `explain`."""
+    found = set()
+    for package in (xface_package, data, analysis, faces, models, report, training):
+        for name in package.__all__:
+            if not inspect.isfunction(function := getattr(package, name)):
+                continue
+            for parameter in inspect.signature(function).parameters.values():
+                if re.search("Path|Source", str(parameter.annotation)):
+                    found.add(f"{package.__name__}.{name}({parameter.name})")
+    written = {"xface.report.save(folder)", "xface.report.save_chart(folder)", "xface.analysis.analyze(out)"}
+    explained = {"xface.explain(picture)", "xface.explain(detector)"}
+    assert found - explained - written <= set(FUNCTIONS)
