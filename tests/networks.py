@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 
 import pytest
 import torch
@@ -11,25 +12,28 @@ from torch import nn
 
 from xface.models import ARCHITECTURES
 from xface.models.detector import takes
+from xface.models.outline import outline, parameter_count
 
 UNRECTIFIED = {"cozzolino"}
+
+
+@cache
+def outlined(name: str) -> nn.Module:
+    """A registered network without numbers, made once: modules ask for all of them when collected."""
+    return outline(ARCHITECTURES[name])
 
 
 def families() -> list[str]:
     """The first registered architecture of each class of network."""
     first: dict[str, str] = {}
-    for name, entry in ARCHITECTURES.items():
-        with torch.device("meta"):
-            first.setdefault(type(entry.build(2)).__name__, name)
+    for name in ARCHITECTURES:
+        first.setdefault(type(outlined(name)).__name__, name)
     return list(first.values())
 
 
 def is_heavy(name: str) -> bool:
     """Whether a pass takes seconds: over 30 million parameters, or made for over 320 pixels."""
-    entry = ARCHITECTURES[name]
-    with torch.device("meta"):
-        parameters = sum(p.numel() for p in entry.build(2).parameters())
-    return parameters > 30e6 or max(entry.preprocessing.size) > 320
+    return parameter_count(outlined(name)) > 30e6 or max(ARCHITECTURES[name].preprocessing.size) > 320
 
 
 def marked(names: Iterable[str]) -> list[object]:
@@ -64,11 +68,9 @@ def images_for(name: str, count: int = 2, dtype: torch.dtype = torch.double) -> 
     From 32 px where it has grouped convolutions: torch computes those slowly in double precision.
     """
     generator = torch.Generator().manual_seed(5)
-    entry = ARCHITECTURES[name]
-    with torch.device("meta"):
-        network = entry.build(2).eval()
+    network = outlined(name)
     least = 32 if any(getattr(module, "groups", 1) > 1 for module in network.modules()) else 64
-    sides = (least, 96, 160, entry.preprocessing.size[0])
+    sides = (least, 96, 160, ARCHITECTURES[name].preprocessing.size[0])
     side = next(side for side in sides if takes(network, (side, side)))
     return torch.rand(count, 3, side, side, generator=generator, dtype=dtype) - 0.3
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from scipy.integrate import trapezoid
 from torch import nn
 
 from xface.analysis.evaluation import evaluate, true_class
@@ -383,7 +384,7 @@ class TestFiles:
         found = simulated()
         roc, precision, calibration, histogram = draw_evaluation(found).axes
         curve = next(line for line in roc.lines if str(line.get_label()).startswith("AUC"))
-        assert np.trapezoid(curve.get_ydata(), curve.get_xdata()) == pytest.approx(
+        assert trapezoid(curve.get_ydata(), curve.get_xdata()) == pytest.approx(
             found.whole[0].metrics["auc"].value
         )
         threshold = next(line for line in precision.lines if line.get_label() == "at the threshold")
