@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .cautions import say_cautions, say_notes
-from .options import detector_options
+from .options import LABELS, detector_options
 
 if TYPE_CHECKING:
     from xface.analysis.plan import Plan
@@ -28,8 +28,9 @@ STOPPED = 130  # what a shell says of a command that Ctrl-C ended
 )
 @detector_options
 @click.option("--data", required=True, metavar="CSV|DIR", help="A CSV with path and label, or a folder.")
+@LABELS
 @click.option("--split", metavar="NAME", help="Only the rows of this split, such as test.")
-@click.option("--limit", type=int, metavar="N", help="Only the first N images.")
+@click.option("--limit", type=int, metavar="N", help="Only N images of each class, drawn at random.")
 @click.option("--group-by", metavar="COLUMN", help="What isn't independent; by default `group`.")
 @click.option("--method", "methods", multiple=True, default=METHODS, show_default=True, metavar="NAME",
               help="A method of `xface methods`; may be repeated.")  # fmt: skip
@@ -49,6 +50,7 @@ def analyze(
     positive: str | None,
     device: str,
     data: str,
+    labels: dict[str, str],
     split: str | None,
     limit: int | None,
     group_by: str | None,
@@ -64,10 +66,11 @@ def analyze(
     import xface
     from xface.analysis.analysed_data import read_data
     from xface.analysis.plan import plan_analysis
+    from xface.analysis.scoring import vocabulary
 
     detector = xface.load(weights, arch, device, state_key, positive)
     say_cautions(detector)
-    read = read_data(data, split, limit, group_by)
+    read = read_data(data, split, limit, group_by, vocabulary(detector, labels))
     say_notes(read.samples.notes)
     plan = plan_analysis(detector, read, methods, layers or None, threshold, maps)
     run = _run(plan, out, workers, resume)

@@ -14,12 +14,13 @@ from xface.errors import UsageError
 
 from .batch import print_json
 from .cautions import say_cautions, say_notes
-from .options import detector_options
+from .options import LABELS, detector_options
 
 if TYPE_CHECKING:
     from xface.analysis.evaluation import Evaluation
     from xface.analysis.labelled_sets import LabelledSet
     from xface.analysis.thresholds import Threshold
+    from xface.data import Vocabulary
     from xface.models import Detector
 
 CRITERIA = ("balanced_accuracy", "accuracy", "f1", "eer")
@@ -30,6 +31,7 @@ FORMATS = ("csv", "parquet")
     epilog="Example: xface evaluate --weights meso4 --split test --out results/meso4 faces/manifest.csv"
 )
 @detector_options
+@LABELS
 @click.option("--split", metavar="NAME", help="Only the rows of this split, such as test.")
 @click.option(
     "--by", multiple=True, metavar="COLUMN", help="Also each value of a column, such as the manipulation."
@@ -51,6 +53,7 @@ def evaluate(
     state_key: str | None,
     positive: str | None,
     device: str,
+    labels: dict[str, str],
     split: str | None,
     by: tuple[str, ...],
     threshold: float | None,
@@ -68,14 +71,16 @@ def evaluate(
     import xface
     from xface.analysis.files import appearing, save_evaluations
     from xface.analysis.labelled_sets import read_sets
+    from xface.analysis.scoring import vocabulary
 
     _check_thresholds(threshold, validation, validation_split)
     detector = xface.load(weights, arch, device, state_key, positive)
     say_cautions(detector)
-    sets = read_sets(data, split)
+    words = vocabulary(detector, labels)
+    sets = read_sets(data, split, words)
     with appearing(out) if out else nullcontext() as folder:
         if validation:
-            limit = _validated(detector, validation, validation_split, criterion, sets)
+            limit = _validated(detector, validation, validation_split, criterion, sets, words)
         else:
             limit = _stated(detector, threshold)
         found = [_evaluated(detector, each, limit, by) for each in sets]
@@ -101,11 +106,17 @@ def _stated(detector: Detector, threshold: float | None) -> Threshold:
 
 
 def _validated(
-    detector: Detector, source: str, split: str | None, criterion: str, sets: Sequence[LabelledSet]
+    detector: Detector,
+    source: str,
+    split: str | None,
+    criterion: str,
+    sets: Sequence[LabelledSet],
+    labels: Vocabulary,
 ) -> Threshold:
     from xface.analysis.labelled_sets import check_apart, read_validation, validated_threshold
 
-    chosen = read_validation(source, split)
+    chosen = read_validation(source, split, labels)
+    say_notes(chosen.samples.notes)
     check_apart(chosen, sets)
     with _progress(f"validation {chosen.name}", len(chosen.samples)) as advance:
         return validated_threshold(detector, chosen, criterion, advance)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .batch import each_image, print_json
-from .cautions import say_cautions
+from .cautions import say_cautions, say_notes
 from .face_finder import face_finder
 from .options import IMAGES, JSON, detector_options, map_options
 
@@ -56,11 +56,13 @@ def explain(
     """
     import xface
     from xface.explanation import checked
-    from xface.images import find_pictures, read_picture
+    from xface.images import read_picture
+    from xface.picture_files import find_pictures
     from xface.report import ensure_folder
 
-    paths = find_pictures(images)
-    face_of = face_finder(landmarks, face_detector, len(paths))
+    pictures = find_pictures(images)
+    say_notes(pictures.notes)
+    face_of = face_finder(landmarks, face_detector, len(pictures))
     detector = xface.load(weights, arch, device, state_key, positive)
     request = (methods or None, layers or None, target)
     checked(detector, *request)
@@ -75,7 +77,7 @@ def explain(
             click.echo(f"xface: {found.image!r}: replaced {files.replaced} earlier files", err=True)
 
     say_cautions(detector)
-    each_image(paths, job, as_json)
+    each_image(pictures.paths, job, as_json)
 
 
 def _print(found: Explanation, files: SavedFiles) -> None:

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+from xface.errors import UsageError
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 ARCH = click.option(
@@ -63,6 +65,18 @@ FACE_DETECTOR = click.option(
 IMAGES = click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 
 
+def label_mapping(context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    """NAME=CLASS as a mapping; the last = divides them."""
+    given: dict[str, str] = {}
+    for text in texts:
+        name, equals, target = text.rpartition("=")
+        if not equals or not target.strip():
+            raise UsageError(f"--label {text!r} must have the form NAME=CLASS, such as Deepfakes=fake")
+        if given.setdefault(name, target) != target:
+            raise UsageError(f"--label maps {name!r} to both {given[name]!r} and {target!r}; give one")
+    return given
+
+
 def detector_options(command: F) -> F:
     """Add --arch, --weights, --state-key, --positive and --device."""
     return ARCH(WEIGHTS(STATE_KEY(POSITIVE(DEVICE(command)))))
@@ -76,6 +90,16 @@ def map_options(command: F) -> F:
 def card_options(command: F) -> F:
     """Add what is said of the weights on a card: --classes, --positive and --preset."""
     return CLASSES(POSITIVE(PRESET(command)))
+
+
+LABELS = click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="NAME=CLASS",
+    callback=label_mapping,
+    help="What a label or folder of the data means, such as Deepfakes=fake; may be repeated.",
+)
 
 
 def split_names(context: click.Context, option: click.Parameter, text: str | None) -> tuple[str, ...] | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from .batch import each_image, print_json
-from .cautions import say_cautions
+from .cautions import say_cautions, say_notes
 from .options import IMAGES, JSON, detector_options
 
 
@@ -26,10 +26,12 @@ def predict(
 ) -> None:
     """Call images real or fake: files, folders, globs."""
     import xface
-    from xface.images import find_pictures, read_picture
+    from xface.images import read_picture
+    from xface.picture_files import find_pictures
     from xface.report.wording import printable, verdict
 
-    paths = find_pictures(images)
+    found = find_pictures(images)
+    say_notes(found.notes)
     detector = xface.load(weights, arch, device, state_key, positive)
     say_cautions(detector)
 
@@ -43,6 +45,6 @@ def predict(
             notes = "".join(f" ({note})" for note in prediction.notes)
             click.echo(f"{printable(picture.name)}: {verdict(prediction)}{notes}")
 
-    each_image(paths, job, as_json)
+    each_image(found.paths, job, as_json)
     if not as_json:
         click.echo(f"detector: {detector.arch.name}, card {detector.card.source}", err=True)

@@ -60,11 +60,13 @@ def regions(
     import xface
     from xface.analysis.region_means import RegionTable
     from xface.explanation import checked
-    from xface.images import find_pictures, read_picture
+    from xface.images import read_picture
+    from xface.picture_files import find_pictures
     from xface.report import ensure_folder, save_chart
 
-    paths = find_pictures(images)
-    face_of = face_finder(landmarks, face_detector, len(paths))
+    pictures = find_pictures(images)
+    say_notes(pictures.notes)
+    face_of = face_finder(landmarks, face_detector, len(pictures))
     detector = xface.load(weights, arch, device, state_key, positive)
     request = (methods or None, layers or None, target)
     checked(detector, *request)
@@ -78,12 +80,12 @@ def regions(
         table.add(found)
 
     def conclude() -> None:
-        if len(paths) > 1:
+        if len(pictures) > 1:
             table.save(Path(out), table_format)
             _say_means(table, out, as_json)
 
     say_cautions(detector)
-    each_image(paths, job, as_json, conclude)
+    each_image(pictures.paths, job, as_json, conclude)
 
 
 def _say(found: Explanation, chart: SavedChart | None, as_json: bool) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from xface.errors import UsageError
+
+from .options import LABELS
 
 if TYPE_CHECKING:
     from xface.training import Run
@@ -24,6 +27,7 @@ Examples:
 @click.option(
     "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a key, such as optimizer.lr=1e-3."
 )
+@LABELS
 @click.option(
     "--resume", "folder", metavar="RUN", help="Go on with the run in this folder from its last epoch."
 )
@@ -31,7 +35,9 @@ Examples:
     "--grid", is_flag=True, help="Run every combination of the values that the config's `grid` lists."
 )
 @click.argument("config", required=False, metavar="CONFIG.yaml")
-def train(config: str | None, changes: tuple[str, ...], folder: str | None, grid: bool) -> None:
+def train(
+    config: str | None, changes: tuple[str, ...], labels: dict[str, str], folder: str | None, grid: bool
+) -> None:
     """Train a detector as CONFIG.yaml says, into the folder that it calls `prefix`.
 
     A run that was killed at any moment is gone on with by --resume and ends, on the same CPU, with the same
@@ -39,8 +45,12 @@ def train(config: str | None, changes: tuple[str, ...], folder: str | None, grid
     best.safetensors with its card, which every other command takes. A grid that was broken off goes on when
     it is called again: what is finished isn't run twice.
     """
+    if labels:
+        changes = (*changes, f"data.labels={json.dumps(labels)}")
     if folder is not None and (config or changes or grid):
-        raise UsageError("--resume goes on with a run as it was begun: it takes no config, --set or --grid")
+        raise UsageError(
+            "--resume goes on with a run as it was begun: it takes no config, --set, --label or --grid"
+        )
     if folder is not None:
         _resume(folder)
     elif config is None:

@@ -35,7 +35,8 @@ def test_labels_by_name_in_any_case_and_paths_relative_to_the_csv(folder, monkey
         assert samples.column("age") == ["30", "", "5"]
         assert samples.column("source") == ["set"] * 3
         assert samples.column("group") == samples.column("split") == samples.column("pair") == [""] * 3
-        assert samples.notes == ()
+        [said] = samples.notes
+        assert said.endswith("faces.csv' are read as: 'Fake' fake (1), 'REAL' real (1)")
 
 
 @pytest.mark.parametrize(
@@ -71,9 +72,15 @@ def test_windows_text_blank_lines_quotes_and_an_unnamed_column(folder):
         ("file,label\na.png,real\n", "no column 'path', only file, label"),
         ("path,class\na.png,real\n", "no column 'label' or 'real', only path, class"),
         ("path;label\na.png;real\n", "no column 'path', only path;label; separate columns by commas"),
-        ("path,label\na.png,real\nb.png,\n", "line 3: label '' doesn't say which class"),
-        ("path,label\n\na.png,1\n", "line 3: label '1' doesn't say which class .* call the column 'real'"),
-        ("path,real\na.png,maybe\n", "line 2: real 'maybe' doesn't say which class it is; write 0 or 1"),
+        (
+            "path,label\na.png,real\nb.png,\n",
+            r"classes fake, real: '' \(1, line 3\); .*--label NAME=CLASS",
+        ),
+        ("path,label\na.png,faek\nb.png,3\nd.png,faek\n", r"'faek' \(2, from line 2\), '3' \(1, line 3\)"),
+        (
+            "path,real\na.png,maybe\n",
+            r"real don't say which class it is \(line 2: 'maybe'\); write 0 or 1",
+        ),
         ("path,label\na.png,real\nb.png,fake,3\n", "line 3: 3 cells under 2 columns"),
         ('path,label\n"a.png,real\n', "cannot read .* as CSV"),
         ("path,label\nx.png,real\n", "none of the 1 files .* is there .*x.png"),
@@ -127,11 +134,13 @@ def test_folders_of_any_case_and_depth(tmp_path):
         "4.png": ["real", "test"],
     }
     assert "1 pictures" in samples.notes[0]
-    assert "5.png" in samples.notes[0]
+    assert "those in 'other' (1)" in samples.notes[0]
+    assert "1 .txt (no picture)" in samples.notes[1]
+    assert samples.notes[2].endswith("are read as: 'Real' real (1), 'FAKE' fake (1)")
 
 
 def test_a_folder_that_contradicts_itself_or_has_no_classes(tmp_path):
-    with pytest.raises(DataError, match="no pictures in folders called real and fake"):
+    with pytest.raises(DataError, match="no pictures in folders called fake and real"):
         read_samples(tmp_path)
     (tmp_path / "real" / "fake").mkdir(parents=True)
     Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(tmp_path / "real" / "fake" / "a.png")
@@ -164,7 +173,7 @@ def test_selection_by_mask_positions_and_split(folder):
         samples.of_split("val")
     with pytest.raises(DataError, match="no column 'age'"):
         samples.column("age")
-    with pytest.raises(DataError, match=r"'b' has the label 'fake', which is none of the classes real, swap"):
+    with pytest.raises(DataError, match=r"none of the classes real, swap: 'fake' \(1\)"):
         samples.label_indices(("real", "swap"))
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from scipy.integrate import trapezoid
 from torch import nn
 
-from xface.analysis.evaluation import evaluate, true_class
+from xface.analysis.evaluation import evaluate
 from xface.analysis.figures import draw_evaluation
 from xface.analysis.files import appearing, save_evaluations
 from xface.analysis.labelled_sets import LabelledSet, check_apart, evaluate_set, read_sets, read_validation
@@ -258,14 +258,6 @@ class TestEvaluate:
             assert part in words
         fine = scored(["fake", "real"] * 20, np.linspace(0, 1, 40), group=np.arange(40).astype(str))
         assert evaluate(fine, "x", HALF).cautions == ()
-
-    @pytest.mark.parametrize(
-        ("positive", "labels", "expected"),
-        [("Fake", ["fake", "real"], "fake"), ("real", ["fake", "real"], "real"), ("ai", ["fake"], "fake"),
-         (None, ["real"], "fake")],
-    )  # fmt: skip
-    def test_the_label_that_is_the_positive_class(self, positive, labels, expected):
-        assert true_class(positive, labels) == expected
 
 
 def simulated(name="set", count=200, seed=0, **options):

@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 from xface.errors import ImageError, UsageError
-from xface.images import EXTENSIONS, MAX_STEM_BYTES, find_pictures, read_picture, safe_stem
+from xface.images import EXTENSIONS, MAX_STEM_BYTES, read_picture, safe_stem
+from xface.picture_files import find_pictures
 
 HEIGHT, WIDTH = 40, 56
 ORIENTATION = 0x0112
@@ -424,7 +425,7 @@ def test_missing_folder_empty_text(tmp_path, rgb):
         "nul\0.jpg": "no such file",
         "empty.jpg": "0 bytes",
         "text.jpg": "not an image",
-        "vector.eps": "not an image",
+        "vector.eps": "a picture of an unsupported format; export it",
         "bare": "no image in it",
         "full": "is a folder; give one of its files",
         "pipe.jpg": "a pipe",
@@ -486,7 +487,7 @@ def test_permission_denied(public, rgb):
             os.seteuid(65534)
         for denied in (path, inside, locked):
             assert "permission denied" in refusal(denied)
-        assert find_pictures([path, inside, locked]) == [path, inside, locked]
+        assert find_pictures([path, inside, locked]).paths == (path, inside, locked)
     finally:
         if root:
             os.seteuid(0)
@@ -592,7 +593,7 @@ def tree(tmp_path, rgb, monkeypatch) -> Path:
 
 
 def found(*arguments: str | Path) -> list[str]:
-    return [str(path) for path in find_pictures(arguments)]
+    return [str(path) for path in find_pictures(arguments).paths]
 
 
 def test_folder_is_searched_below_in_natural_order(tree):
@@ -647,7 +648,7 @@ def test_arguments_without_an_image_cost_only_themselves(tree):
         None,
         "no image",
     ]
-    for path, reason in zip(find_pictures(arguments), reasons, strict=True):
+    for path, reason in zip(find_pictures(arguments).paths, reasons, strict=True):
         if reason:
             assert reason in refusal(path)
 
@@ -669,7 +670,7 @@ def test_looping_links_end(tree):
 def test_empty_argument(tree):
     with pytest.raises(UsageError, match="empty"):
         find_pictures(["face2.png", ""])
-    assert find_pictures([]) == []
+    assert find_pictures([]).paths == ()
 
 
 # ---------------------------------------------------------------- names

@@ -24,11 +24,12 @@ from xface.analysis.files import appearing
 from xface.data import read_samples
 from xface.errors import XFaceError
 from xface.faces import read_landmarks
-from xface.images import find_pictures, read_picture
+from xface.images import read_picture
 from xface.models.card import Card, read_card, write_card
 from xface.models.card_changes import CardChanges, change_card
 from xface.models.conversion import convert
 from xface.models.preprocessing import PRESETS
+from xface.picture_files import find_pictures
 from xface.report.page import write_report
 
 SECONDS = 30
@@ -279,7 +280,9 @@ FUNCTIONS: dict[str, Callable[[str, Path], object]] = {
     "xface.models.card_changes.change_card(weights)": lambda path, good: change_card(path, CardChanges()),
     "xface.models.conversion.convert(out)": lambda path, good: convert("meso4", path),
     "xface.images.read_picture(source)": lambda path, good: read_picture(path),
-    "xface.images.find_pictures(arguments)": lambda path, good: [*map(read_picture, find_pictures([path]))],
+    "xface.picture_files.find_pictures(arguments)": lambda path, good: (
+        [*map(read_picture, find_pictures([path]).paths)]
+    ),
     "xface.report.page.write_report(run)": lambda path, good: write_report(Path(path)),
     "xface.faces.LandmarkFile.of(image)": lambda path, good: read_landmarks(good / "named.csv").of(path),
     "xface.analysis.files.appearing(folder)": lambda path, good: _appeared(path),

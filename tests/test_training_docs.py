@@ -9,8 +9,8 @@ import pytest
 
 from xface.data.augmentation import AUGMENTATIONS
 from xface.data.blending import SelfBlending
+from xface.data.manifest import FLAGS
 from xface.data.samples import COLUMNS as CSV_COLUMNS
-from xface.data.samples import FLAGS
 from xface.training import config as schema
 from xface.training.completion import completed
 from xface.training.config import FOLLOWED, METRICS, Config

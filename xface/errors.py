@@ -6,6 +6,7 @@
     │   ├── TargetError        no such class, or not one target per image
     │   └── DeviceError        CUDA asked for and absent
     ├── ImageError             one image cannot be read
+    ├── DataError              labelled data cannot be read, or not be divided as asked
     ├── LandmarkError          landmarks or their model cannot be read
     ├── CheckpointError        a checkpoint or its card cannot be restored
     ├── AttributionError       the method is undefined for this network
@@ -59,6 +60,10 @@ class DeviceError(UsageError):
 
 class ImageError(XFaceError):
     """An image that cannot be read."""
+
+
+class DataError(XFaceError):
+    """Labelled data that cannot be read, or not be divided as asked."""
 
 
 class LandmarkError(XFaceError):

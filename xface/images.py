@@ -1,43 +1,35 @@
-"""Pictures: find the files that the user named, read each as upright 8-bit RGB, name its outputs."""
+"""Pictures: read files as upright 8-bit RGB, and name their outputs."""
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 import stat
 import unicodedata
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
-from xface.errors import ImageError, UsageError
+from xface.errors import ImageError
+from xface.file_kinds import RAW, FileKind, kind_of, read_head
 from xface.results import ByteArray
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000")
+OPTIONAL = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}
+"""Formats that not every Pillow reads, by what it calls them among its features."""
+
 EXTENSIONS = frozenset(
-    {
-        ".jpg",
-        ".jpeg",
-        ".jfif",
-        ".mpo",
-        ".png",
-        ".apng",
-        ".webp",
-        ".bmp",
-        ".tif",
-        ".tiff",
-        ".gif",
-        ".ppm",
-        ".pgm",
-    }
-)
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif", ".tiff",
+     ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf",
+     ".jpx")
+)  # fmt: skip
 MIN_SIDE = 16
 MAX_PIXELS = 100_000_000
 MAX_STEM_BYTES = 100
@@ -113,24 +105,15 @@ def as_stored(pixels: ByteArray, orientation: int) -> ByteArray:
     return pixels if turn is None else np.array(Image.fromarray(pixels).transpose(turn))
 
 
-def find_pictures(arguments: Sequence[str | os.PathLike[str]]) -> list[Path]:
-    """List the picture files that files, folders and globs stand for, in the order of the arguments.
+@cache
+def readable_formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow can read."""
+    return tuple(name for name in FORMATS if name not in OPTIONAL or features.check(OPTIONAL[name]))
 
-    What exists is taken literally, even if its name holds `[`, `*` or `?`. A folder gives the files in and
-    below it that have an image extension; a glob (`**` allowed) gives those that match and have one; both in
-    natural order, without hidden files and linked folders. A file named twice is listed twice. An argument
-    that gives nothing stays in the list, so that `read_picture` explains it and it costs only itself.
 
-    Raises:
-        UsageError: an argument is empty.
-
-    Example:
-        >>> find_pictures(["nowhere.jpg"])
-        [PosixPath('nowhere.jpg')]
-    """
-    if "" in arguments:
-        raise UsageError("an image argument is empty; give a file, a folder or a glob")
-    return [found for argument in arguments for found in _expand(Path(argument))]
+def can_read(kind: FileKind) -> bool:
+    """Whether pictures of a kind can be read here, perhaps by a plugin that is installed."""
+    return kind.format in readable_formats() or (kind.plugin is not None and kind.plugin.use())
 
 
 def safe_stem(path: str | os.PathLike[str]) -> str:
@@ -177,8 +160,21 @@ def _from_array(array: NDArray[np.uint8]) -> Picture:
 def _from_file(name: str) -> Picture:
     with _failures_named(name):
         _check_file(name)
-        with Image.open(name, formats=FORMATS) as image:
+        with _opened(name) as image:
             return _decode(image, name)
+
+
+def _opened(name: str) -> Image.Image:
+    try:
+        image = Image.open(name, formats=readable_formats())
+    except UnidentifiedImageError:
+        kind = kind_of(read_head(name))
+        if not (kind.plugin and kind.plugin.use()):
+            raise
+        return Image.open(name, formats=(kind.format,))
+    if image.format == "TIFF" and kind_of(read_head(name), Path(name).suffix.lower()) is RAW:
+        raise _refusal(name, RAW.why)  # a TIFF reader finds nothing but a small preview in it
+    return image
 
 
 def _check_file(name: str) -> None:
@@ -191,8 +187,10 @@ def _check_file(name: str) -> None:
         raise _refusal(name, f"{missing}; check the path") from error
     if stat.S_ISDIR(status.st_mode):
         os.listdir(name)  # os.walk below would take a forbidden folder for an empty one
+        files = (Path(file) for _, _, below in os.walk(name) for file in below)
+        there = any(file.suffix.lower() in EXTENSIONS for file in files)
         kinds = ", ".join(sorted(EXTENSIONS))
-        found = "give one of its files" if _images_below(Path(name)) else f"there is no image in it ({kinds})"
+        found = "give one of its files" if there else f"there is no image in it ({kinds})"
         raise _refusal(name, f"it is a folder; {found}")
     if not stat.S_ISREG(status.st_mode):
         raise _refusal(name, "it is a device or a pipe; save the image to a file first")
@@ -212,13 +210,19 @@ def _failures_named(name: str) -> Iterator[None]:
     except PermissionError as error:
         raise _refusal(name, "permission denied; make it and its folder readable") from error
     except UnidentifiedImageError as error:
-        formats = ", ".join(FORMATS)
-        raise _refusal(name, f"it is not an image, or damaged; give one of {formats}") from error
+        raise _refusal(name, _unidentified(name)) from error
     except Image.DecompressionBombError as error:
         raise _refusal(name, "it has more than 100 megapixels; shrink or crop it first") from error
     except Exception as error:  # on damaged files, Pillow's decoders raise a dozen kinds
         reason = " ".join(str(error).split())
         raise _refusal(name, f"it is damaged or cut short ({reason}); copy or export it again") from error
+
+
+def _unidentified(name: str) -> str:
+    kind = kind_of(read_head(name))
+    if kind.remedy and kind.format not in readable_formats():
+        return kind.why
+    return f"it is not an image, or damaged; give one of {', '.join(readable_formats())}"
 
 
 def _decode(image: Image.Image, name: str) -> Picture:
@@ -286,38 +290,3 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # a broken EXIF block does not make the pixels unreadable
         return 1
     return value if value in _UPRIGHT else 1
-
-
-def _expand(path: Path) -> list[Path]:
-    if os.path.isdir(path):
-        found = _images_below(path)
-    elif os.path.lexists(path) or "\0" in str(path):
-        found = [path]
-    else:
-        found = _images_matching(path)
-    return sorted(found, key=_natural) or [path]
-
-
-def _images_below(folder: Path) -> list[Path]:
-    found = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(parent, name) for name in files if not name.startswith(".")]
-    return [path for path in found if _is_image(path)]
-
-
-def _images_matching(pattern: Path) -> list[Path]:
-    # the part that exists is literal: in "set[1]/*.jpg" only the star is a wildcard
-    base = next(parent for parent in pattern.parents if os.path.lexists(parent))
-    matches = glob.glob(str(pattern.relative_to(base)), root_dir=base, recursive=True)
-    return [path for path in (base / match for match in matches) if _is_image(path)]
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in EXTENSIONS and os.path.isfile(path)
-
-
-def _natural(path: Path) -> tuple[list[str | int], str]:
-    """Sort key that puts `face2` before `face10`."""
-    parts = re.split(r"(\d+)", str(path), flags=re.ASCII)
-    return [int(part) if part.isdecimal() else part.lower() for part in parts], str(path)

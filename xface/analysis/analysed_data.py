@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import pandas as pd
+import numpy as np
 
-from xface.analysis.evaluation import true_class
-from xface.data import CLASSES, Samples, read_samples
+from xface.data import Samples, Vocabulary, read_samples
 from xface.errors import UnknownNameError, UsageError
 
 GROUP = "group"
+SEED = 0
+"""Of the images that `limit` draws."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +53,9 @@ class AnalysedData:
         names = dict.fromkeys((self.group_by, "pair"))
         return ", ".join(name for name in names if any(self.samples.column(name)))
 
-    def true_class(self, positive: str) -> str:
-        """Which label of the data is a detector's positive class."""
-        return true_class(positive, list(pd.unique(pd.Series([*CLASSES, *self.samples.labels]))))
+    def read_as(self, labels: Vocabulary) -> AnalysedData:
+        """The data with its labels as the classes of a vocabulary; DataError for those that mean none."""
+        return replace(self, samples=self.samples.read_as(labels))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, without the rows."""
@@ -69,19 +70,39 @@ class AnalysedData:
 
 
 def read_data(
-    source: str, split: str | None = None, limit: int | None = None, group_by: str | None = None
+    source: str,
+    split: str | None = None,
+    limit: int | None = None,
+    group_by: str | None = None,
+    labels: Vocabulary | None = None,
 ) -> AnalysedData:
-    """Read a CSV or a folder; only the rows of `split`, and of these the first `limit`.
+    """Read a CSV or a folder; only the rows of `split`, and of these `limit` of each class, drawn at random.
+
+    What is drawn depends on the paths and a fixed seed, and a larger limit adds to it. `labels` are those
+    that the data may have.
 
     Raises:
         DataError: it cannot be read. UnknownNameError: it has no column `group_by`. UsageError: a limit of 0.
     """
     if limit is not None and limit < 1:
-        raise UsageError(f"a limit of {limit} images leaves none; give 1 or more")
-    read = read_samples(source, keep_missing=True)
+        raise UsageError(f"a limit of {limit} images of each class leaves none; give 1 or more")
+    read = read_samples(source, keep_missing=True, labels=labels)
     if group_by is not None and group_by not in read.table:
         raise UnknownNameError("column", group_by, [str(name) for name in read.table])
     digest = hashlib.sha256(read.table.to_csv(index=False).encode("utf-8", "surrogateescape")).hexdigest()
     chosen = read if split is None else read.of_split(split)
-    kept = Samples(chosen.table.head(len(chosen) if limit is None else limit), read.notes)
+    kept, said = (chosen, ()) if limit is None else _drawn(chosen, limit)
+    kept = Samples(kept.table, (*read.notes, *said))
     return AnalysedData(source, kept, digest, group_by or GROUP, split, limit)
+
+
+def _drawn(samples: Samples, limit: int) -> tuple[Samples, tuple[str, ...]]:
+    """Some samples of each class, in their order; and a note on how many there were."""
+    kept: list[int] = []
+    for label in samples.counts():
+        rows = [row for row, name in enumerate(samples.labels) if name == label]
+        rows.sort(key=lambda row: samples.paths[row])
+        kept += np.random.default_rng(SEED).permutation(rows)[:limit].tolist()
+    of_all = ", ".join(f"{count:,} {label}" for label, count in samples.counts().items())
+    note = f"at most {limit:,} images of each class, drawn at random (seed {SEED}) of {of_all}"
+    return samples.select(sorted(kept)), (note,)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from xface.analysis.bootstrap import LEAST_GROUPS, LEVEL, RESAMPLES, SEED, Estimate, group_codes
 from xface.analysis.metrics import measure
 from xface.analysis.thresholds import Threshold
+from xface.data.labels import CLASSES, Vocabulary
 from xface.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -104,20 +105,25 @@ def evaluate(
     resamples: int = RESAMPLES,
     seed: int = SEED,
     notes: Sequence[str] = (),
+    classes: Sequence[str] = CLASSES,
 ) -> Evaluation:
     """Sum up scored images: columns path, label, score, reason, perhaps group, video and split.
 
-    Rows whose label is `positive` are the positives. Intervals resample groups; an image without one is its
-    own. A video is one of the column `video`, or else the images of one group and label. For each column in
-    `by` its values are summed up one by one; those that all images of one class bear are measured against all
-    images of the other, as forgeries of one kind usually are against all real faces. `notes` are put before
-    the evaluation's own cautions.
+    Rows whose label is `positive` are the positives, those of the other `classes` the negatives. Intervals
+    resample groups; an image without one is its own. A video is one of the column `video`, or else the images
+    of one group and label. For each column in `by` its values are summed up one by one; those that all images
+    of one class bear are measured against all images of the other, as forgeries of one kind usually are
+    against all real faces. `notes` are put before the evaluation's own cautions.
 
     Raises:
-        UsageError: no image has a score, or (UnknownNameError) there is no such column.
+        UsageError: no image has a score, or (UnknownNameError) there is no such column or positive class.
+        DataError: labels are none of the classes.
     """
     check_columns(table, by)
-    judged = _judged(table, threshold, positive)
+    if positive not in classes:
+        raise UnknownNameError("class", positive, classes)
+    names, said = Vocabulary(tuple(classes)).read(list(table["label"]), data)
+    judged = _judged(table.assign(label=names), threshold, positive)
     scored = judged[judged["reason"] == ""]
     if scored.empty:
         raise UsageError(f"{data}: no image has a score; {_why(judged)}")
@@ -137,7 +143,7 @@ def evaluate(
         for column in by
         for value, rest, rows in _picked(scored, column)
     ]
-    cautions = (*notes, *_cautions(judged, whole[0]))
+    cautions = (*notes, *said, *_cautions(judged, whole[0]))
     return Evaluation(
         data, positive, threshold, judged, tuple(whole), tuple(parts), resamples, seed, cautions
     )
@@ -148,17 +154,6 @@ def check_columns(table: pd.DataFrame, by: Sequence[str]) -> None:
     for column in by:
         if column not in table or column in OWN:
             raise UnknownNameError("column", column, [str(name) for name in table if name not in OWN])
-
-
-def true_class(positive: str | None, labels: Sequence[str]) -> str:
-    """Which label of the data is the detector's positive class: that of the same name, else `fake`.
-
-    Example:
-        >>> true_class("Fake", ["fake", "real"]), true_class("generated", ["fake", "real"])
-        ('fake', 'fake')
-    """
-    folded = {label.casefold(): label for label in labels}
-    return folded.get((positive or "fake").casefold(), "fake")
 
 
 def _judged(table: pd.DataFrame, threshold: Threshold, positive: str) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from xface.analysis.evaluation import Evaluation
 from xface.analysis.figures import draw_evaluation
+from xface.csv_files import write_table
 from xface.errors import OutputError
 from xface.files import absolute, writing
 from xface.images import safe_name
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 DPI = 130
 TABLE_FORMATS: Mapping[str, Callable[[pd.DataFrame, Path], object]] = {
-    "csv": lambda table, path: table.to_csv(path, index=False),
+    "csv": write_table,
     "parquet": lambda table, path: table.to_parquet(path, index=False),
 }
 

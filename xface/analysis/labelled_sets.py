@@ -10,10 +10,10 @@ from typing import TypeAlias
 
 import pandas as pd
 
-from xface.analysis.evaluation import OWN, Evaluation, check_columns, evaluate, true_class
-from xface.analysis.scoring import score
+from xface.analysis.evaluation import OWN, Evaluation, check_columns, evaluate
+from xface.analysis.scoring import score, vocabulary
 from xface.analysis.thresholds import Threshold, choose_threshold
-from xface.data import CLASSES, DataError, Samples, read_samples
+from xface.data import DataError, Samples, Vocabulary, read_samples
 from xface.errors import UsageError
 from xface.files import absolute
 from xface.models.detector import Detector
@@ -32,39 +32,48 @@ class LabelledSet:
     samples: Samples
 
 
-def read_sets(sources: Sequence[str], split: str | None = None) -> list[LabelledSet]:
-    """Read each source, only the rows of `split` if one is named; raises DataError.
+def read_sets(
+    sources: Sequence[str], split: str | None = None, labels: Vocabulary | None = None
+) -> list[LabelledSet]:
+    """Read each source, only the rows of `split` if one is named, with the labels as these say.
+
+    Raises DataError.
 
     A set bears the name of its folder or CSV file, or the whole path where two would bear the same.
     """
     names = [_short_name(Path(source)) for source in sources]
     often = Counter(names)
     return [
-        LabelledSet(name if often[name] == 1 else source, _read(source, split))
+        LabelledSet(name if often[name] == 1 else source, _read(source, split, labels))
         for name, source in zip(names, sources, strict=True)
     ]
 
 
-def read_validation(source: str, split: str | None = None) -> LabelledSet:
+def read_validation(source: str, split: str | None = None, labels: Vocabulary | None = None) -> LabelledSet:
     """Read a validation set: its rows of `split`, by default of `val` if it names splits, else all.
 
     Raises DataError.
     """
-    samples, name = read_samples(source), _short_name(Path(source))
+    samples, name = read_samples(source, labels=labels), _short_name(Path(source))
     if split is None and any(samples.column("split")):
         split = VALIDATION
     if split is None:
         return LabelledSet(name, samples)
-    return LabelledSet(f"{name}, split {split}", samples.of_split(split))
+    return LabelledSet(f"{name}, split {split}", _of_split(samples, split))
 
 
 def validated_threshold(
     detector: Detector, each: LabelledSet, criterion: str, progress: Progress
 ) -> Threshold:
-    """The threshold that is best by a criterion on a validation set; UsageError if it has one class."""
-    table = score(detector, each.samples.table, progress)
+    """The threshold that is best by a criterion on a validation set.
+
+    Raises:
+        UsageError: it has one class. DataError: labels are none of the detector's classes.
+    """
+    words = vocabulary(detector)
+    table = score(detector, each.samples.read_as(words).table, progress)
     scored = table[table["reason"] == ""]
-    truth = scored["label"] == true_class(detector.card.positive, _labels(each.samples))
+    truth = scored["label"] == words.positive_label
     value = choose_threshold(truth.to_numpy(), scored["score"].to_numpy(), criterion)
     return Threshold(value, f"best by {criterion} on {each.name}, {len(scored)} images")
 
@@ -72,12 +81,12 @@ def validated_threshold(
 def evaluate_set(
     detector: Detector, each: LabelledSet, threshold: Threshold, by: Sequence[str], progress: Progress
 ) -> Evaluation:
-    """Score one test set and sum it up; raises UsageError as `evaluate` does, for columns before scoring."""
+    """Score one test set and sum it up; raises as `evaluate` does, for columns and labels before scoring."""
     check_columns(each.samples.table, by)
-    given, notes = _without_results(each.samples)
+    words = vocabulary(detector)
+    given, notes = _without_results(each.samples.read_as(words))
     table = score(detector, given, progress)
-    positive = true_class(detector.card.positive, _labels(each.samples))
-    return evaluate(table, each.name, threshold, positive, by, notes=notes)
+    return evaluate(table, each.name, threshold, words.positive_label, by, notes=notes, classes=words.classes)
 
 
 def _without_results(samples: Samples) -> tuple[pd.DataFrame, tuple[str, ...]]:
@@ -98,15 +107,13 @@ def check_apart(validation: LabelledSet, sets: Sequence[LabelledSet]) -> None:
             )
 
 
-def _read(source: str, split: str | None) -> Samples:
-    samples = read_samples(source)
-    if split is None:
-        return samples
+def _read(source: str, split: str | None, labels: Vocabulary | None) -> Samples:
+    samples = read_samples(source, labels=labels)
+    return samples if split is None else _of_split(samples, split)
+
+
+def _of_split(samples: Samples, split: str) -> Samples:
     return Samples(samples.of_split(split).table, samples.notes)
-
-
-def _labels(samples: Samples) -> list[str]:
-    return list(pd.unique(pd.Series([*CLASSES, *samples.labels])))
 
 
 def _short_name(source: Path) -> str:

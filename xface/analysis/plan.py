@@ -15,7 +15,7 @@ from xface import __version__
 from xface.analysis.analysed_data import AnalysedData
 from xface.analysis.measured_maps import Request, kinds
 from xface.analysis.rows import Rows
-from xface.analysis.scoring import positive_class
+from xface.analysis.scoring import positive_class, vocabulary
 from xface.analysis.thresholds import Threshold, stated_threshold
 from xface.attribution import attribute
 from xface.errors import UsageError
@@ -74,7 +74,7 @@ class Plan:
 
     def rows(self) -> Rows:
         """What makes the tables' rows."""
-        positive = self.data.true_class(positive_class(self.detector))
+        positive = vocabulary(self.detector).positive_label
         return Rows(self.data, self.kinds, positive, self.threshold.value, self.data.groups)
 
     def settings(self) -> dict[str, Any]:
@@ -137,15 +137,17 @@ def plan_analysis(
 
     Raises:
         UsageError: no class is positive; no method; or as `xface.explanation.checked`.
+        DataError: labels are none of the detector's classes.
         AttributionError: a method is undefined for this network.
     """
     if not methods:
         raise UsageError("no method is named; give at least one of those that `xface methods` lists")
+    labelled = data.read_as(vocabulary(detector))
     request = checked(detector, methods, layers, positive_class(detector))
     size = detector.card.preprocessing.size or PROBE
     probe = attribute(detector.model, torch.zeros(1, 3, *size), *request)
     limit = stated_threshold(threshold, detector.card.threshold)
-    return Plan(detector, data, request, kinds(probe), limit, keep_maps)
+    return Plan(detector, labelled, request, kinds(probe), limit, keep_maps)
 
 
 def device_name(device: torch.device) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import groupby
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import torch
 from torch import Tensor
 
+from xface.data.labels import Vocabulary
 from xface.errors import ImageError, UsageError
 from xface.images import read_picture
 from xface.models.detector import BATCH, Detector
@@ -103,6 +104,15 @@ def positive_class(detector: Detector) -> str:
             "say which one is the forgery: --positive NAME"
         )
     return detector.card.positive
+
+
+def vocabulary(detector: Detector, given: Mapping[str, str] | None = None) -> Vocabulary:
+    """The labels that data for a detector may have; `given` says which class others mean.
+
+    Raises:
+        UsageError: no class of the detector is its positive one; or `given` names a class that is none.
+    """
+    return Vocabulary.of_detector(detector.classes, positive_class(detector), given)
 
 
 def positive_scores(detector: Detector, logits: Tensor) -> list[Scored]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from xface.errors import DataError as DataError
+
 if TYPE_CHECKING:
     from xface.data.faces_dataset import FaceDataset as FaceDataset
-    from xface.data.samples import CLASSES as CLASSES
-    from xface.data.samples import DataError as DataError
+    from xface.data.labels import CLASSES as CLASSES
+    from xface.data.labels import Vocabulary as Vocabulary
     from xface.data.samples import Samples as Samples
     from xface.data.samples import join as join
     from xface.data.samples import read_samples as read_samples
@@ -19,17 +21,17 @@ if TYPE_CHECKING:
     from xface.data.splits import split as split
 
 _HOMES = {
-    "CLASSES": "samples",
-    "DataError": "samples",
+    "CLASSES": "labels",
     "FaceDataset": "faces_dataset",
     "Samples": "samples",
     "join": "samples",
     "leakage": "splits",
     "read_samples": "samples",
     "split": "splits",
+    "Vocabulary": "labels",
 }
 
-__all__ = list(_HOMES)
+__all__ = [*_HOMES, "DataError"]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,12 +15,13 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from xface.data.augmentation import Augmentations
 from xface.data.blending import SelfBlending, self_blend
 from xface.data.crops import Crop, LandmarkStore
+from xface.data.labels import CLASSES
 from xface.data.random_crop import RandomCrop
-from xface.data.samples import CLASSES, DataError, Samples
+from xface.data.samples import Samples
 from xface.data.sampling import matched
 from xface.data.views import ReadViews, View, Views, quieten_opencv, stored_views
 from xface.data.workers import ending_with_this_process
-from xface.errors import ImageError
+from xface.errors import DataError, ImageError
 from xface.images import Picture
 from xface.models.preprocessing import Preprocessing
 from xface.results import ByteArray, FloatArray

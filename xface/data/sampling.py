@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
-from xface.data.samples import CLASSES, Samples
+from xface.data.labels import CLASSES
+from xface.data.samples import Samples
 from xface.registry import Registry
 
 Indices = NDArray[np.int64]

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xface.data.samples import DataError, Samples
-from xface.errors import UsageError
+from xface.data.samples import Samples
+from xface.errors import DataError, UsageError
 from xface.registry import Registry
 
 EIGHT_TO_TWO = {"train": 8.0, "val": 2.0}

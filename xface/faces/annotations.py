@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from xface.csv_files import read_rows, unescaped
 from xface.errors import LandmarkError
 from xface.files import MOST_TABLE, read_text, reading
 from xface.results import Face, FloatArray
+from xface.written_paths import is_foreign, local_parts
 
 POINTS = 68
 IMAGE_COLUMN = "image"
@@ -53,7 +55,9 @@ class LandmarkFile:
         """The (68, 2) landmarks of `image`.
 
         Its row names it as given; else is a path to the same file; else is the end of its absolute path,
-        folder by folder. A file name without a folder counts only where no other row has that file name.
+        folder by folder, written as here or as on Windows. A file name without a folder counts only where no
+        other row has that file name. An absolute path of Windows is another machine's: of such rows that with
+        most folders above the file in common, at least one.
 
         Raises:
             LandmarkError: if the file has none for it, or several.
@@ -75,23 +79,37 @@ class LandmarkFile:
 
     @cached_property
     def _by_file(self) -> dict[str, list[str]]:
-        return self._grouped(os.path.realpath)
+        return self._grouped(lambda name: os.path.realpath(os.path.join(*local_parts(name))))
 
     @cached_property
     def _by_name(self) -> dict[str, list[str]]:
-        return self._grouped(os.path.basename)
+        return self._grouped(lambda name: local_parts(name)[-1])
 
     def _grouped(self, key: Callable[[str], str]) -> dict[str, list[str]]:
         groups = defaultdict(list)
-        for name in filter(None, self.faces):
-            groups[key(name)].append(name)
+        for name in self.faces:
+            if name is not None and local_parts(name):
+                groups[key(name)].append(name)
         return dict(groups)
 
     def _ends_of(self, given: str) -> list[str]:
         whole = PurePath(os.path.abspath(given)).parts
         rows = self._by_name.get(os.path.basename(given), [])
-        ends = [(row, PurePath(row).parts) for row in rows]
-        return [row for row, end in ends if whole[-len(end) :] == end and (len(end) > 1 or len(rows) == 1)]
+        ends = [(row, local_parts(row)) for row in rows]
+        found = [row for row, end in ends if whole[-len(end) :] == end and (len(end) > 1 or len(rows) == 1)]
+        return found or _nearest([row for row in rows if is_foreign(row)], whole)
+
+
+def _nearest(rows: list[str], whole: tuple[str, ...]) -> list[str]:
+    """The rows whose ends have most parts in common with a path, two or more."""
+    common = {row: _common_end(local_parts(row), whole) for row in rows}
+    most = max(common.values(), default=0)
+    return [row for row, count in common.items() if count == most > 1]
+
+
+def _common_end(one: tuple[str, ...], two: tuple[str, ...]) -> int:
+    pairs = zip(reversed(one), reversed(two), strict=False)
+    return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(one), len(two)))
 
 
 def read_landmarks(path: str | PathLike[str]) -> LandmarkFile:
@@ -142,7 +160,7 @@ def _read_pts(text: str) -> dict[str | None, FloatArray]:
 def _read_csv(text: str) -> dict[str | None, FloatArray]:
     if "\0" in text:  # no path may hold it
         raise ValueError("it holds null characters")
-    rows = [row for row in csv.reader(io.StringIO(text, newline="")) if any(map(str.strip, row))]
+    rows = list(read_rows(io.StringIO(text, newline="")).values())
     if not rows:
         raise ValueError("the file is empty")
     header = [cell.strip().lower().replace("_", "") for cell in rows[0]]
@@ -163,7 +181,7 @@ def _read_table(header: list[str], rows: list[list[str]]) -> dict[str | None, Fl
         if len(row) != len(header):
             raise ValueError(f"row {number} has {len(row)} cells, not {len(header)}")
         cells = dict(zip(header, row, strict=True))
-        image = cells[IMAGE_COLUMN] if named else None
+        image = unescaped(cells[IMAGE_COLUMN]) if named else None
         if image in faces:
             raise ValueError(f"image {image!r} is there twice")
         faces[image] = _points([(cells[f"x{i}"], cells[f"y{i}"]) for i in range(POINTS)], f"row {number}: ")

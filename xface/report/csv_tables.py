@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,11 +9,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from xface.csv_files import write_rows
 from xface.report.run_folder import BATCH, RunFolder
 from xface.report.words import CHANGE_WORDS
-
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""Spreadsheets take a text that begins so for a formula (OWASP, CSV injection)."""
 
 ESTIMATE = {"value", "low", "high"}
 UNKNOWN = dict.fromkeys(("value", "low", "high"))
@@ -81,25 +78,13 @@ def write_csv(rows: Iterable[Mapping[str, Any]], path: Path, empty: Mapping[str,
     flat = (dict(_flat(row)) for row in rows)
     first = next(flat, None)
     columns = list(first or dict(_flat(empty)))
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(map(safe_cell, columns))
-        for row in chain([first] if first else [], flat):
-            writer.writerow([row.get(name, "") for name in columns])
+    write_rows(path, columns, chain([first] if first else [], flat))
 
 
-def safe_cell(value: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula.
-
-    Example:
-        >>> safe_cell("=1+1"), safe_cell("a.jpg"), safe_cell(-0.5), safe_cell(float("nan"))
-        ("'=1+1", 'a.jpg', -0.5, '')
-    """
+def _cell(value: Any) -> Any:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
-    if isinstance(value, dict | list):
-        value = json.dumps(value, ensure_ascii=False)
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
 
 
 def _flat(row: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
@@ -110,12 +95,12 @@ def _flat(row: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
 def _columns(name: str, value: Any) -> Iterable[tuple[str, Any]]:
     if _is_estimate(value):
         named = {"": "value", "_low": "low", "_high": "high"}
-        return [(name + end, safe_cell(value[part])) for end, part in named.items()]
+        return [(name + end, _cell(value[part])) for end, part in named.items()]
     if _is_pair(value):
         return [
             cell for side, part in zip("ab", value, strict=True) for cell in _columns(f"{name}_{side}", part)
         ]
-    return [(name, safe_cell(value))]
+    return [(name, _cell(value))]
 
 
 def _is_estimate(value: Any) -> bool:

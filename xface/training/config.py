@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from xface.data.labels import CLASSES, Vocabulary
 from xface.errors import XFaceError
 from xface.models.architectures import architecture
 from xface.models.cropping import MAX_MARGIN
@@ -76,6 +77,13 @@ def _or_none(value: Any) -> Any:
 
 def _both_sides(value: Any) -> Any:
     return {"height": value, "width": value} if isinstance(value, int | str) else value
+
+
+def _named_by_texts(value: Any) -> Any:
+    """YAML reads the labels 0 and 1 as numbers."""
+    if isinstance(value, Mapping):
+        return {str(name) if type(name) is int else name: target for name, target in value.items()}
+    return value
 
 
 def _kinds(value: Any) -> Any:
@@ -148,7 +156,8 @@ class Data(Part):
     detail instead. Where none of this is said, the splits in the column `split` hold, if there are any.
     `crop`: True or `outline` (only the face outline is kept), `box` (with a `margin`), False. Prepared
     pictures are kept in the folder `cache`, if it is given, and read from there in later epochs and runs.
-    `classes` are their names in the order of the network's outputs.
+    `classes` are their names in the order of the network's outputs; `labels` say which of them other labels
+    and folders mean (`{Deepfakes: fake}`).
     """
 
     train: Annotated[str | list[str], Field(min_length=1)]
@@ -160,7 +169,13 @@ class Data(Part):
     margin: Annotated[NotNegative, Field(le=MAX_MARGIN)] | None = None
     cache: File = None
     num_classes: Annotated[Count, Field(ge=2)] = 2
-    classes: tuple[str, ...] = ("fake", "real")
+    classes: tuple[str, ...] = CLASSES
+    labels: Annotated[dict[str, str], BeforeValidator(_named_by_texts)] = {}
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The labels that the data may have."""
+        return Vocabulary(self.classes, self.labels)
 
     @property
     def sources(self) -> list[str]:
@@ -171,6 +186,7 @@ class Data(Part):
     def _has_sense(self) -> Data:
         if len(self.classes) != self.num_classes:
             raise ValueError(f"num_classes is {self.num_classes}, but classes are {', '.join(self.classes)}")
+        _refused_as_value(lambda: self.vocabulary)
         if self.margin is not None and self.crop != "box":
             raise ValueError("margin belongs to `crop: box`, and only to it")
         if self.random_split is False and self.split is not None:

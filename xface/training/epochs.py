@@ -13,6 +13,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
+from xface.csv_files import write_rows
 from xface.errors import XFaceError
 from xface.models.card_changes import written_aside
 from xface.training.config import METRICS, mode
@@ -33,12 +34,10 @@ def best_of(rows: Sequence[Mapping[str, float]], metric: str) -> int | None:
     return min(ranked)[1] if ranked else None
 
 
-def write_rows(rows: Sequence[Mapping[str, float]], file: Path) -> None:
+def write_epochs(rows: Sequence[Mapping[str, float]], file: Path) -> None:
     """Write the epochs as CSV, whole or not at all."""
-    with written_aside(file) as part, open(part, "w", newline="") as lines:
-        writer = csv.DictWriter(lines, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
+    with written_aside(file) as part:
+        write_rows(part, COLUMNS, rows)
 
 
 def read_rows(file: Path) -> list[Row]:
@@ -96,7 +95,7 @@ class Epochs(Checkpoint):
             return
         if best_of(self.rows, self.metric) == len(self.rows) - 1:
             self.keep(row)
-        write_rows(self.rows, self.folder / "metrics.csv")
+        write_epochs(self.rows, self.folder / "metrics.csv")
         self.tell(row)
 
     def _finished(self, trainer: Trainer, module: Any) -> Row:

@@ -11,14 +11,16 @@ import pandas as pd
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader
 
+from xface.csv_files import write_table
 from xface.data.augmentation import augmentations
 from xface.data.crops import face_crop
 from xface.data.faces_dataset import FaceDataset, loader
+from xface.data.labels import Vocabulary
 from xface.data.random_crop import RandomCrop
 from xface.data.samples import Samples, apart, read_samples
 from xface.data.sampling import SAMPLERS
 from xface.data.splits import shared_groups, split
-from xface.errors import UsageError
+from xface.errors import DataError, UsageError
 from xface.files import status
 from xface.models.preprocessing import Preprocessing
 from xface.training import config as schema
@@ -34,7 +36,7 @@ def divided(data: schema.Data) -> tuple[dict[str, Samples], tuple[str, ...]]:
     Raises:
         DataError: they cannot be read or divided. UsageError: a part lacks a class.
     """
-    samples = read_samples(data.sources)
+    samples = read_samples(data.sources, labels=data.vocabulary)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         parts = _parts(data, samples)
@@ -42,7 +44,7 @@ def divided(data: schema.Data) -> tuple[dict[str, Samples], tuple[str, ...]]:
     for name in parts.keys() - PARTS.keys():
         notes.append(f"{len(parts.pop(name))} samples of the split {name!r} are left out")
     if data.test:
-        notes += _add(parts, "val" if data.random_split is False else "test", data.test)
+        notes += _add(parts, "val" if data.random_split is False else "test", data.test, data.vocabulary)
     _check(parts, data.classes)
     return {name: parts[name] for name in PARTS if len(parts.get(name, ()))}, tuple(notes)
 
@@ -62,7 +64,7 @@ def _names(proportions: Mapping[Any, float] | None) -> dict[str, float] | None:
     return None if proportions is None else dict(proportions)
 
 
-def _add(parts: dict[str, Samples], name: str, file: str) -> list[str]:
+def _add(parts: dict[str, Samples], name: str, file: str, labels: Vocabulary) -> list[str]:
     """Add the data of `data.test`, less the files that `data.train` has too.
 
     The followed system names test data but never opens it: without it there are no test scores.
@@ -71,7 +73,7 @@ def _add(parts: dict[str, Samples], name: str, file: str) -> list[str]:
         return [f"{file!r} isn't there: the run will have no test scores"]
     replaced = parts.pop(name, ())
     others = Samples(pd.concat([part.table for part in parts.values()], ignore_index=True).fillna(""))
-    parts[name] = apart(read_samples(file), others, file)
+    parts[name] = apart(read_samples(file, labels=labels), others, file)
     left_out = f"{len(replaced)} {PARTS[name]} samples of data.train give way to data.test and are left out"
     return [*([left_out] if replaced else []), *parts[name].notes, *_shared(parts[name], others, file)]
 
@@ -99,14 +101,17 @@ def _check(parts: Mapping[str, Samples], classes: tuple[str, ...]) -> None:
 def write_samples(parts: Mapping[str, Samples], file: Path) -> None:
     """Write all samples with their splits as a CSV that `read_samples` reads."""
     tables = [part.table.assign(split=name) for name, part in parts.items()]
-    pd.concat(tables, ignore_index=True).fillna("").to_csv(file, index=False)
+    write_table(pd.concat(tables, ignore_index=True).fillna(""), file)
 
 
-def written_samples(file: Path) -> dict[str, Samples]:
-    """The samples of a run's CSV by their splits."""
+def written_samples(file: Path, classes: tuple[str, ...]) -> dict[str, Samples]:
+    """The samples of a run's CSV by their splits; DataError if some are missing by now."""
+    samples = read_samples(file, labels=Vocabulary(classes))
+    if samples.notes:
+        raise DataError(f"{samples.notes[0]}; a run goes on only with the pictures that it was begun with")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what leaks was said when they were divided
-        return split(read_samples(file), by="manifest")
+        return split(samples, by="manifest")
 
 
 class Faces(LightningDataModule):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from xface.csv_files import write_rows
 from xface.errors import InterruptedRunError, UsageError, XFaceError
 from xface.images import safe_name
 from xface.models.card_changes import written_aside
@@ -160,10 +160,8 @@ def _columns(rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
 
 
 def _write_table(rows: Sequence[dict[str, Any]], file: Path) -> None:
-    with written_aside(file) as part, open(part, "w", newline="") as lines:
-        writer = csv.DictWriter(lines, _columns(rows), restval="")
-        writer.writeheader()
-        writer.writerows(rows)
+    with written_aside(file) as part:
+        write_rows(part, _columns(rows), rows)
 
 
 def table_lines(grid: Grid) -> list[str]:

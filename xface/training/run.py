@@ -174,7 +174,7 @@ def _set_up(config: Config) -> Iterator[nn.Module]:
 def _run(
     model: nn.Module, config: Config, folder: Path, tell: Tell, progress: bool, notes: tuple[str, ...]
 ) -> Run:
-    parts = written_samples(folder / SAMPLES)
+    parts = written_samples(folder / SAMPLES, config.data.classes)
     faces = Faces(parts, config)
     if config.model.whitened:
         whiten(model, faces.datasets["train"], config.seed)
