@@ -1,7 +1,13 @@
 """Crops keep the face, and landmarks are searched once."""
 
+import json
+import os
+from dataclasses import replace
+from io import BytesIO
+
 import numpy as np
 import pytest
+from test_regions import FACE
 
 from xface.data import crops
 from xface.data.crops import BoxCrop, LandmarkStore, OutlineCrop, face_crop
@@ -81,8 +87,8 @@ def searches(monkeypatch):
 
     def find(pixels):
         done.append(pixels.shape)
-        points = np.arange(136.0).reshape(68, 2) + float(pixels.mean())
-        return Face(True, None, points) if pixels.any() else Face(False)
+        points = FACE + float(pixels.mean())
+        return Face(True, (1, 2, 3, 4), points, "by hand", ("odd\n",)) if pixels.any() else Face(False)
 
     monkeypatch.setattr(crops, "find_face", find)
     return done
@@ -107,13 +113,64 @@ def test_that_there_is_no_face_is_kept_too(tmp_path, searches):
     assert len(searches) == 1
 
 
-def test_a_file_cut_short_is_made_again(tmp_path, searches):
+def entry(**changes):
+    """What a kept face looks like, with some of it changed."""
+    face = {"found": True, "box": [1, 2, 3, 4], "landmarks": FACE.tolist(), "source": "", "notes": []}
+    return json.dumps({**face, **changes}).encode()
+
+
+def npz() -> bytes:
+    buffer = BytesIO()
+    np.savez(buffer, points=FACE)
+    return buffer.getvalue()
+
+
+BROKEN = {
+    "empty": b"", "junk": b"\xff\xd8\xff", "text": b"68 points", "null": b"null", "list": b"[]",
+    "number": b"7",
+    "zip": npz(), "deep": b"[" * 60_000, "cut": entry()[:200], "doubled": entry() * 2, "zeros": bytes(5000),
+    "long": entry(notes=["a" * 100_000]), "keys missing": b"{}", "another key": entry(more=1),
+    "points missing": entry(landmarks=None), "no face with points": entry(found=False),
+    "found as a number": entry(found=1), "texts": entry(landmarks=FACE.astype(str).tolist()),
+    "whole numbers": entry(landmarks=FACE.astype(int).tolist()), "67": entry(landmarks=FACE[:67].tolist()),
+    "flat": entry(landmarks=FACE.ravel().tolist()), "3-D": entry(landmarks=[FACE.tolist()]),
+    "nan": entry(landmarks=(FACE * np.nan).tolist()), "infinite": entry(landmarks=(FACE * np.inf).tolist()),
+    "huge numbers": entry(landmarks=[[10**400, 0.5]] * 68), "a dict": entry(landmarks={"a": 1}),
+    "fractions": entry(landmarks=(FACE / 300).tolist()), "mirrored": entry(landmarks=(-FACE).tolist()[::-1]),
+    "shuffled": entry(landmarks=FACE[::-1].tolist()), "one place": entry(landmarks=(FACE * 0 + 9).tolist()),
+    "no box": entry(box=None), "box of 3": entry(box=[1, 2, 3]), "box of texts": entry(box=list("1234")),
+    "notes as text": entry(notes="odd"), "note as number": entry(notes=[1]), "source": entry(source=3),
+}  # fmt: skip
+
+
+def as_bytes(content: bytes):
+    return lambda path: path.write_bytes(content)
+
+
+PLACES = {name: as_bytes(content) for name, content in BROKEN.items()} | {
+    "fifo": os.mkfifo,
+    "loop": lambda path: path.symlink_to(path.name),
+    "dangling": lambda path: path.symlink_to("nowhere"),
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "folder": lambda path: (path / "kept").mkdir(parents=True),
+    "unreadable": lambda path: (path.write_bytes(entry()[:9]), path.chmod(0)),
+    "a terabyte": lambda path: (path.touch(), os.truncate(path, 1 << 40)),
+}
+
+
+@pytest.mark.parametrize("spoil", PLACES.values(), ids=PLACES)
+def test_what_is_no_kept_face_counts_as_absent_and_is_made_again(tmp_path, searches, spoil):
     store, white = LandmarkStore(tmp_path), np.full((20, 30, 3), 255, np.uint8)
-    expected = store.landmarks(white)
-    (file,) = tmp_path.rglob("*.npy")
-    file.write_bytes(file.read_bytes()[:200])
-    assert (store.landmarks(white) == expected).all()
-    assert len(searches) == 2
+    expected = store.face(white)
+    (file,) = tmp_path.rglob("*.json")
+    file.unlink()
+    spoil(file)
+    for _ in range(2):
+        found = store.face(white)
+        assert (found.landmarks == expected.landmarks).all()
+        assert replace(found, landmarks=None) == replace(expected, landmarks=None)
+    assert len(searches) == (3 if file.is_dir() else 2)  # a folder isn't ours to remove
+    assert (file / "kept").is_dir() == file.is_dir()
     assert not list(tmp_path.rglob("*.part"))
 
 

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from test_regions import FACE as SYMMETRIC
 
 from xface.errors import LandmarkError, UnknownNameError
 from xface.faces import (
@@ -18,6 +19,7 @@ from xface.faces import (
     find_face,
     read_landmarks,
 )
+from xface.faces.plausibility import quarter_turns
 from xface.faces.predictor import LANDMARK_MODEL
 
 FACE = np.linspace(3, 97, 136).reshape(68, 2)
@@ -126,6 +128,33 @@ class TestFindFace:
     def test_unknown_detector(self):
         with pytest.raises(UnknownNameError, match=r"face detector 'hoq'.*'hog'"):
             find_face(np.zeros((9, 9, 3), np.uint8), "hoq")
+
+    @pytest.mark.parametrize("turns", [1, 2, 3])
+    def test_a_turned_face_is_found_where_it_is(self, shared_data, turns):
+        """Each lies where it lay, or isn't found; upside down, HOG alone sees other faces in every fourth."""
+        found = 0
+        paths = [*sorted((shared_data / "landmarks_68").glob("*.jpg"))[:16],
+                 *sorted((shared_data / "portraits_cc0").glob("*.jpg"))[:8]]  # fmt: skip
+        for pixels in map(picture, paths):
+            upright, turned = find_face(pixels), find_face(np.rot90(pixels, turns))
+            if turned.found:
+                points = upright.landmarks
+                for size in (pixels.shape[1], pixels.shape[0], pixels.shape[1])[:turns]:
+                    points = np.stack([points[:, 1], size - 1 - points[:, 0]], axis=1)
+                assert error(turned.landmarks, points) < 0.1
+                assert (
+                    turned.notes[-1] == f"the face is turned by {360 - 90 * turns}° clockwise in the picture"
+                )
+                left, top, right, bottom = turned.box
+                assert 0 <= left < points[30, 0] < right <= pixels.shape[1 - turns % 2]
+                assert 0 <= top < points[30, 1] < bottom <= pixels.shape[turns % 2]
+                found += 1
+        assert found >= 22
+
+    def test_upright_faces_are_not_turned(self, shared_data):
+        paths = sorted((shared_data / "dfdc_pairs" / "real").glob("*.jpg"))[::60]
+        faces = [find_face(picture(path)) for path in paths]
+        assert all(quarter_turns(face.landmarks) == 0 for face in faces if face.found)
 
 
 class TestModelFiles:
@@ -333,9 +362,11 @@ class TestReadLandmarks:
                 read_landmarks(tmp_path / name)
 
     def test_face_from_landmarks(self):
-        face = face_from_landmarks(FACE, "a.pts")
-        assert (face.found, face.source, face.box) == (True, "a.pts", (3, 3, 97, 97))
-        assert np.array_equal(face.landmarks, FACE)
-        for bad in (FACE[:5], FACE * np.nan, "no points"):
+        face = face_from_landmarks(SYMMETRIC, "a.pts")
+        assert (face.found, face.source, face.box, face.notes) == (True, "a.pts", (30, 78, 170, 200), ())
+        assert np.array_equal(face.landmarks, SYMMETRIC)
+        upside_down = face_from_landmarks(200 - SYMMETRIC, "a.pts")
+        assert upside_down.notes == ("the face is turned by 180° clockwise in the picture",)
+        for bad in (FACE[:5], FACE * np.nan, "no points", SYMMETRIC / 200, SYMMETRIC[::-1]):
             with pytest.raises(LandmarkError, match=r"'a\.pts': "):
                 face_from_landmarks(bad, "a.pts")

@@ -13,6 +13,7 @@ from xface.attribution import METHODS, Maps, attribute, gaps
 from xface.attribution.targets import Targets
 from xface.errors import LandmarkError, UnknownNameError, UsageError
 from xface.faces import find_face, measure, region_labels, region_outlines
+from xface.faces.plausibility import implausible
 from xface.images import Picture, read_picture
 from xface.models.detector import Detector, ImageLike
 from xface.models.preprocessing import Prepared
@@ -171,9 +172,16 @@ def _maps(found: Maps) -> tuple[AttributionMap, ...]:
 
 
 def _misplaced(face: Face, picture: Picture, prepared: Prepared) -> tuple[str, ...]:
-    """A note if most landmarks lie outside what is seen; LandmarkError if their box misses the picture."""
+    """A note if most landmarks lie outside what is seen.
+
+    Raises LandmarkError if they can't be a face's, or if their box misses the picture.
+    """
     if face.landmarks is None:
         return ()
+    if reason := implausible(face.landmarks):
+        raise LandmarkError(
+            f"the landmarks of {picture.name!r} ({face.source!r}) can't be a face's: {reason}"
+        )
     width, height = picture.pixels.shape[1::-1]
     low, high = face.landmarks.min(axis=0), face.landmarks.max(axis=0)
     if (high < -0.5).any() or (low > np.array([width, height]) - 0.5).any():

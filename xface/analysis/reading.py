@@ -25,7 +25,7 @@ from xface.faces.attributes import ATTRIBUTES, face_attributes
 from xface.images import Picture, read_picture
 from xface.models.cropping import Crop, prepare_cropped
 from xface.models.preprocessing import Prepared, Preprocessing
-from xface.results import ByteArray, FloatArray
+from xface.results import ByteArray, Face, FloatArray
 
 THUMBNAIL_SIDE = 128
 THUMBNAIL_QUALITY = 85
@@ -107,15 +107,15 @@ class FaceReader:
                 picture = read_picture(path)
                 sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
             with watch("landmarks"):
-                landmarks = self.store.landmarks(picture.pixels)
+                found = self.store.face(picture.pixels)
             with watch("decode"):
-                prepared = self._prepared(picture, landmarks)
+                prepared = self._prepared(picture, found.landmarks)
         except (ImageError, OSError) as error:
             status = "unreadable" if os.path.lexists(path) else "missing"
             return ReadFace(row, status, str(error), seconds=watch.seconds), None
         with watch("landmarks"):
-            labels, reason = _labelled(prepared, landmarks)
-            known = None if reason else landmarks
+            labels, reason = _labelled(prepared, found)
+            known = None if reason else found.landmarks
         with watch("attributes"):
             attributes = face_attributes(picture, known)
         with watch("decode"):
@@ -170,14 +170,14 @@ def read_ahead(reader: FaceReader, workers: int) -> Iterator[ReadBatch]:
         ) from error
 
 
-def _labelled(prepared: Prepared, landmarks: FloatArray | None) -> tuple[ByteArray, str]:
+def _labelled(prepared: Prepared, face: Face) -> tuple[ByteArray, str]:
     """The region of each pixel of the network's view and "", or no regions and the reason."""
     height, width = prepared.view.shape[:2]
     nowhere = np.full((height, width), NO_REGION, np.uint8)
-    if landmarks is None:
-        return nowhere, "no face was found"
+    if face.landmarks is None:
+        return nowhere, "; ".join(("no face was found", *face.notes))
     try:
-        return region_labels(prepared.geometry.to_input(landmarks), (height, width)), ""
+        return region_labels(prepared.geometry.to_input(face.landmarks), (height, width)), ""
     except LandmarkError as error:
         return nowhere, str(error)
 

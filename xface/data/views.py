@@ -24,7 +24,7 @@ from xface.models.cropping import prepare_cropped
 from xface.models.preprocessing import Preprocessing
 from xface.results import ByteArray, FloatArray
 
-VERSION = 1  # of the stored files; views that an older way of reading made are made again
+VERSION = 2  # of the stored files; views that an older way of reading made are made again
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,7 @@ import numpy as np
 
 from xface.csv_files import read_rows, unescaped
 from xface.errors import LandmarkError
+from xface.faces.plausibility import implausible, quarter_turns, turn_note
 from xface.files import MOST_TABLE, read_text, reading
 from xface.results import Face, FloatArray
 from xface.written_paths import is_foreign, local_parts
@@ -135,19 +136,26 @@ def read_landmarks(path: str | PathLike[str]) -> LandmarkFile:
 def face_from_landmarks(points: FloatArray, source: str) -> Face:
     """The face that given landmarks describe; its box is their bounding box.
 
+    A note says if it is turned by a quarter or more.
+
     Raises:
-        LandmarkError: if `points` are not 68 finite pairs.
+        LandmarkError: if `points` are not 68 finite pairs, or can't be a face's landmarks.
 
     Example:
-        >>> face_from_landmarks(np.linspace(10.2, 90.7, 136).reshape(68, 2), "face.pts").box
-        (10, 10, 91, 91)
+        >>> face_from_landmarks(np.linspace(0.1, 0.9, 136).reshape(68, 2), "face.pts")
+        Traceback (most recent call last):
+        xface.errors.LandmarkError: 'face.pts': the landmarks can't be a face's: all coordinates ...
     """
     try:
         points = _points(points)
     except ValueError as error:
         raise LandmarkError(f"{source!r}: {error}; expected {POINTS} pairs of x and y") from error
+    if reason := implausible(points):
+        raise LandmarkError(f"{source!r}: the landmarks can't be a face's: {reason}")
+    turns = quarter_turns(points)
+    notes = (turn_note(turns),) if turns else ()
     (left, top), (right, bottom) = np.floor(points.min(axis=0)), np.ceil(points.max(axis=0))
-    return Face(True, (int(left), int(top), int(right), int(bottom)), points, source)
+    return Face(True, (int(left), int(top), int(right), int(bottom)), points, source, notes)
 
 
 def _read_pts(text: str) -> dict[str | None, FloatArray]:
