@@ -34,9 +34,13 @@ def layers(arch: str | None, weights: str | None, state_key: str | None) -> None
     from xface.models import feature_maps
 
     entry, model, size = network(arch, weights, state_key)
+    found = feature_maps(model, size)
+    if not all(layer.certain for layer in found):
+        # Where shapes don't tell, the network is tried: that takes weights, any weights.
+        found = feature_maps(entry.build(2), size)
     click.echo(f"{entry.name}, input {size[0]}x{size[1]}")
     rows = [("", "layer", "kind", "output", "stride", "cells")]
-    for layer in feature_maps(model, size):
+    for layer in found:
         mark = "**" if layer.name == entry.layer else "*" if layer.name in entry.stages else ""
         stride = f"{layer.stride(size):.2f}".rstrip("0").rstrip(".")
         shape = "x".join(map(str, layer.shape))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import reference
 import timm
@@ -14,7 +12,6 @@ from torch import nn
 
 from xface.attribution import METHODS, attribute
 from xface.errors import AttributionError
-from xface.grids import grid_of
 from xface.models import feature_maps
 
 EXACT = 1e-6
@@ -113,11 +110,10 @@ class Same(nn.Module):
 class Planted(nn.Module):
     """One map in three layouts, one after the other."""
 
-    def __init__(self, grid: tuple[int, int] = (5, 7)) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.conv, self.head = nn.Conv2d(3, 6, 4, stride=4), nn.Linear(6, 2)
         self.first, self.last, self.tokens = Same(), Same(), Same()
-        self.patch_embed, self.num_prefix_tokens = SimpleNamespace(grid_size=grid), 3
 
     def forward(self, x):
         x = self.first(F.relu(self.conv(x)))
@@ -156,75 +152,216 @@ def test_the_grid_is_that_of_the_image_where_the_network_takes_any_size():
         assert maps["layercam", "blocks.0"].shape[1:] == grid
 
 
-class Around(nn.Module):
-    """A module at the name `layer`, in a network that says its format."""
+class Laid(nn.Module):
+    """A map (N, K, h, w) that `lay` lays anew at `layer`, where it's mixed a little over all positions."""
 
-    def __init__(self, layer: nn.Module, output_fmt: str | None = None) -> None:
+    def __init__(self, lay, channels: int = 6, mixing: float = 0.0) -> None:
         super().__init__()
-        self.layer = layer
-        if output_fmt:
-            self.output_fmt = output_fmt
+        self.conv, self.first, self.layer = nn.Conv2d(3, channels, 4, stride=4), Same(), Same()
+        self.lay, self.mixing = lay, mixing
+
+    def forward(self, x):
+        x = self.first(self.conv(x))
+        mixed = x + self.mixing * x.mean(dim=(2, 3), keepdim=True)
+        laid = self.layer(self.lay(mixed))
+        place = torch.linspace(0.1, 1, laid[0].numel(), dtype=x.dtype, device=x.device)
+        score = (laid.flatten(1).square() * place).sum(dim=1)
+        return torch.stack([score, -score], dim=1)
 
 
-class Attention(nn.Module):
-    def __init__(self, layer: nn.Module | None = None) -> None:
-        super().__init__()
-        self.num_heads, self.layer = 3, layer or nn.Identity()
+def windows(x, side=2):
+    """(N, windows, positions, K), as torchvision's MaxViT has them."""
+    n, k, h, w = x.shape
+    x = x.reshape(n, k, h // side, side, w // side, side)
+    return x.permute(0, 2, 4, 3, 5, 1).reshape(n, -1, side * side, k)
 
 
-RULE = {
-    "channels first": (Around(Same()), (2, 64, 8, 12), "first"),
-    "channels last": (Around(Same()), (2, 8, 12, 64), "last"),
-    "one cell": (Around(Same()), (2, 64, 1, 1), "first"),
-    "one cell, channels last": (Around(Same()), (2, 1, 1, 64), "last"),
-    "rounded up": (Around(Same()), (2, 64, 7, 11), "first"),
-    "rounded up, channels last": (Around(Same()), (2, 7, 11, 64), "last"),
-    "both": (Around(Same()), (2, 8, 12, 18), "first"),
-    "both, in a network of channels last": (Around(Same(), "NHWC"), (2, 8, 12, 18), "last"),
-    "both, in a network of channels first": (Around(Same(), "NCHW"), (2, 8, 12, 18), "first"),
-    "both, by a convolution": (Around(nn.Conv2d(1, 1, 1), "NHWC"), (2, 8, 12, 18), "first"),
-    "both, by a linear layer": (Around(nn.Linear(1, 1)), (2, 8, 12, 18), "last"),
-    "a little off, channels first alone": (Around(Same()), (2, 9, 8, 11), "first"),
-    "neither": (Around(Same()), (2, 64, 40, 5), "first"),
-    "neither, in a network of channels last": (Around(Same(), "NHWC"), (2, 64, 40, 5), "first"),
-    "neither, by a convolution": (Around(nn.Conv2d(1, 1, 1)), (2, 8, 12, 500), "first"),
+def with_tokens(x, before=0, after=0):
+    tokens = x.flatten(2).transpose(1, 2)
+    extra = tokens.new_ones(len(x), 1, x.shape[1])
+    return torch.cat([extra.expand(-1, before, -1), tokens, extra.expand(-1, after, -1)], dim=1)
+
+
+READ = {
+    "channels first": (lambda x: x.reshape(x.shape), lambda t, h, w: t),
+    "channels last": (lambda x: x.permute(0, 2, 3, 1), lambda t, h, w: t.permute(0, 3, 1, 2)),
+    "columns first": (lambda x: x.transpose(2, 3), lambda t, h, w: t.transpose(2, 3)),
+    "columns first, channels last": (lambda x: x.permute(0, 3, 2, 1), lambda t, h, w: t.permute(0, 3, 2, 1)),
+    "rows, channels, columns": (lambda x: x.transpose(1, 2), lambda t, h, w: t.transpose(1, 2)),
+    "tokens": (with_tokens, lambda t, h, w: t.transpose(1, 2).unflatten(2, (h, w))),
+    "channels, tokens": (lambda x: x.flatten(2), lambda t, h, w: t.unflatten(2, (h, w))),
+    "column by column": (
+        lambda x: with_tokens(x.transpose(2, 3)),
+        lambda t, h, w: t.transpose(1, 2).unflatten(2, (w, h)).transpose(2, 3),
+    ),
+    "a class token": (
+        lambda x: with_tokens(x, 1),
+        lambda t, h, w: t[:, 1:].transpose(1, 2).unflatten(2, (h, w)),
+    ),
+    "five registers": (
+        lambda x: with_tokens(x, 5),
+        lambda t, h, w: t[:, 5:].transpose(1, 2).unflatten(2, (h, w)),
+    ),
+    "a token behind": (
+        lambda x: with_tokens(x, 0, 1),
+        lambda t, h, w: t[:, :-1].transpose(1, 2).unflatten(2, (h, w)),
+    ),
 }
+SQUARE, OBLONG = (48, 48), (32, 64)
+# As many channels as rows, as columns, and neither.
+CHANNELS = {SQUARE: (12, 7), OBLONG: (8, 16, 7)}
+PLANTED = [(side, channels) for side, counts in CHANNELS.items() for channels in counts]
 
 
-@pytest.mark.parametrize("name", RULE)
-def test_how_a_shape_is_read(name):
-    model, shape, layout = RULE[name]
-    grid = grid_of(model, "layer", torch.empty(shape), 2, SIZE)
-    sides = (shape[1], shape[2], shape[3]) if layout == "first" else (shape[3], shape[1], shape[2])
-    assert (grid.layout, grid.shape) == (layout, sides)
+@pytest.mark.parametrize(("size", "channels"), PLANTED)
+@pytest.mark.parametrize("mixing", [0.0, 3.0])
+@pytest.mark.parametrize("name", READ)
+def test_a_planted_layout_is_read_as_it_lies(name, mixing, size, channels):
+    """Whatever shapes say: the map that each channel and position really has, from the laid tensor."""
+    torch.manual_seed(0)
+    lay, back = READ[name]
+    model = Laid(lay, channels, mixing).eval()
+    batch = torch.rand(2, 3, *size)
+    found = attribute(model, batch, 0, ["hirescam"], ["layer"])["hirescam", "layer"]
+    kept = []
+    model.layer.register_forward_hook(lambda m, i, output: kept.append(output))
+    leaf = batch.clone().requires_grad_()
+    score = model(leaf)[:, 0].sum()
+    [g] = torch.autograd.grad(score, kept)
+    truth = (back(kept[0] * g, size[0] // 4, size[1] // 4)).sum(dim=1).relu()
+    assert truth.max() > 0
+    assert reference.relative_error(found, truth) < 1e-5
+    assert listed(model, size)["layer"] == (channels, size[0] // 4, size[1] // 4)
+
+
+def listed(model, size):
+    return {layer.name: layer.shape for layer in feature_maps(model, size)}
+
+
+def shuffled(x):
+    return x.flatten(2)[:, :, torch.randperm(x[0, 0].numel(), generator=torch.Generator().manual_seed(0))]
 
 
 REFUSED = {
-    "windows": (Around(Same()), (8, 4, 6, 64), "block around it"),
-    "windows of tokens": (Around(Same()), (8, 24, 64), "block around it"),
-    "tokens of an unknown grid": (Around(Same()), (2, 24, 64), "which are unknown"),
-    "no map": (Around(Same()), (2, 64), "no feature map"),
-    "five sides": (Around(Same()), (2, 3, 8, 12, 64), "no feature map"),
-    "neither, in a network of heads": (
-        nn.ModuleDict({"a": Attention(), "layer": Same()}),
-        (2, 5, 24, 64),
-        "no",
+    "windows by positions": windows,
+    "windows of as many positions as channels": lambda x: windows(x, 4),
+    "tokens window by window": lambda x: windows(x).flatten(1, 2),
+    "tokens in a random order": lambda x: shuffled(x).transpose(1, 2),
+    "positions in a random order": lambda x: shuffled(x).unflatten(2, x.shape[2:]),
+    "mirrored": lambda x: x.flip(3),
+    "upside down, channels last": lambda x: x.flip(2).permute(0, 2, 3, 1),
+    "rolled by half": lambda x: x.roll((x.shape[2] // 2, x.shape[3] // 2), (2, 3)),
+    "a class token in the middle": lambda x: torch.cat(
+        [(t := with_tokens(x))[:, : t.shape[1] // 2], t[:, :1] * 0 + 1, t[:, t.shape[1] // 2 :]], dim=1
     ),
-    "a matrix for each head": (Attention(Same()), (2, 3, 8, 12), "no feature map"),
-    "a number for each head": (Attention(Same()), (2, 8, 12, 3), "no feature map"),
-}
+    "positions mixed by a matrix": lambda x: F.linear(
+        x.flatten(2), torch.rand(2 * (x[0, 0].numel(),), generator=torch.Generator().manual_seed(1))
+    ).unflatten(2, x.shape[2:]),
+    "its spectrum": lambda x: torch.fft.fft2(x).abs(),
+    "the same everywhere": lambda x: x.mean(dim=(2, 3), keepdim=True).expand_as(x).reshape(x.shape),
+    "no feature map": lambda x: x.flatten(1),
+    "five sides": lambda x: x.unsqueeze(1),
+}  # fmt: skip
 
 
+@pytest.mark.parametrize(("size", "channels"), [*PLANTED, (SQUARE, 16), (SQUARE, 4)])
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_no_map_is_refused(name):
-    model, shape, words = REFUSED[name]
-    with pytest.raises(AttributionError, match=words):
-        grid_of(model, "layer", torch.empty(shape), 2, SIZE)
+def test_what_is_no_map_is_refused(name, size, channels):
+    torch.manual_seed(0)
+
+    class Network(Laid):
+        def forward(self, x):
+            x = self.first(self.conv(x))
+            laid = self.layer(self.lay(x))
+            return x.mean(dim=(2, 3))[:, :2] + sum(part.mean() for part in laid)
+
+    model = Network(REFUSED[name], channels).eval()
+    assert "layer" not in listed(model, size)
+    with pytest.raises(AttributionError, match="layer 'layer' gives"):
+        attribute(model, torch.rand(2, 3, *size), 0, ["hirescam"], ["layer"])
 
 
-def test_tokens_that_are_not_the_grids_are_refused_with_the_grid():
-    with pytest.raises(AttributionError, match=r"layer 'tokens' gives \(1, 38, 6\).*which are 5x6 after 3"):
-        attribute(Planted((5, 6)), torch.rand(1, 3, 20, 28), 0, ["gradcam"], ["tokens"])
+class Crops(nn.Module):
+    """Two crops of each image, stacked in the batch's axis, and put together again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.merged, self.head = nn.Conv2d(3, 6, 4, stride=4), Same(), nn.Linear(6, 2)
+
+    def forward(self, x):
+        half = x.shape[3] // 2
+        crops = self.conv(torch.cat([x[..., :half], x[..., half:]]))
+        return self.head(self.merged(torch.cat(crops.chunk(2), dim=1)[:, :6]).mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("count", [1, 2, 6])
+def test_stacked_crops_are_refused(count):
+    model = Crops()
+    assert not listed(model, SQUARE)
+    for layer in ("conv", "merged"):
+        with pytest.raises(AttributionError, match=f"layer '{layer}' gives"):
+            attribute(model, torch.rand(count, 3, *SQUARE), 0, ["gradcam"], [layer])
+
+
+@pytest.mark.parametrize("count", [5, 6, 7, 64])
+def test_a_side_that_is_the_number_of_images_by_chance_is_refused(count):
+    """Tokens before images, (T, N, K), of as many images as tokens."""
+    model = Laid(lambda x: with_tokens(x).transpose(0, 1), 6)
+    model.forward = lambda x: model.layer(model.lay(model.conv(x))).square().mean(dim=0)[:, :2]
+    side = 4 * int(count**0.5)
+    with pytest.raises(AttributionError, match="layer 'layer' gives"):
+        attribute(model, torch.rand(count, 3, side, count * 16 // side), 0, ["gradcam"], ["layer"])
+
+
+class Counting(nn.Conv2d):
+    runs = 0
+
+    def forward(self, x):
+        Counting.runs += 1
+        return super().forward(x)
+
+
+CONVOLUTIONAL = {
+    "gate": lambda x: x * x.mean(dim=(2, 3), keepdim=True).sigmoid(),
+    "attention": lambda x: x * torch.cat([x.mean(1, keepdim=True), x.amax(1, True)], 1)[:, 1:].sigmoid(),
+    "branches": lambda x: torch.cat([part.relu() for part in x.chunk(2, 1)], dim=1),
+    "in place": lambda x: x.mul_(2).relu_(),
+    "resized": lambda x: F.interpolate(F.max_pool2d(x, 2), scale_factor=2, mode="bilinear") + x,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
+def test_an_ordinary_convolutional_layer_costs_no_experiment(name):
+    model = Laid(CONVOLUTIONAL[name])
+    model.conv = Counting(3, 6, 4, stride=4)
+    Counting.runs = 0
+    maps = attribute(model, torch.rand(2, 3, *SQUARE), 0, ["gradcam"], ["conv", "first", "layer"])
+    assert maps["gradcam", "layer"].shape == (2, 12, 12)
+    assert Counting.runs == 1
+
+
+def test_a_layer_that_was_overwritten_through_a_view_costs_one():
+    def turned_in_place(x):
+        x.flatten(2).copy_(x.transpose(2, 3).flatten(2).clone())
+        return x
+
+    model = Laid(turned_in_place)
+    model.conv = Counting(3, 6, 4, stride=4)
+    Counting.runs = 0
+    batch = torch.rand(2, 3, *SQUARE)
+    maps = attribute(model, batch, 0, ["eigencam"], ["first", "layer"])
+    truth = attribute(Alone(model.conv), batch, 0, ["eigencam"], ["conv"])["eigencam", "conv"]
+    assert Counting.runs == 3
+    assert reference.relative_error(maps["eigencam", "layer"], truth) < EXACT
+
+
+class Alone(nn.Module):
+    def __init__(self, conv) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x):
+        return self.conv(x).mean(dim=(2, 3))[:, :2]
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -250,7 +387,7 @@ def test_attention_within_one_window_is_not_taken_for_a_map():
     listed = {layer.name: layer.shape for layer in feature_maps(model, (32, 32))}
     assert listed["layers.1"] == (24, 4, 4)
     assert "layers.1.blocks.0.attn.softmax" not in listed
-    with pytest.raises(AttributionError, match="no feature map"):
+    with pytest.raises(AttributionError, match="softmax' gives"):
         attribute(model, torch.rand(1, 3, 32, 32), 0, ["gradcam"], ["layers.1.blocks.0.attn.softmax"])
 
 
@@ -268,26 +405,3 @@ class Table(nn.Module):
 
 def test_what_is_the_same_for_all_images_is_not_listed():
     assert [layer.name for layer in feature_maps(Table(), (16, 16))] == ["conv"]
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_listed_maps_lie_where_the_image_changes(name):
-    """Half of the image is changed: before attention mixes them, that half of the map alone changes."""
-    model, batch = network(name), images()
-    changed = batch.clone()
-    changed[:, :, :, : SIZE[1] // 2] += 1
-    layer = {"swin": "patch_embed", "convnext": "stages.0.blocks.0.norm"}.get(name, "blocks.0.norm1")
-    one, other = (read(model, layer, each) for each in (batch, changed))
-    difference = (one - other).abs().sum(dim=(0, 1, 2))
-    middle, reach = len(difference) // 2, 3 if name == "convnext" else 0  # a 7x7 kernel
-    assert difference[:middle].min() > 0
-    assert difference[middle + reach :].max() == 0
-
-
-def read(model: nn.Module, layer: str, batch: torch.Tensor) -> torch.Tensor:
-    outputs = []
-    handle = model.get_submodule(layer).register_forward_hook(lambda m, i, output: outputs.append(output))
-    with torch.no_grad():
-        model(batch)
-    handle.remove()
-    return grid_of(model, layer, outputs[0], len(batch), SIZE).read(outputs[0])

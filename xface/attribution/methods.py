@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -61,6 +62,16 @@ def method(
     return register
 
 
+def wide(tensor: Tensor) -> Tensor:
+    """Return the tensor in float32 at least: sums and products overflow in half precision.
+
+    Example:
+        >>> wide(torch.ones(1, dtype=torch.float16)).dtype, wide(torch.ones(1, dtype=torch.float64)).dtype
+        (torch.float32, torch.float64)
+    """
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 @method("vanilla", "Vanilla backprop", "Simonyan et al. 2013, arXiv:1312.6034", rules=("plain",), core=True)
 def vanilla(trace: Trace, layer: str | None) -> Tensor:
     """d score / d input."""
@@ -91,8 +102,8 @@ def guided(trace: Trace, layer: str | None) -> Tensor:
 )
 def gradcam(trace: Trace, layer: str) -> Tensor:
     """max(0, sum_k w_k A_k), with w_k the spatial mean of d score / d A_k."""
-    weights = trace.layer_gradients[layer].mean(dim=(2, 3), keepdim=True)
-    return (weights * trace.activations[layer]).sum(dim=1).relu()
+    weights = wide(trace.layer_gradients[layer]).mean(dim=(2, 3), keepdim=True)
+    return (weights * wide(trace.activations[layer])).sum(dim=1).relu()
 
 
 @method(

@@ -15,7 +15,9 @@ from xface.attribution.rectifiers import Router, hidden_rectifiers
 from xface.attribution.rules import RULES
 from xface.attribution.targets import Target, Targets, class_scores, resolve
 from xface.errors import AttributionError, UnknownNameError
-from xface.grids import Grid, grid_of
+from xface.grids import Grid, check_shape
+from xface.layouts import layouts
+from xface.provenance import Provenance
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,14 @@ class Trace:
 class _Taps:
     """Forward hooks that keep each tapped layer's output where later in-place calls cannot change it.
 
-    `grids` says how each output, and its gradient, is read as a map.
+    `certain` are the layers whose output surely lies as (N, K, h, w).
     """
 
     model: nn.Module
     images: Tensor
+    provenance: Provenance
     outputs: dict[str, Tensor] = field(default_factory=dict)
-    grids: dict[str, Grid] = field(default_factory=dict)
+    certain: set[str] = field(default_factory=set)
     watched: list[tuple[str, Tensor, int]] = field(default_factory=list)
 
     def keep(self, name: str, module: nn.Module, inputs: Any, output: Any) -> Tensor:
@@ -74,8 +77,9 @@ class _Taps:
                 f"layer {name!r} runs more than once in a forward pass, so it has no single activation; "
                 "choose the block around it"
             )
-        count, _, height, width = self.images.shape
-        self.grids[name] = grid_of(self.model, name, output, count, (height, width))
+        check_shape(name, output, len(self.images))
+        if self.provenance.holds(output):
+            self.certain.add(name)
         # Where nothing before needs a gradient, the graph starts here: what lies below costs no backward.
         self.outputs[name] = output if output.requires_grad else output.detach().requires_grad_()
         handed_on = self.outputs[name].clone()
@@ -99,9 +103,9 @@ class _Taps:
                     "choose the block around it"
                 )
 
-    def as_maps(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the layers' outputs, or their gradients, as (N, K, h, w)."""
-        return {name: self.grids[name].read(tensor) for name, tensor in tensors.items()}
+    def grids(self) -> dict[str, Grid]:
+        """Return how each layer's output, and its gradient, is read as (N, K, h, w)."""
+        return layouts(self.model, self.outputs, self.certain, self.images)
 
     @contextmanager
     def on(self, layers: Iterable[str]) -> Iterator[None]:
@@ -130,8 +134,10 @@ def trace(model: nn.Module, images: Tensor, targets: Targets, needs: Needs) -> T
     UnknownNameError for a layer that isn't there.
     """
     leaf = images.detach().requires_grad_(bool(needs.rules))
-    taps, router = _Taps(model, leaf), Router()
-    with taps.on(needs.layers), router if needs.rules else nullcontext(), _explaining_inplace_errors():
+    provenance, router = Provenance(leaf), Router()
+    taps, routing = _Taps(model, leaf, provenance), router if needs.rules else nullcontext()
+    following = provenance if needs.layers else nullcontext()
+    with taps.on(needs.layers), routing, following, _explaining_inplace_errors():
         # A copy: a network whose first call works in place must not write into the caller's images.
         output = model(leaf.clone())
     taps.check(needs.layers)
@@ -141,13 +147,14 @@ def trace(model: nn.Module, images: Tensor, targets: Targets, needs: Needs) -> T
     undefined = _undefined(score, needs.rules - {"plain"}, router.seen)
     defined = replace(needs, rules=needs.rules - undefined.keys())
     inputs, layers = _backward(score, leaf, taps.outputs, router, defined)
+    grids = taps.grids()
     return Trace(
         model=model,
         images=leaf.detach(),
         output=output.detach(),
         target=target,
-        activations=taps.as_maps({name: tapped.detach() for name, tapped in taps.outputs.items()}),
-        layer_gradients=taps.as_maps(layers),
+        activations={name: grids[name].read(tapped.detach()) for name, tapped in taps.outputs.items()},
+        layer_gradients={name: grids[name].read(tensor) for name, tensor in layers.items()},
         input_gradients=inputs,
         rectifiers=frozenset(router.seen),
         undefined=undefined,

@@ -1,0 +1,126 @@
+"""Which reading of a layer's output is right, found by an experiment.
+
+The network is shown two textures, and pictures that hold one in some bands and the other elsewhere. In a
+right reading each position answers to the texture that covers it: networks with global mixing answer
+everywhere, but most strongly there. With d1 and d2 the L1 distances of a position's features to those that
+the two textures give there, its answer is (d2 - d1) / (d1 + d2), from -1 to 1. A reading's score is the
+correlation of answer and cover over the positions. A reading is right if it scores 0.5 or more both across
+and down for halves of the picture, and 0.1 more than any other for halves and quarters taken together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xface.errors import AttributionError
+from xface.grids import Grid, Side, as_images, check_shape, readings
+
+LEAST_SCORE, LEAST_MARGIN = 0.5, 0.1
+BANDS = (2, 4)  # halves, then quarters, across and down
+
+
+def layouts(
+    model: nn.Module, outputs: Mapping[str, Tensor], certain: AbstractSet[str], images: Tensor
+) -> dict[str, Grid]:
+    """Return how the outputs of layers are read; `certain` are those that surely lie as (N, K, h, w).
+
+    Raises AttributionError for a layer of which no reading is right. Only the others cost an experiment.
+    """
+    uncertain = [name for name in outputs if name not in certain]
+    found = experiment(model, uncertain, images) if uncertain else {}
+    for reading in found.values():
+        if isinstance(reading, AttributionError):
+            raise reading
+    read = {name: reading for name, reading in found.items() if isinstance(reading, Grid)}
+    return {name: read.get(name) or as_images(output) for name, output in outputs.items()}
+
+
+def experiment(model: nn.Module, layers: Iterable[str], images: Tensor) -> dict[str, Grid | AttributionError]:
+    """Return how each layer's output is read, or why it can't be, for images like these (N, C, H, W).
+
+    One forward pass of the network, in the mode that it is in, without gradients; of `images` only the shape,
+    device and dtype are used.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 4, stride=4), nn.Flatten(2))
+        >>> experiment(net, ["1"], torch.rand(1, 3, 16, 24))
+        {'1': Grid(shape=(8, 4, 6), axes=(1, 2), start=0, turned=False)}
+    """
+    found: dict[str, Grid | AttributionError] = {}
+    modules, size = dict(model.named_modules(remove_duplicate=False)), images.shape[2:]
+    textures = _pictures(images)
+
+    def record(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        try:
+            found[name] = _decided(name, output, len(textures), (size[0], size[1]))
+        except AttributionError as error:
+            found[name] = error
+
+    handles = [modules[name].register_forward_hook(partial(record, name)) for name in layers]
+    try:
+        with torch.no_grad():
+            model(textures)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _pictures(images: Tensor) -> Tensor:
+    """Two textures, bright and dark, and for each pattern the first where it is 1, the second elsewhere.
+
+    There are more or fewer than `images`, so that no other side of an output passes for that of the images.
+    """
+    generator = torch.Generator().manual_seed(0)
+    one, other = (start + 0.5 * torch.rand(1, *images.shape[1:], generator=generator) for start in (0.5, 0.0))
+    mixed = torch.where(_patterns(images.shape[2], images.shape[3])[:, None] > 0, one, other)
+    spare = [one] if len(mixed) + 2 == len(images) else []
+    return torch.cat([one, other, mixed, *spare]).to(images.device, images.dtype)
+
+
+def _patterns(height: int, width: int) -> Tensor:
+    """Bands of 1 and -1 (4, H, W): halves and quarters across, then halves and quarters down."""
+    across, down = (
+        torch.stack([(places * bands).floor() % 2 * 2 - 1 for bands in BANDS])
+        for places in ((torch.arange(side) + 0.5) / side for side in (width, height))
+    )
+    return torch.cat([across[:, None].expand(-1, height, -1), down[:, :, None].expand(-1, -1, width)])
+
+
+def _decided(name: str, output: object, count: int, size: Side) -> Grid:
+    check_shape(name, output, count)
+    assert isinstance(output, Tensor)
+    ways = readings(tuple(output.shape), size)
+    scores = torch.stack([_scores(grid.read(output), size) for grid in ways]) if ways else torch.zeros(0, 4)
+    halves, totals = scores[:, ::2].amin(dim=1), scores.mean(dim=1)
+    order = torch.where(halves >= LEAST_SCORE, totals, -1).argsort(descending=True, stable=True)
+    best = int(order[0]) if len(order) else None
+    if best is None or halves[best] < LEAST_SCORE:
+        told = f"the best reading scores {float(halves.max()):.2f}" if len(order) else "no grid has its sides"
+        reason = f"its positions don't follow the picture's ({told})"
+    elif (rivals := totals[order[1:]]).numel() and totals[best] - rivals.max() < LEAST_MARGIN:
+        reason = f"two readings fit alike ({float(totals[best]):.2f} and {float(rivals.max()):.2f})"
+    else:
+        return ways[best]
+    raise AttributionError(
+        f"layer {name!r} gives {tuple(output.shape)}, of which it can't be told how it lies as a feature map "
+        f"(N, K, h, w): {reason}; choose the block around it"
+    )
+
+
+def _scores(maps: Tensor, size: Side) -> Tensor:
+    """Return the correlation of answer and cover by pattern, (4,): 0 where either is the same everywhere."""
+    one, other, mixed = maps[0:1], maps[1:2], maps[2 : 2 + 2 * len(BANDS)]
+    to_one, to_other = ((mixed - pure).abs().sum(dim=1, dtype=torch.float32) for pure in (one, other))
+    answer = (to_other - to_one) / (to_one + to_other).clamp(min=1e-30)
+    cover = F.adaptive_avg_pool2d(_patterns(*size), (maps.shape[2], maps.shape[3])).to(answer)
+    answer, cover = ((v - v.mean(dim=(1, 2), keepdim=True)).flatten(1) for v in (answer, cover))
+    norms = answer.norm(dim=1) * cover.norm(dim=1)
+    return torch.where(norms > 1e-6, (answer * cover).sum(dim=1) / norms, 0).nan_to_num(0).cpu()
