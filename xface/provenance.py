@@ -57,7 +57,11 @@ class Provenance(TorchFunctionMode):
 
     def holds(self, tensor: object) -> bool:
         """Return whether `tensor` surely lies as (N, K, h, w)."""
-        return isinstance(tensor, Tensor) and self.versions.get(tensor) == tensor._version
+        return (
+            isinstance(tensor, Tensor)
+            and tensor in self.versions
+            and self.versions[tensor] == tensor._version
+        )
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -72,7 +76,7 @@ class Provenance(TorchFunctionMode):
         return result
 
     def _keep(self, tensor: Tensor) -> None:
-        if tensor.ndim == 4 and len(tensor) == self.count:
+        if tensor.ndim == 4 and len(tensor) == self.count and not tensor.is_inference():
             self.versions[tensor] = tensor._version
 
     def _come_from_images(self, args: Any, kwargs: dict[str, Any]) -> bool:

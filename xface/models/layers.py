@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from xface.attribution.guard import untouched
 from xface.errors import AttributionError
 from xface.grids import Grid, as_images, check_shape, presumed
 from xface.layouts import experiment
@@ -56,16 +55,31 @@ def feature_maps(model: nn.Module, size: tuple[int, int]) -> list[Layer]:
     weight = next(model.parameters())
     # Two images, as one cannot be told from a single window or a table of positions.
     images = torch.zeros(2, 3, *size, device=weight.device, dtype=weight.dtype)
-    with untouched(model), torch.no_grad():
+    with _in_eval_mode(model), torch.inference_mode(False), torch.no_grad():
         grids, shapes = _run(model, images)
         uncertain = [name for name in shapes if grids[name] is None]
-        tried = _presumed(shapes, uncertain, size) if images.is_meta else _tried(model, uncertain, images)
+        tried = (
+            _presumed(model, {name: shapes[name] for name in uncertain}, size)
+            if images.is_meta
+            else _tried(model, uncertain, images)
+        )
     modules = dict(model.named_modules())
     return [
         Layer(name, type(modules[name]).__name__, grid.shape, not (images.is_meta and name in tried))
         for name in shapes
         if (grid := grids[name] or tried.get(name))
     ]
+
+
+@contextmanager
+def _in_eval_mode(model: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def _run(model: nn.Module, images: Tensor) -> tuple[dict[str, Grid | None], dict[str, tuple[int, ...]]]:
@@ -99,7 +113,13 @@ def _tried(model: nn.Module, layers: list[str], images: Tensor) -> dict[str, Gri
     return {name: grid for name, grid in found.items() if isinstance(grid, Grid)}
 
 
-def _presumed(
-    shapes: dict[str, tuple[int, ...]], layers: Iterable[str], size: tuple[int, int]
-) -> dict[str, Grid]:
-    return {name: grid for name in layers if (grid := presumed(shapes[name], size))}
+def _presumed(model: nn.Module, shapes: dict[str, tuple[int, ...]], size: tuple[int, int]) -> dict[str, Grid]:
+    """By shape; tokens only on the grid of patches that the network, as timm's do, says it has."""
+    parts = [getattr(module, name, None) for module in model.modules() for name in ("patch_embed", "stem")]
+    patches = {tuple(sides) for part in parts if (sides := getattr(part, "grid_size", None))}
+    found = {name: presumed(shape, size) for name, shape in shapes.items()}
+    return {
+        name: grid
+        for name, grid in found.items()
+        if grid and (len(grid.axes) == 3 or grid.shape[1:] in patches)
+    }
