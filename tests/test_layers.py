@@ -108,3 +108,10 @@ def test_hooks_go_also_when_the_network_fails():
     with pytest.raises(RuntimeError):
         feature_maps(nn.Sequential(network, nn.Linear(7, 7)), (16, 16))
     assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_a_callers_inference_mode_changes_no_list():
+    network = Small()
+    outside = listed(network)
+    with torch.inference_mode():
+        assert listed(network) == outside

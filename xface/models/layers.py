@@ -53,9 +53,9 @@ def feature_maps(model: nn.Module, size: tuple[int, int]) -> list[Layer]:
         [('0', (8, 4, 4)), ('1', (8, 4, 4))]
     """
     weight = next(model.parameters())
-    # Two images, as one cannot be told from a single window or a table of positions.
-    images = torch.zeros(2, 3, *size, device=weight.device, dtype=weight.dtype)
     with _in_eval_mode(model), torch.inference_mode(False), torch.no_grad():
+        # Two images, as one cannot be told from a single window or a table of positions.
+        images = torch.zeros(2, 3, *size, device=weight.device, dtype=weight.dtype)
         grids, shapes = _run(model, images)
         uncertain = [name for name in shapes if grids[name] is None]
         tried = (
