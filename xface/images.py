@@ -7,7 +7,7 @@ import re
 import stat
 import unicodedata
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,6 +19,7 @@ from PIL import Image, UnidentifiedImageError, features
 
 from xface.errors import ImageError
 from xface.file_kinds import RAW, FileKind, kind_of, read_head
+from xface.image_limits import BoundedFile, check_content, check_decoder, frame_count
 from xface.results import ByteArray
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "AVIF", "JPEG2000")
@@ -35,16 +36,17 @@ MAX_PIXELS = 100_000_000
 MAX_STEM_BYTES = 100
 
 _ORIENTATION_TAG = 0x0112
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_STORED: Mapping[int, Callable[[ByteArray], ByteArray]] = {
+    2: np.fliplr,
+    3: lambda upright: np.rot90(upright, 2),
+    4: np.flipud,
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: np.rot90,
+    7: lambda upright: np.rot90(upright, 2).swapaxes(0, 1),
+    8: lambda upright: np.rot90(upright, -1),
 }
-_INVERSE = {6: 8, 8: 6}  # the others undo themselves
+"""By EXIF orientation, upright pixels as a view in which they stand as in the file."""
+STRIP = 256
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,7 @@ def as_stored(pixels: ByteArray, orientation: int) -> ByteArray:
         >>> as_stored(np.array([[1, 2, 3]], np.uint8), 6).tolist()
         [[3], [2], [1]]
     """
-    turn = _UPRIGHT.get(_INVERSE.get(orientation, orientation))
-    return pixels if turn is None else np.array(Image.fromarray(pixels).transpose(turn))
+    return np.ascontiguousarray(_STORED[orientation](pixels)) if orientation in _STORED else pixels
 
 
 @cache
@@ -160,18 +161,21 @@ def _from_array(array: NDArray[np.uint8]) -> Picture:
 def _from_file(name: str) -> Picture:
     with _failures_named(name):
         _check_file(name)
-        with _opened(name) as image:
-            return _decode(image, name)
+        with BoundedFile(name) as file:
+            check_content(file)
+            with _opened(file) as image:
+                return _decode(image, name)
 
 
-def _opened(name: str) -> Image.Image:
+def _opened(file: BoundedFile) -> Image.Image:
+    name = file.path
     try:
-        image = Image.open(name, formats=readable_formats())
+        image = Image.open(file, formats=readable_formats())
     except UnidentifiedImageError:
         kind = kind_of(read_head(name))
         if not (kind.plugin and kind.plugin.use()):
             raise
-        return Image.open(name, formats=(kind.format,))
+        return Image.open(file, formats=(kind.format,))
     if image.format == "TIFF" and kind_of(read_head(name), Path(name).suffix.lower()) is RAW:
         raise _refusal(name, RAW.why)  # a TIFF reader finds nothing but a small preview in it
     return image
@@ -227,20 +231,16 @@ def _unidentified(name: str) -> str:
 
 def _decode(image: Image.Image, name: str) -> Picture:
     _check_size(name, *image.size)
+    check_decoder(image, name)
     turned = _orientation(image) if image.format == "TIFF" else 1  # which Pillow turns while it loads
     image.load()
     deep = image.mode == "F" or image.mode.startswith("I")
     plain, depth_note = _to_8_bit(image, name) if deep else (image, "")
-    colour = plain.convert("RGB")
-    notes = (
-        "alpha channel ignored" if _is_transparent(image) else "",
-        depth_note,
-        _frame_note(image),
-    )
     orientation = _orientation(image)
-    turn = _UPRIGHT.get(orientation)
-    upright = colour if turn is None else colour.transpose(turn)
-    return Picture(name, np.array(upright), tuple(filter(None, notes)), max(orientation, turned))
+    transparent = "alpha channel ignored" if _is_transparent(image) else ""
+    pixels = _in_colour(plain, orientation)
+    notes = (transparent, depth_note, _frame_note(image))
+    return Picture(name, pixels, tuple(filter(None, notes)), max(orientation, turned))
 
 
 def _check_size(name: str, width: int, height: int) -> None:
@@ -273,15 +273,26 @@ def _to_8_bit(image: Image.Image, name: str) -> tuple[Image.Image, str]:
     return Image.fromarray(scaled.astype(np.uint8)), note
 
 
+def _in_colour(image: Image.Image, orientation: int) -> ByteArray:
+    """The pixels in RGB, turned upright: strip by strip, as Pillow would hold them all several times over."""
+    width, height = image.size
+    upright = np.empty((width, height, 3) if orientation >= 5 else (height, width, 3), np.uint8)
+    stored = _STORED[orientation](upright) if orientation in _STORED else upright
+    for top in range(0, height, STRIP):
+        bottom = min(top + STRIP, height)
+        stored[top:bottom] = np.asarray(image.crop((0, top, width, bottom)).convert("RGB"))
+    return upright
+
+
 def _is_transparent(image: Image.Image) -> bool:
-    if "transparency" not in image.info and not {"A", "a"} & set(image.getbands()):
-        return False
-    return image.convert("RGBA").getchannel("A").getextrema() != (255, 255)
+    if {"A", "a"} & set(image.getbands()):
+        return bool(image.getextrema()[-1] != (255, 255))
+    return "transparency" in image.info and image.convert("RGBA").getchannel("A").getextrema() != (255, 255)
 
 
 def _frame_note(image: Image.Image) -> str:
-    count = getattr(image, "n_frames", 1)
-    return f"frame {image.tell() + 1} of {count} read, the others ignored" if count > 1 else ""
+    frame, count = image.tell() + 1, frame_count(image)
+    return f"frame {frame} of {count or 'very many'} read, the others ignored" if count != 1 else ""
 
 
 def _orientation(image: Image.Image) -> int:
@@ -289,4 +300,4 @@ def _orientation(image: Image.Image) -> int:
         value = int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # a broken EXIF block does not make the pixels unreadable
         return 1
-    return value if value in _UPRIGHT else 1
+    return value if value in _STORED else 1
