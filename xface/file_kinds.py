@@ -61,6 +61,7 @@ def _with_plugin(name: str, format: str, plugin: Plugin) -> FileKind:
     return FileKind(f"{name} picture", remedy, format, plugin)
 
 
+BMP = _picture("BMP", "BMP")
 AVIF = _picture("AVIF", "AVIF")
 JPEG_2000 = _picture("JPEG 2000", "JPEG2000")
 HEIC = _with_plugin("HEIC", "HEIF", Plugin("pillow-heif", "pillow_heif", "register_heif_opener"))
@@ -146,7 +147,7 @@ def kind_of(head: bytes, ending: str = "") -> FileKind:
     if head[4:8] == b"ftyp":
         return _of_brands(head)
     if head[:2] == b"BM" and head[15:18] == b"\0\0\0":
-        return _picture("BMP", "BMP")
+        return BMP
     if head[:1] == b"\x47" and ending in (".ts", ".mts", ".m2ts"):
         return VIDEO
     found = (kind for place, start, kind in STARTS if head[place : place + len(start)] == start)

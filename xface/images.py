@@ -109,7 +109,9 @@ def as_stored(pixels: ByteArray, orientation: int) -> ByteArray:
 @cache
 def readable_formats() -> tuple[str, ...]:
     """Those of `FORMATS` that this Pillow can read."""
-    return tuple(name for name in FORMATS if name not in OPTIONAL or features.check(OPTIONAL[name]))
+    known = {*features.modules, *features.codecs}  # an older Pillow warns of a name that it doesn't know
+    lacking = {name for name, part in OPTIONAL.items() if part not in known or not features.check(part)}
+    return tuple(name for name in FORMATS if name not in lacking)
 
 
 def can_read(kind: FileKind) -> bool:

@@ -20,7 +20,7 @@ def is_windows_path(name: str) -> bool:
         >>> is_windows_path("fake\\\\1.png"), is_windows_path("C:/faces/1.png"), is_windows_path("fake/1.png")
         (True, True, False)
     """
-    return os.sep != "\\" and ("\\" in name or PureWindowsPath(name).drive != "")
+    return os.sep != "\\" and ("\\" in name or name.strip()[1:2] == ":")
 
 
 def is_foreign(name: str) -> bool:
@@ -65,13 +65,13 @@ class WrittenPaths:
         plain = name.strip(BLANKS)
         if not plain:
             return ""
-        usual, *others = dict.fromkeys(self._local(one) for one in self._readings(name, plain))
-        if not others:
-            return usual
-        return next(filter(os.path.lexists, (usual, *others)), self._local(plain))
+        if name.strip() == name and name[0] != "'" and not is_windows_path(name):
+            return self._local(name)
+        found = map(self._local, self._readings(name, plain))
+        return next(filter(os.path.lexists, found), self._local(plain))
 
     def _local(self, name: str) -> str:
-        return os.path.normpath(self.folder / name)
+        return os.path.normpath(os.path.join(self.folder, name))
 
     def _readings(self, name: str, plain: str) -> list[str]:
         there = list(dict.fromkeys([name, plain, unescaped(plain), plain.strip() or plain]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import Path, PureWindowsPath
 
 import pandas as pd
 
@@ -49,12 +49,16 @@ def read_manifest(path: Path, labels: Vocabulary) -> tuple[pd.DataFrame, tuple[s
         raise DataError(f"'{path}' has no column 'path', only {_listed(table)}; {remedy}")
     folder = path.absolute().parent
     paths = WrittenPaths.of(folder, table["path"])
-    plain = table.apply(lambda column: column.map(lambda cell: unescaped(cell.strip(BLANKS))))
+    plain = table.assign(**{str(name): list(map(_plain, cells)) for name, cells in table.items()})
     names, said = _labels(plain, path, labels)
     found = {name: [paths.find(cell) for cell in table[name]] for name in PATHS if name in table}
     if "split" in table:
         found["split"] = [SPLITS.get(name.strip().lower(), name) for name in plain["split"]]
     return plain.assign(label=names, **found), (*notes, *said, *_root_note(paths, path))
+
+
+def _plain(cell: str) -> str:
+    return unescaped(cell.strip(BLANKS))
 
 
 def _parsed(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
@@ -162,5 +166,5 @@ def _class_of_folders(path: str, words: Vocabulary) -> str | None:
 def _root_note(paths: WrittenPaths, path: Path) -> tuple[str, ...]:
     if not paths.root:
         return ()
-    root = str(PurePath(*paths.root)).replace("/", "\\")
-    return (f"'{path}' names files of another machine: those below {root!r} are looked for in its folder",)
+    root = PureWindowsPath(*paths.root)
+    return (f"'{path}' names files of another machine: those below '{root}' are looked for in its folder",)
