@@ -91,7 +91,7 @@ def check_content(file: BoundedFile) -> None:
             raise refusal(file.path, f"it has more than {MOST_SEGMENTS:,} segments")
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and start + 7 <= len(content):
             height, width = struct.unpack_from(">HH", content, start + 1)
-            pixels = max(pixels, height * width)
+            pixels = min(max(pixels, height * width), MOST_PIXELS)  # more are refused by their number
         if marker == 0xE1 and content[start : start + 6] == b"Exif\0\0":
             exif += length
     if exif > MOST_EXIF:
