@@ -108,12 +108,14 @@ def _progress(count: int) -> Iterator[Callable[[int], object]]:
 
 
 def _say_what_was_found(run: Path) -> None:
-    """Print the first findings; where there are none, what was looked for."""
+    """Print cautions and the first findings; where there are none, what was looked for."""
     from xface.report.wording import printable
 
     sentences = json.loads((run / "findings.json").read_text(encoding="utf-8"))["sentences"]
-    told = [each["text"] for each in sentences if each["about"] != "none"]
-    click.echo("\n".join(map(printable, told[:TOLD] or [s["text"] for s in sentences])))
+    cautions = [each["text"] for each in sentences if each["about"] == "caution"]
+    told = [each["text"] for each in sentences if each["about"] not in ("none", "caution")]
+    silent = [each["text"] for each in sentences if each["about"] == "none"]
+    click.echo("\n".join(map(printable, [*cautions, *(told[:TOLD] or silent)])))
     if len(told) > TOLD:
         click.echo(f"and {len(told) - TOLD} more in the report")
 

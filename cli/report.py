@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from xface.report.run_folder import RunFolder
 
 MEASURED = ("row", "method", "layer", "status", "region", "lift")
 
@@ -20,21 +23,26 @@ def report(run: Path, compare: Path | None, single_file: bool) -> None:
     The page opens from disk, without a network. Tables as CSV and figures as PNG lie beside it.
     """
     from xface.report.page import write_report
-
-    click.echo(write_report(run, single_file, _compared(run, compare) if compare else None))
-
-
-def _compared(run: Path, other: Path) -> dict[str, Any]:
-    from xface.analysis.comparison import Run, compare
-    from xface.analysis.findings import plain
     from xface.report.run_folder import RunFolder
 
-    read = [(each, RunFolder.read(each)) for each in (run, other)]
-    runs = [Run(r.images.to_pandas(), _regions(p), r.manifest, p.resolve().name) for p, r in read]
-    return {**plain(compare(*runs)), "other": other.resolve().name}
+    runs = [RunFolder.read(each) for each in (run, compare) if each is not None]
+    page = write_report(runs[0], single_file, _compared(*runs) if compare else None)
+    for each in runs:
+        _say_if_untrained(each, each.name if compare else "xface")
+    click.echo(page)
 
 
-def _regions(run: Path) -> Any:
-    import pandas as pd
+def _say_if_untrained(run: RunFolder, name: str) -> None:
+    from xface.report.wording import UNTRAINED_RUN, printable
 
-    return pd.read_parquet(run / "regions.parquet", columns=list(MEASURED))
+    if not run.trained:
+        click.secho(f"{printable(name)}: {UNTRAINED_RUN}", err=True, bold=True)
+
+
+def _compared(run: RunFolder, other: RunFolder) -> dict[str, Any]:
+    from xface.analysis.comparison import Run, compare
+    from xface.analysis.findings import plain
+
+    runs = [Run(r.images.to_pandas(), r.measures(MEASURED).to_pandas(), r.manifest, r.name)
+            for r in (run, other)]  # fmt: skip
+    return {**plain(compare(*runs)), "other": other.name}

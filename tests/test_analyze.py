@@ -22,7 +22,6 @@ from torch import nn
 import xface
 from xface.analysis.analysed_data import read_data
 from xface.analysis.measured_maps import MapMeasurer, RegionSums, amount, measured, resized
-from xface.analysis.parts import TABLES
 from xface.analysis.pipeline import analyze
 from xface.analysis.plan import PART, plan_analysis
 from xface.attribution import METHODS
@@ -35,6 +34,7 @@ from xface.images import read_picture
 from xface.models import Preprocessing
 from xface.models.cropping import CropSettings
 from xface.results import AttributionMap
+from xface.runs.tables import TABLES
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 HOSTILE = "<img src=x onerror=alert(1)>.jpg"

@@ -13,8 +13,8 @@ from test_findings import MANIFEST, REGIONS, tables
 from xface.analysis.contrasts import ALPHA
 from xface.analysis.findings import NOTE, conclude
 from xface.analysis.new_run import NewRun
-from xface.analysis.parts import REGIONS_SCHEMA
 from xface.analysis.pipeline import IMAGE_COLUMNS, REGION_COLUMNS, REPEATED
+from xface.runs.tables import REGIONS_SCHEMA
 
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results" / "conclusions.json"
 FAMILIES = ("primary contrast", "region table", "attribute table", "regression", "slices")

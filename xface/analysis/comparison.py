@@ -13,6 +13,8 @@ from xface.analysis.columns import Columns, region_columns
 from xface.analysis.means import Codes, Mask, group_sums, groups_with, mean_differences
 from xface.analysis.sentences import kind_name
 from xface.errors import UsageError
+from xface.report.run_folder import is_trained
+from xface.report.wording import UNTRAINED_RUN
 from xface.report.words import counted
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ class Run:
         """What it depends on: weights, threshold and kinds of maps."""
         return {
             "name": self.name,
+            "trained": is_trained(self.manifest),
             "weights_sha256": self.manifest.get("settings", {}).get("weights_sha256"),
             "threshold": self.manifest.get("threshold", {}).get("value"),
             "kinds": [dict(kind) for kind in self.manifest.get("kinds", [])],
@@ -139,9 +142,10 @@ def matched(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, li
 
 
 def unlike(first: Run, second: Run) -> list[str]:
-    """A note on each thing besides the weights that the runs don't have in common."""
+    """A note on each run of an untrained network, and on what besides the weights the runs don't share."""
     one, other = first.to_json(), second.to_json()
-    notes = []
+    notes = [f"{run['name'] or place}: {UNTRAINED_RUN}" for place, run in
+             (("first run", one), ("second run", other)) if not run["trained"]]  # fmt: skip
     if one["weights_sha256"] == other["weights_sha256"] is not None:
         notes.append("both runs have the same weights")
     if one["threshold"] != other["threshold"]:

@@ -27,6 +27,8 @@ from xface.analysis.sentences import (
 )
 from xface.analysis.slices import Slice, find_slices, members
 from xface.analysis.summary import summarise
+from xface.report.run_folder import is_trained
+from xface.report.wording import UNTRAINED_RUN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,7 +126,10 @@ def conclude(images: pd.DataFrame, regions: pd.DataFrame, manifest: Mapping[str,
     attributes = attribute_columns(scored, tuple(ADJECTIVES))
     regression, regressions = regress_all(attributes, judged)
     found = Findings(
-        summary=summarise(images, scored, judged, manifest["threshold"]),
+        summary={
+            "trained": is_trained(manifest),
+            **summarise(images, scored, judged, manifest["threshold"]),
+        },
         health=check_health(images, regions),
         primary=primary_contrast(shares, judged),
         regions=tuple(region_means(lifts, shares, judged)),
@@ -195,7 +200,9 @@ def clusters_of_errors(lifts: Columns, shares: Columns, judged: Judged) -> Itera
 def tell(
     found: Findings, lifts: Columns, shares: Columns, attributes: Columns, judged: Judged
 ) -> Iterator[Sentence]:
-    """All sentences: the primary contrast, regions, attributes, the regression, slices."""
+    """All sentences: a caution, the primary contrast, regions, attributes, the regression, slices."""
+    if not found.summary["trained"]:
+        yield Sentence(f"{UNTRAINED_RUN}.", "caution", "", "untrained", ())
     if found.primary:
         yield from region_sentences([found.primary.result], on_the_face(shares), judged, "share")
     yield from region_sentences(found.contrasts, lifts, judged)

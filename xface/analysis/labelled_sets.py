@@ -17,6 +17,7 @@ from xface.data import DataError, Samples, Vocabulary, read_samples
 from xface.errors import UsageError
 from xface.files import absolute
 from xface.models.detector import Detector
+from xface.report.wording import UNTRAINED_RUN
 
 MANIFEST = "manifest"
 VALIDATION = "val"
@@ -86,7 +87,10 @@ def evaluate_set(
     words = vocabulary(detector)
     given, notes = _without_results(each.samples.read_as(words))
     table = score(detector, given, progress)
-    return evaluate(table, each.name, threshold, words.positive_label, by, notes=notes, classes=words.classes)
+    cautions = notes if detector.trained else (UNTRAINED_RUN, *notes)
+    return evaluate(
+        table, each.name, threshold, words.positive_label, by, notes=cautions, classes=words.classes
+    )
 
 
 def _without_results(samples: Samples) -> tuple[pd.DataFrame, tuple[str, ...]]:

@@ -5,23 +5,32 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
 
-from xface.analysis.parts import TABLES, Parts
+from xface.analysis.parts import Parts
 from xface.errors import OutputError, UsageError
 from xface.files import absolute, is_file, reading, status, writing
 from xface.models.card_changes import written_aside
+from xface.report.run_folder import RunFolder
+from xface.report.words import counted
+from xface.runs.hashes import changed, named, sha256_of
+from xface.runs.lock import LOCK, Held, held
+from xface.runs.reading import read_json
+from xface.runs.schema import BegunManifest, Manifest
+from xface.runs.settings import changes
+from xface.runs.tables import TABLES
 
 MANIFEST = "manifest.json"
 SETTINGS = "settings"
 STAGES = "stages"
-SHOWN = 60  # letters of a setting that has changed
+FILES = "files"
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,7 @@ class NewRun:
     """
 
     target: Path
+    lock: Held | None = None
 
     @property
     def folder(self) -> Path:
@@ -40,8 +50,13 @@ class NewRun:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """What the manifest says so far; OutputError if it cannot be read."""
-        return _manifest(self.folder)
+        """What the manifest says so far; UsageError if it cannot be read."""
+        return read_json(self.folder / MANIFEST, BegunManifest, _remedy(self.folder))[0]
+
+    def check(self) -> None:
+        """Raise OutputError if the folder isn't the one any more that this process holds."""
+        if self.lock is not None:
+            self.lock.check()
 
     def parts(self, count: int) -> Parts:
         """The run's parts."""
@@ -68,11 +83,20 @@ class NewRun:
 
     @property
     def is_joined(self) -> bool:
-        """Whether all three tables are written, and how long they took."""
-        return all(self.table_path(table).is_file() for table in TABLES) and STAGES in self.manifest
+        """Whether all three tables are there as they were written, and how long they took."""
+        manifest = self.manifest
+        written = manifest.get(FILES, {})
+        paths = map(self.table_path, TABLES)
+        return STAGES in manifest and all(written.get(path.name) == sha256_of(path) for path in paths)
+
+    def add_hashes(self, *names: str) -> None:
+        """Put the hashes of files into the manifest, by which a reader knows that they are as written."""
+        hashes = {name: sha256_of(self.folder / name) for name in names}
+        self.add(files={**self.manifest.get(FILES, {}), **hashes})
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file, whole or not at all; raises OutputError."""
+        self.check()
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         with written_aside(self.folder / name) as aside:
             aside.write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
@@ -87,6 +111,7 @@ class NewRun:
 
     def finish(self) -> Path:
         """Give the folder its name; raises OutputError."""
+        self.check()
         try:
             self.folder.rename(self.target)
         except OSError as error:
@@ -96,44 +121,72 @@ class NewRun:
         return self.target
 
 
-def is_finished(target: Path, manifest: Mapping[str, Any]) -> bool:
-    """Whether this very run is there already, whole; UsageError if its folder holds another."""
+def is_finished(target: Path, manifest: Mapping[str, Any], paths: Sequence[str]) -> bool:
+    """Whether this very run, of these images, is there already, whole.
+
+    Raises:
+        UsageError: its folder holds another run, or one whose images or own files were changed since.
+    """
     if not is_file(target / MANIFEST, OutputError):
         return False
-    if changes := list(_changes(_manifest(target).get(SETTINGS, {}), manifest[SETTINGS])):
+    before, _ = read_json(target / MANIFEST, Manifest, _remedy(target))
+    if different := changes(before[SETTINGS], manifest[SETTINGS]):
         raise UsageError(
-            f"'{target}' exists already and was made otherwise: {'; '.join(changes)}; name another folder "
+            f"'{target}' exists already and was made otherwise: {'; '.join(different)}; name another folder "
             "with --out, or remove it"
         )
+    images = RunFolder.read(target).images
+    _check_images(target, paths, zip(images["row"].to_pylist(), images["sha256"].to_pylist(), strict=True))
     return True
 
 
-def begin_run(target: Path, manifest: Mapping[str, Any], resume: bool = False) -> NewRun:
-    """Make the folder of a run, or go on with one that was stopped.
+@contextmanager
+def begin_run(
+    target: Path, manifest: Mapping[str, Any], paths: Sequence[str], count: int, resume: bool = False
+) -> Iterator[NewRun]:
+    """Make the folder of a run, or go on with one that was stopped; hold it, so that no other process does.
+
+    `paths` are those of the images by their rows, `count` is the number of parts.
 
     Raises:
-        UsageError: the run is there already; or a stopped one is, and `resume` is false, or what it depends
-            on has changed, with a list of what. OutputError: the folder cannot be made.
+        UsageError: the run is there already, or another process makes it; or a stopped one is there, and
+            `resume` is false, or what it depends on has changed, with a list of what. OutputError: the folder
+            cannot be made, or is lost or spoilt while it is held.
     """
     run = NewRun(absolute(target, OutputError))
+    _check_free(run)
+    _check_name(run.target)
+    with writing(run.folder):
+        run.folder.mkdir(parents=True, exist_ok=True)
+    with held(run.folder) as lock, lock.losses_told("make room, then go on with --resume"):
+        run = replace(run, lock=lock)
+        _check_free(run)  # another process may have finished it meanwhile
+        if _is_begun(run):
+            _check_same(run, manifest, resume)
+            _check_images(run.folder, paths, run.parts(count).hashed())
+        else:
+            run.write(MANIFEST, manifest)
+        yield run
+
+
+def _check_free(run: NewRun) -> None:
     if os.path.lexists(run.target):
-        raise UsageError(f"'{target}' exists already; name another folder with --out, or remove it")
-    if not _is_begun(run):
-        _check_name(run.target)
-        with writing(run.folder):
-            run.folder.mkdir(parents=True, exist_ok=True)
-        run.write(MANIFEST, manifest)
-    elif not resume:
+        raise UsageError(f"'{run.target}' exists already; name another folder with --out, or remove it")
+    _is_begun(run)
+
+
+def _check_same(run: NewRun, manifest: Mapping[str, Any], resume: bool) -> None:
+    if not resume:
         raise UsageError(
             f"'{run.folder}' is of a run that was stopped: --resume goes on with it; or remove it, or name "
             "another folder with --out"
         )
-    elif changes := list(_changes(run.manifest.get(SETTINGS, {}), manifest[SETTINGS])):
+    before, _ = read_json(run.folder / MANIFEST, BegunManifest, _remedy(run.folder))
+    if different := changes(before[SETTINGS], manifest[SETTINGS]):
         raise UsageError(
-            f"'{run.folder}' was begun otherwise, so its parts would not fit together: {'; '.join(changes)}; "
-            "give what it was begun with, or remove it to start anew"
+            f"'{run.folder}' was begun otherwise, so its parts would not fit together: "
+            f"{'; '.join(different)}; give what it was begun with, or remove it to start anew"
         )
-    return run
 
 
 def _check_name(path: Path) -> None:
@@ -144,13 +197,19 @@ def _check_name(path: Path) -> None:
         raise UsageError(f"{str(path)!r} is no text in UTF-8; name another folder with --out") from error
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise OutputError(f"cannot read '{path}' ({error}); remove '{folder}' to start anew") from error
-    return content
+def _check_images(folder: Path, paths: Sequence[str], hashed: Iterable[tuple[int, str]]) -> None:
+    """Raise UsageError if images hold something else than when they were hashed: rows would be mixed."""
+    known = [(paths[row], sha256) for row, sha256 in hashed if 0 <= row < len(paths)]
+    if different := changed([path for path, _ in known], [sha256 for _, sha256 in known]):
+        raise UsageError(
+            f"{counted(len(different), 'image')} of '{folder}' changed after the run had read "
+            f"{'it' if len(different) == 1 else 'them'}: {named(different)}; put back what was there, or "
+            "remove the folder to start anew"
+        )
+
+
+def _remedy(folder: Path) -> str:
+    return f"remove '{folder}' to start anew"
 
 
 def _is_begun(run: NewRun) -> bool:
@@ -160,28 +219,7 @@ def _is_begun(run: NewRun) -> bool:
     if is_file(run.folder / MANIFEST, OutputError):
         return True
     with reading(run.folder, OutputError):
-        others = set(os.listdir(run.folder)) - {f"{MANIFEST}.part"}
+        others = set(os.listdir(run.folder)) - {LOCK, f"{MANIFEST}.part"}
     if others:
         raise UsageError(f"'{run.folder}' is no run that was stopped; remove it, or give another --out")
     return False
-
-
-def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    flat_before, flat_now = dict(_flat(before)), dict(_flat(now))
-    for name in {**flat_before, **flat_now}:
-        old, new = flat_before.get(name), flat_now.get(name)
-        if old != new:
-            yield f"{name.replace('_', ' ')} was {_short(old)}, is {_short(new)}"
-
-
-def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in content.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name} ")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def _short(value: Any) -> str:
-    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."

@@ -17,16 +17,18 @@ import torch
 
 from xface.analysis.measured_maps import MapMeasurer, MeasuredImage
 from xface.analysis.new_run import NewRun, begin_run, is_finished
-from xface.analysis.parts import TABLES, Parts
+from xface.analysis.parts import Parts
 from xface.analysis.plan import Plan
 from xface.analysis.reading import FaceReader, ReadBatch, read_ahead
 from xface.analysis.rows import Found
 from xface.analysis.stopwatch import Stopwatch
 from xface.data.crops import LandmarkStore
+from xface.data.workers import deaths_told
 from xface.faces.attributes import ATTRIBUTES
 from xface.images import safe_stem
 from xface.models.card_changes import written_aside
 from xface.models.detector import takes
+from xface.runs.tables import TABLES
 
 Advance: TypeAlias = Callable[[int], object]
 Progress: TypeAlias = Callable[[int], AbstractContextManager[Advance]]
@@ -38,6 +40,7 @@ REGION_COLUMNS = ("row", *REPEATED, "share", "lift", "coarse")
 """What the findings need of the tables: the rest isn't read, since all that is read is held."""
 
 MOST_WORKERS = 16
+FEWER = "go on with --resume and fewer --workers"
 STAGE_NAMES = ("decode", "landmarks", "attributes", "attribution", "regions", "writing")
 STAGES_NOTE = (
     "decode, landmarks and attributes are summed over the processes that read, beside attribution; "
@@ -78,21 +81,21 @@ def analyze(
         UsageError: as `begin_run` and `is_finished`. OutputError: it cannot be written. XFaceError: a worker
             process died, or not even one image fits into the device's memory.
     """
-    manifest = plan.manifest(command)
-    if resume and is_finished(Path(out), manifest):
+    manifest, paths = plan.manifest(command), plan.data.samples.paths
+    if resume and is_finished(Path(out), manifest, paths):
         return Path(out).absolute()
-    run = begin_run(Path(out), manifest, resume)
-    if not run.is_joined:
-        parts, watch = run.parts(plan.part_count), Stopwatch()
-        todo = parts.missing()
-        count = default_workers() if workers is None else workers
-        reader = _reader(plan, todo, store or LandmarkStore())
-        with progress(sum(map(len, reader.batches))) as advance:
-            _make_parts(plan, todo, read_ahead(reader, count), PartMaker(plan, run, watch), advance)
-        _join(run, parts, watch)
-    run.drop_parts()
-    _conclude(run)
-    return run.finish()
+    with begin_run(Path(out), manifest, paths, plan.part_count, resume) as run, deaths_told(FEWER):
+        if not run.is_joined:
+            parts, watch = run.parts(plan.part_count), Stopwatch()
+            todo = parts.missing()
+            count = default_workers() if workers is None else workers
+            reader = _reader(plan, todo, store or LandmarkStore())
+            with progress(sum(map(len, reader.batches))) as advance:
+                _make_parts(plan, todo, read_ahead(reader, count), PartMaker(plan, run, watch), advance)
+            _join(run, parts, watch)
+        run.drop_parts()
+        _conclude(run)
+        return run.finish()
 
 
 def _reader(plan: Plan, todo: Sequence[int], store: LandmarkStore) -> FaceReader:
@@ -147,6 +150,7 @@ class PartMaker:
 
     def write(self, number: int) -> None:
         """Write all that was kept as a part, raw maps first; begin the next one."""
+        self.run.check()
         with self.watch("writing"):
             for one in self.found:
                 if self.plan.keep_maps and one.measured is not None:
@@ -184,13 +188,14 @@ def _join(run: NewRun, parts: Parts, watch: Stopwatch) -> None:
     with watch("writing"):
         for table in TABLES:
             parts.join(table, run.table_path(table))
-    for note in parts.notes():
-        watch.add(note)
+    for each in parts.seconds():
+        watch.add(each)
     seconds = watch.take()
     wall = seconds.pop("wall")
     stages = _rounded({stage: seconds.get(stage, 0.0) for stage in STAGE_NAMES})
     images = run.manifest["data"]["images"]
     run.add(stages=stages, stages_note=STAGES_NOTE, images_per_second=round(images / wall, 3))
+    run.add_hashes(*(run.table_path(table).name for table in TABLES))
 
 
 def _conclude(run: NewRun) -> None:
@@ -203,6 +208,7 @@ def _conclude(run: NewRun) -> None:
         tables = run.table("images", IMAGE_COLUMNS), run.table("regions", REGION_COLUMNS, REPEATED)
         run.write("findings.json", conclude(*tables, run.manifest).to_json())
     run.add(stages={**run.manifest["stages"], **_rounded(watch.seconds)})
+    run.add_hashes("findings.json")
     with watch("report"):
         write_report(run.folder)
     run.add(stages={**run.manifest["stages"], **_rounded(watch.seconds)})

@@ -20,9 +20,11 @@ from xface.analysis.thresholds import Threshold, stated_threshold
 from xface.attribution import attribute
 from xface.errors import UsageError
 from xface.explanation import checked
+from xface.faces.predictor import LANDMARK_MODEL
 from xface.files import absolute
 from xface.models.cropping import Crop
 from xface.models.detector import Detector
+from xface.runs.hashes import sha256_of
 
 PART = 128
 """Images in a part."""
@@ -83,6 +85,7 @@ class Plan:
         return {
             "weights_sha256": self.detector.weights_sha256,
             "card": {key: value for key, value in card.items() if key not in ("sha256", "source")},
+            "landmark_model_sha256": sha256_of(model) if (model := LANDMARK_MODEL.locate()) else None,
             "data_sha256": self.data.sha256,
             "split": self.data.split,
             "limit": self.data.limit,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -26,9 +24,11 @@ from xface.images import Picture, read_picture
 from xface.models.cropping import Crop, prepare_cropped
 from xface.models.preprocessing import Prepared, Preprocessing
 from xface.results import ByteArray, Face, FloatArray
+from xface.runs.hashes import sha256_of
 
 THUMBNAIL_SIDE = 128
 THUMBNAIL_QUALITY = 85
+TRIES = 3
 NO_REGION = 255
 """The label of a pixel where no face is known, so that no pixel is in any region."""
 
@@ -104,15 +104,14 @@ class FaceReader:
         path, watch = self.paths[row], Stopwatch()
         try:
             with watch("decode"):
-                picture = read_picture(path)
-                sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+                sha256, picture = _hashed(path)
             with watch("landmarks"):
                 found = self.store.face(picture.pixels)
             with watch("decode"):
                 prepared = self._prepared(picture, found.landmarks)
         except (ImageError, OSError) as error:
             status = "unreadable" if os.path.lexists(path) else "missing"
-            return ReadFace(row, status, str(error), seconds=watch.seconds), None
+            return ReadFace(row, status, str(error), sha256_of(path), seconds=watch.seconds), None
         with watch("landmarks"):
             labels, reason = _labelled(prepared, found)
             known = None if reason else found.landmarks
@@ -130,6 +129,24 @@ class FaceReader:
         if self.crop is None:
             return self.preprocessing.prepare(picture)
         return prepare_cropped(picture, self.preprocessing, self.crop, landmarks)
+
+
+def _hashed(path: str) -> tuple[str, Picture]:
+    """A picture and the hash of the very file that it was read from; raises ImageError."""
+    for _ in range(TRIES):
+        before = _stamp(path)
+        picture, sha256 = read_picture(path), sha256_of(path)
+        if sha256 and _stamp(path) == before:
+            return sha256, picture
+    raise ImageError(f"cannot read {path!r}: it is changed while it is read; wait until it is written")
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def stacked(read: Sequence[tuple[ReadFace, Shown | None]]) -> ReadBatch:
@@ -151,23 +168,15 @@ def read_ahead(reader: FaceReader, workers: int) -> Iterator[ReadBatch]:
     """The batches in order, the next ones being read while the last is used; 0 workers read in this process.
 
     Raises:
-        XFaceError: what isn't a picture's own fault, or a worker process died.
+        XFaceError: what isn't a picture's own fault.
     """
     quieten_opencv(workers)
     how: Any = {"num_workers": min(workers, len(reader)), "worker_init_fn": ending_with_this_process()}
     loader: Any = DataLoader(reader, batch_size=None, **how)  # type: ignore[arg-type]
-    try:
-        for batch in loader:
-            if isinstance(batch, XFaceError):
-                raise batch
-            yield batch
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise XFaceError(
-            f"a process that reads pictures died ({error}), perhaps for lack of memory; go on with --resume "
-            "and fewer --workers"
-        ) from error
+    for batch in loader:
+        if isinstance(batch, XFaceError):
+            raise batch
+        yield batch
 
 
 def _labelled(prepared: Prepared, face: Face) -> tuple[ByteArray, str]:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from xface.analysis.analysed_data import AnalysedData
 from xface.analysis.evaluation import OUTCOMES, negative_name
 from xface.analysis.measured_maps import MEASURED, MeasuredImage
-from xface.analysis.parts import REGIONS_SCHEMA, THUMBNAILS_SCHEMA, images_schema
 from xface.analysis.reading import ReadFace
 from xface.faces import REGIONS
 from xface.faces.attributes import ATTRIBUTES
+from xface.runs.tables import REGIONS_SCHEMA, THUMBNAILS_SCHEMA, images_schema
 
 MAPPED = ("path", "label", "group")
 """Columns of the data that have names of their own among a run's."""

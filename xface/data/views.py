@@ -23,6 +23,7 @@ from xface.images import read_picture
 from xface.models.cropping import prepare_cropped
 from xface.models.preprocessing import Preprocessing
 from xface.results import ByteArray, FloatArray
+from xface.runs.hashes import hashes
 
 VERSION = 2  # of the stored files; views that an older way of reading made are made again
 
@@ -77,12 +78,10 @@ class ReadViews:
         return View(prepared.view, prepared.geometry.to_input(landmarks))
 
     def fingerprint(self) -> str:
-        """A hash of all that the views depend on: files by path, size and time of change, and settings."""
+        """A hash of all that the views depend on: files by what they hold, and settings."""
         settings = {**self.preprocessing.to_json(), "scale": 0, "mean": 0, "std": 0, "colours": 0}
         parts = [VERSION, settings, repr(self.crop), self.store is not None]
-        for path in self.paths:
-            status = os.stat(path) if os.path.isfile(path) else None
-            parts.append([path, status.st_size, status.st_mtime_ns] if status else [path])
+        parts += zip(self.paths, hashes(self.paths), strict=True)
         return hashlib.blake2b(json.dumps(parts).encode(), digest_size=12).hexdigest()
 
 

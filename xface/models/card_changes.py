@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from secrets import token_hex
@@ -206,4 +206,5 @@ def written_aside(path: Path, part: Path | None = None) -> Iterator[Path]:
             yield part
             part.replace(path)
         finally:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):  # the folder has become unwritable
+                part.unlink(missing_ok=True)

@@ -157,9 +157,10 @@ class Detector:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """What an output says of its detector: architecture, SHA-256 of the weights, card, notes."""
+        """What an output says of its detector: architecture, if trained, weights' SHA-256, card, notes."""
         return {
             "arch": self.arch.name,
+            "trained": self.trained,
             "weights_sha256": self.weights_sha256,
             "card": self.card.to_json(),
             "notes": list(self.notes),

@@ -19,7 +19,7 @@ from xface.report.face_drawing import HEIGHT, WIDTH, beneath_first, face_regions
 from xface.report.forest import NEGATIVE, OUTCOME_SERIES, POSITIVE, Forest, lift_forest, odds_forest
 from xface.report.lift_colours import COLOURS, LIMIT, is_dark, lift_colour
 from xface.report.run_folder import RunFolder
-from xface.report.wording import printable
+from xface.report.wording import UNTRAINED, printable
 from xface.report.words import outcome_words
 
 DPI = 200
@@ -32,6 +32,10 @@ def write_figures(run: RunFolder, folder: Path) -> None:
     """Write the figures as PNG."""
     folder.mkdir()
     for name, figure in _figures(run):
+        if not run.trained:
+            figure.text(
+                0.995, 0.005, UNTRAINED.split(" (")[0], ha="right", va="bottom", fontsize=7, color="red"
+            )
         figure.savefig(folder / f"{name}.png", dpi=DPI)
 
 

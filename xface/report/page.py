@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Mapping
@@ -35,7 +34,11 @@ from xface.report.page_data import as_data, as_script_lines
 from xface.report.run_folder import RunFolder
 from xface.report.thumbnails import embedded, face_file, tops, write_thumbnails
 from xface.report.told import Told, groups_of, left_out
+from xface.report.wording import UNTRAINED_RUN
+from xface.runs.lock import held
 
+LOCK = ".xface-report-lock"
+"""Not the run's own: what makes a run holds that while its report is drawn."""
 SUBSETS = ("slices", "clusters", "sentences")
 SCRIPTS = ("store", "verdicts", "picture", "gallery", "detail", "matrix", "page")
 SINGLE_IMAGES, SINGLE_BYTES = 200, 7_000_000
@@ -43,7 +46,9 @@ SINGLE_IMAGES, SINGLE_BYTES = 200, 7_000_000
 refuse 10 MB."""
 
 
-def write_report(run: Path, single_file: bool = False, compare: Mapping[str, Any] | None = None) -> Path:
+def write_report(
+    run: Path | RunFolder, single_file: bool = False, compare: Mapping[str, Any] | None = None
+) -> Path:
     """Draw the report of a run and return the page's path.
 
     The folder `report/` holds the page, its thumbnails, the tables as CSV and the figures as PNG; it appears
@@ -51,14 +56,12 @@ def write_report(run: Path, single_file: bool = False, compare: Mapping[str, Any
     with the most confident errors only. `compare` is what `xface.analysis.comparison` says of another run.
 
     Raises:
-        UsageError: the folder holds no whole run.
+        UsageError: the folder holds no whole run, or another process draws its report.
         OutputError: the report cannot be written.
     """
-    found = RunFolder.read(Path(run))
-    try:
+    found = run if isinstance(run, RunFolder) else RunFolder.read(Path(run))
+    with held(found.path, LOCK) as lock, lock.losses_told("make room"):
         return _write_single(found, compare) if single_file else _write_folder(found, compare)
-    except OSError as error:
-        raise OutputError(f"{run}: the report cannot be written there ({error}); make room") from error
 
 
 def _write_folder(run: RunFolder, compare: Mapping[str, Any] | None) -> Path:
@@ -143,6 +146,7 @@ class Page:
             "number": words.number, "decimal": words.decimal, "estimate": words.estimate,
             "percent": words.percent, "chance": words.chance, "spaced": words.spaced,
             "attribute": words.attribute_words, "moment": words.moment, "counted": words.counted,
+            "highest": words.highest,
             "sentence": words.sentence, "kind_name": words.kind_name,
         }  # fmt: skip
         return environment.from_string(_asset("page.html")).render(self._context())
@@ -156,13 +160,14 @@ class Page:
             "negative": words.negative_name(run.manifest["positive"], run.manifest["classes"]),
             "score_words": words.SCORE_WORDS, "status_words": words.STATUS_WORDS,
             "changes": words.CHANGE_WORDS,
+            "untrained": not run.trained and UNTRAINED_RUN,
             "told": Told.of(run.findings), "excluded": left_out(run.findings["summary"]["excluded"]),
             "groups": groups_of(run), "stages": self._stages(),
             "drawings": self._drawings(), "scale": Markup(scale_svg()),
             "odds": Markup(forest_svg(odds_forest(run))),
             "detector": _in_full(run.manifest),
             "command": join(map(str, run.manifest["command"])),
-            "name": _name(run.path),
+            "name": run.name,
             "style": Markup(self._style), "script": Markup(self._script), "policy": self._policy(),
             "data": {name: Markup(as_data(value)) for name, value in stored.items()},
         }  # fmt: skip
@@ -234,10 +239,6 @@ class Page:
         script, style = (_hash(text) for text in (self._script, self._style))
         return (f"default-src 'none'; script-src {beside} {script}; style-src {style}; "
                 f"img-src {beside} data:; base-uri 'none'; form-action 'none'")  # fmt: skip
-
-
-def _name(run: Path) -> str:
-    return Path(os.path.realpath(run)).name.removesuffix(".part")  # still so named while the run is made
 
 
 def _in_full(manifest: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from xface.errors import UsageError
 from xface.report.page_data import as_script, plain
 from xface.report.run_folder import RunFolder
 
@@ -63,7 +64,7 @@ def detail(run: RunFolder, entry: dict[str, Any]) -> dict[str, Any]:
     at = run.positions(np.array([entry["row"]]))[0]
     table = run.regions
     return {
-        "size": Image.open(io.BytesIO(entry["face"])).size,
+        "size": _size(entry),
         "landmarks": plain(entry["landmarks"]) if entry["landmarks"] is not None else None,
         "maps": [
             None if grid is None else {"grid": _text(grid), "shape": shape, "peak": plain([peak], None)[0]}
@@ -72,6 +73,15 @@ def detail(run: RunFolder, entry: dict[str, Any]) -> dict[str, Any]:
         "status": table.status[at].tolist(),
         "lifts": [plain(kind, 3) for kind in table.lift[at]],
     }
+
+
+def _size(entry: dict[str, Any]) -> tuple[int, int]:
+    try:
+        return Image.open(io.BytesIO(entry["face"])).size
+    except (OSError, Image.DecompressionBombError, SyntaxError) as error:
+        raise UsageError(
+            f"the thumbnail of row {entry['row']} cannot be read ({error}); make the run again"
+        ) from error
 
 
 def tops(run: RunFolder) -> list[float]:

@@ -18,7 +18,10 @@ FAMILIES = {"regions": "contrasts", "attributes": "attributes", "slices": "slice
 
 @dataclass(frozen=True)
 class Told:
-    """The sentences of a run: what was found, what was tested and not found, and what was not tested."""
+    """The sentences of a run: what was found, what was tested and not found, and what was not tested.
+
+    A caution is none of these: the page has it at its head.
+    """
 
     found: tuple[Row, ...]
     absent: tuple[Row, ...]
@@ -31,7 +34,7 @@ class Told:
         numbered = [{**each, "number": number} for number, each in enumerate(findings["sentences"] or ())]
         silent = [each for each in numbered if each["about"] == "none"]
         return cls(
-            tuple(each for each in numbered if each["about"] != "none"),
+            tuple(each for each in numbered if each["about"] not in ("none", "caution")),
             tuple(each for each in silent if _is_tested(each, findings)),
             tuple(each for each in silent if not _is_tested(each, findings)),
             any(row["p"] is not None for row in _all_tests(findings)),

@@ -6,6 +6,8 @@ from xface.results import AttributionMap, Findings, Prediction
 
 UNTRAINED = "UNTRAINED NETWORK (random weights): these maps say nothing about the face"
 
+UNTRAINED_RUN = f"{UNTRAINED}, and the verdicts are chance"
+
 STATUS = {
     "zero": "zero map: nothing to show",
     "non_finite": "not finite: no map",

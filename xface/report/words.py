@@ -129,6 +129,17 @@ def number(value: Any, digits: int = 3) -> str:
     return f"{value:.{digits}g}"
 
 
+def highest(lifts: Mapping[str, float | None], count: int = 3) -> list[tuple[str, float]]:
+    """The regions with the highest lifts, of those that have one.
+
+    Example:
+        >>> highest({"nose": 1.0, "mouth": None, "jaw": 2.0})
+        [('jaw', 2.0), ('nose', 1.0)]
+    """
+    known = [(name, lift) for name, lift in lifts.items() if lift is not None]
+    return sorted(known, key=lambda each: -each[1])[:count]
+
+
 def counted(count: int, noun: str) -> str:
     """How many there are of something.
 

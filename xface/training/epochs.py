@@ -14,8 +14,9 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 from xface.csv_files import write_rows
-from xface.errors import XFaceError
+from xface.errors import UsageError, XFaceError
 from xface.models.card_changes import written_aside
+from xface.runs.lock import Held
 from xface.training.config import METRICS, mode
 
 Row: TypeAlias = dict[str, float]
@@ -41,9 +42,21 @@ def write_epochs(rows: Sequence[Mapping[str, float]], file: Path) -> None:
 
 
 def read_rows(file: Path) -> list[Row]:
-    """The epochs of a CSV."""
-    with open(file, newline="") as lines:
-        return [_row(line) for line in csv.DictReader(lines)]
+    """The epochs of a CSV; UsageError for a file that isn't as `write_epochs` makes it."""
+    try:
+        with open(file, newline="", encoding="utf-8") as lines:
+            reader = csv.DictReader(lines, strict=True)
+            rows = [_row(line) for line in reader]
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise ValueError(f"its columns aren't {', '.join(COLUMNS)}")
+        if [row["epoch"] for row in rows] != [*range(1, len(rows) + 1)]:
+            raise ValueError("its epochs aren't numbered from 1")
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise UsageError(
+            f"'{file}' cannot be read ({error}); correct it, or remove run.json, and `xface train --resume "
+            f"{file.parent}` writes both anew"
+        ) from error
+    return rows
 
 
 def _row(line: Mapping[str, str]) -> Row:
@@ -55,15 +68,31 @@ class Epochs(Checkpoint):
 
     Lightning's CSV logger deletes what an earlier process logged; these rows are part of every checkpoint.
     Lightning calls this, as a kind of checkpoint, after the scores are logged; it must stand before the
-    callback that writes the checkpoint. `waiting` are the seconds in which an epoch's training had no batch.
+    callback that writes the checkpoint. `check` gets the best row so far and the number of epochs of a run
+    that goes on, and looks whether what was kept is there; `held` is the run's folder. `waiting` are the
+    seconds in which an epoch's training had no batch.
     """
 
     def __init__(
-        self, folder: Path, metric: str, keep: Callable[[Row], None], tell: Callable[[Row], None]
+        self,
+        folder: Path,
+        metric: str,
+        keep: Callable[[Row], None],
+        tell: Callable[[Row], None],
+        check: Callable[[Row | None, int], None],
+        held: Held,
     ) -> None:
-        self.folder, self.metric, self.keep, self.tell = folder, metric, keep, tell
+        self.folder, self.metric, self.keep, self.tell, self.check = folder, metric, keep, tell, check
+        self.held = held
         self.rows: list[Row] = []
         self._begun = self._idle_since = self._waiting = self._lr = 0.0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Check what an earlier process kept of the run that goes on, and write its rows anew."""
+        if trainer.is_global_zero and self.rows:
+            best = best_of(self.rows, self.metric)
+            self.check(None if best is None else self.rows[best], len(self.rows))
+            write_epochs(self.rows, self.folder / "metrics.csv")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop at once if the run that goes on had been stopped early."""
@@ -93,6 +122,7 @@ class Epochs(Checkpoint):
         self.rows.append(row)
         if not trainer.is_global_zero:
             return
+        self.held.check()
         if best_of(self.rows, self.metric) == len(self.rows) - 1:
             self.keep(row)
         write_epochs(self.rows, self.folder / "metrics.csv")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,13 +21,21 @@ from xface.data.random_crop import RandomCrop
 from xface.data.samples import Samples, apart, read_samples
 from xface.data.sampling import SAMPLERS
 from xface.data.splits import shared_groups, split
-from xface.errors import DataError, UsageError
+from xface.errors import UsageError
 from xface.files import status
 from xface.models.preprocessing import Preprocessing
+from xface.runs.hashes import changed, hashes, named
+from xface.runs.settings import changes
 from xface.training import config as schema
 from xface.training.completion import preparation
 from xface.training.config import Config
 
+FREE = ("prefix", "print_epochs", "num_workers", "device", "devices", "checkpoint", "test_checkpoint",
+        "experiment", "grid")  # fmt: skip
+FREE_DATA = ("train", "test", "cache")
+"""The run has its samples' paths in a file of its own."""
+
+HASH = "file_sha256"
 PARTS = {"train": "training", "val": "validation", "test": "test"}
 
 
@@ -99,19 +108,46 @@ def _check(parts: Mapping[str, Samples], classes: tuple[str, ...]) -> None:
 
 
 def write_samples(parts: Mapping[str, Samples], file: Path) -> None:
-    """Write all samples with their splits as a CSV that `read_samples` reads."""
+    """Write all samples, with their splits and the hashes of their files, as a CSV for `read_samples`."""
     tables = [part.table.assign(split=name) for name, part in parts.items()]
-    write_table(pd.concat(tables, ignore_index=True).fillna(""), file)
+    table = pd.concat(tables, ignore_index=True).fillna("")
+    write_table(table.assign(**{HASH: list(hashes([*table["path"]]))}), file)
 
 
 def written_samples(file: Path, classes: tuple[str, ...]) -> dict[str, Samples]:
-    """The samples of a run's CSV by their splits; DataError if some are missing by now."""
-    samples = read_samples(file, labels=Vocabulary(classes))
-    if samples.notes:
-        raise DataError(f"{samples.notes[0]}; a run goes on only with the pictures that it was begun with")
+    """The samples of a run's CSV by their splits.
+
+    Raises:
+        DataError: it cannot be read. UsageError: it isn't one that a run wrote, or pictures in it hold
+            something else than when the run began, or are gone.
+    """
+    samples = read_samples(file, keep_missing=True, labels=Vocabulary(classes))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what leaks was said when they were divided
-        return split(samples, by="manifest")
+        parts = split(samples, by="manifest")
+    if HASH not in samples.table or not {"train", "val"} <= parts.keys() <= PARTS.keys():
+        raise UsageError(f"'{file}' isn't as a run writes it; put back what was there, or begin a new run")
+    if different := changed(samples.paths, samples.column(HASH)):
+        raise UsageError(
+            f"{len(different)} pictures of '{file}' changed after the run had begun: {named(different)}; put "
+            "back what was there, or begin a new run"
+        )
+    return parts
+
+
+def bound(config: Config) -> dict[str, Any]:
+    """What of a config a run cannot change any more; where it is and on what device it runs, it can."""
+    content = config.model_dump(mode="json", exclude={*FREE})
+    content["data"] = {key: value for key, value in content["data"].items() if key not in FREE_DATA}
+    return content
+
+
+def _digest(parts: Mapping[str, Samples]) -> str:
+    digest = hashlib.sha256()
+    for name, part in parts.items():
+        text = f"{name}\n{part.table.to_csv(index=False)}"
+        digest.update(text.encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 class Faces(LightningDataModule):
@@ -124,6 +160,7 @@ class Faces(LightningDataModule):
     def __init__(self, parts: Mapping[str, Samples], config: Config) -> None:
         super().__init__()
         self.config, self.epoch = config, 0
+        self.begun_with = {"config": bound(config), "samples": _digest(parts)}
         prepared = preparation(config)
         changes: dict[str, Any] = {
             "blending": config.blending(),
@@ -179,10 +216,15 @@ class Faces(LightningDataModule):
         """The epoch to go on with (one is over when this is written), and what was found of the pictures."""
         found = {name: dataset.found.clone() for name, dataset in self.datasets.items()}
         over = self.trainer.current_epoch if self.trainer else self.epoch
-        return {"epoch": over + 1, "found": found}
+        return {"epoch": over + 1, "found": found, "begun_with": self.begun_with}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with that epoch."""
+        """Go on with that epoch; UsageError if config or samples aren't those that it was made with."""
+        if different := changes(state_dict["begun_with"], self.begun_with):
+            raise UsageError(
+                f"the run was begun otherwise: {'; '.join(different)}; put back what was there, or begin a "
+                "new run, from these weights if need be (`checkpoint`)"
+            )
         self.epoch = int(state_dict["epoch"])
         for name, found in state_dict.get("found", {}).items():
             self.datasets[name].found.copy_(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -14,10 +15,12 @@ from xface.csv_files import write_rows
 from xface.errors import InterruptedRunError, UsageError, XFaceError
 from xface.images import safe_name
 from xface.models.card_changes import written_aside
+from xface.runs.hashes import sha256_of
 from xface.training.config import Config
 from xface.training.document import Document
+from xface.training.faces import divided, write_samples
 from xface.training.reading import as_config
-from xface.training.run import CONFIG, Run, Tell, resume, train
+from xface.training.run import CONFIG, SAMPLES, Run, Tell, resume, train
 
 CELLS, TABLE = "cells", "table.csv"
 LONGEST = 80
@@ -123,13 +126,21 @@ def _settings(cell: Cell) -> str:
 
 
 def _check_same(cell: Cell) -> None:
-    """Raise UsageError if the folder holds a run of other settings."""
+    """Raise UsageError if the folder holds a run of other settings, or of data that held something else."""
     file = _settings_file(cell)
     if not (cell.folder / CONFIG).is_file() or not file.is_file():
         return
-    if file.read_text(encoding="utf-8") != _settings(cell):
+    if file.read_bytes() != _settings(cell).encode():
         raise UsageError(
             f"{str(cell.folder)!r} holds a run with other settings; remove it, or give another prefix"
+        )
+    with tempfile.NamedTemporaryFile() as now:
+        write_samples(divided(cell.config.data)[0], Path(now.name))
+        same = sha256_of(now.name) == sha256_of(cell.folder / SAMPLES)
+    if not same:
+        raise UsageError(
+            f"{str(cell.folder)!r} holds a run of other data: labels, splits or pictures were changed since; "
+            "remove it, or give another prefix"
         )
 
 

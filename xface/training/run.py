@@ -7,7 +7,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
@@ -24,11 +24,15 @@ from torch import nn
 
 from xface.data.samples import Samples
 from xface.data.sampling import class_weights
-from xface.errors import InterruptedRunError, OutputError, UsageError, XFaceError
+from xface.data.workers import deaths_told
+from xface.errors import CheckpointError, InterruptedRunError, OutputError, UsageError, XFaceError
 from xface.files import absolute, is_file, is_folder, reading, writing
-from xface.models.card import Card, read_card
+from xface.models.card import Card, card_path, read_card
 from xface.models.card_changes import written_aside
 from xface.models.cropping import CropSettings
+from xface.runs.lock import LOCK, Held, held
+from xface.runs.reading import read_json
+from xface.runs.schema import Done
 from xface.training.banner import banner, description, epoch_line
 from xface.training.completion import completed, preparation
 from xface.training.config import Config, Stopping, mode
@@ -39,7 +43,7 @@ from xface.training.network import Learner, seed_of
 from xface.training.placement import device, placement
 from xface.training.reading import as_config
 from xface.training.start import build, check_size
-from xface.training.storage import AsideIO, read_state, rewrite_card, write_detector
+from xface.training.storage import AsideIO, kept_card, read_state, rewrite_card, write_detector
 from xface.training.whitening import whiten
 
 CONFIG, SAMPLES, LAST, WEIGHTS, DONE = (
@@ -49,6 +53,7 @@ CONFIG, SAMPLES, LAST, WEIGHTS, DONE = (
     "best.safetensors",
     "run.json",
 )
+GO_ON = "go on with xface train --resume {folder}"
 UNNAMED = f"{CONFIG}.part"  # in a folder whose run was killed as it began
 NAMED = 3
 
@@ -90,6 +95,16 @@ def train(config: Config, tell: Tell = _silent, progress: bool = False) -> Run:
     config = completed(config)
     folder = absolute(config.prefix, OutputError)
     placement(config)
+    _check_free(folder, config)
+    parts, notes = divided(config.data)
+    with _set_up(config) as model, _holding(folder) as lock:
+        _check_free(folder, config)  # another process may have begun there meanwhile
+        _begin(folder, config, parts)
+        return _run(model, config, lock, tell, progress, notes)
+
+
+def _check_free(folder: Path, config: Config) -> None:
+    """Raise UsageError if the folder holds a run, or files of the user's."""
     with reading(folder, OutputError):
         taken = sorted(os.listdir(folder)) if is_folder(folder, OutputError) else []
     if CONFIG in taken:
@@ -97,18 +112,28 @@ def train(config: Config, tell: Tell = _silent, progress: bool = False) -> Run:
             f"{config.prefix!r} holds a run; go on with it (xface train --resume {config.prefix}), or give "
             "another folder (--set prefix=...)"
         )
-    if taken and not (UNNAMED in taken and {*taken} <= {UNNAMED, SAMPLES, f"{SAMPLES}.part"}):
-        raise UsageError(f"{config.prefix!r} holds other files ({taken[0]}); give another folder as prefix")
-    parts, notes = divided(config.data)
-    with _set_up(config) as model:
-        with writing(folder):
-            _begin(folder, config, parts)
-        return _run(model, config, folder, tell, progress, notes)
+    if strange := sorted({*taken} - {LOCK, UNNAMED, SAMPLES, f"{SAMPLES}.part"}):
+        raise UsageError(f"{config.prefix!r} holds other files ({strange[0]}); give another folder as prefix")
+    if SAMPLES in taken and UNNAMED not in taken:
+        raise UsageError(f"{config.prefix!r} holds other files ({SAMPLES}); give another folder as prefix")
+
+
+@contextmanager
+def _holding(folder: Path) -> Iterator[Held]:
+    """The folder, made if need be, for this process alone; what goes wrong with it is one OutputError."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    go_on = GO_ON.format(folder=folder)
+    with (
+        held(folder) as lock,
+        lock.losses_told(f"make room, then {go_on}"),
+        deaths_told(f"{go_on}, with fewer num_workers in its config.yaml"),
+    ):
+        yield lock
 
 
 def _begin(folder: Path, config: Config, parts: Mapping[str, Samples]) -> None:
     """Put into the run's folder what it starts from; the config, which makes it a run, gets its name last."""
-    folder.mkdir(parents=True, exist_ok=True)
     with written_aside(folder / CONFIG) as unnamed:
         _write_config(config, unnamed)
         with written_aside(folder / SAMPLES) as part:
@@ -121,7 +146,8 @@ def resume(folder: str | Path, tell: Tell = _silent, progress: bool = False) -> 
     A finished run is returned as it is.
 
     Raises:
-        UsageError: there is no run in the folder. CheckpointError: its checkpoint is damaged.
+        UsageError: there is no run in the folder, or its config, samples or pictures were changed since it
+            began, or another process is at it. CheckpointError: its checkpoint or weights are damaged.
 
     Example:
         >>> resume("nowhere")
@@ -135,18 +161,42 @@ def resume(folder: str | Path, tell: Tell = _silent, progress: bool = False) -> 
     if is_file(place / DONE, UsageError):
         return finished(place, config)
     placement(config)
-    with _set_up(config) as model:
-        return _run(model, config, place, tell, progress, ())
+    with _set_up(config) as model, _holding(place) as lock:
+        return _run(model, config, lock, tell, progress, ())
 
 
 def finished(folder: Path, config: Config) -> Run:
-    """The run in a folder, which is over."""
+    """The run in a folder, which is over.
+
+    Raises:
+        UsageError, CheckpointError: a file of it isn't as it was written, or they don't fit together.
+    """
+    read_json(folder / DONE, Done, f"remove it, and `xface train --resume {folder}` writes it anew")
     rows = read_rows(folder / "metrics.csv")
     best, weights = best_of(rows, config.best), folder / WEIGHTS
     if best is None:
         raise XFaceError(f"{folder}: {config.best} was never a number; there are no best weights")
-    card = read_card(weights.with_suffix(".json"))
+    card = kept_card(weights, config)
+    _check_kept(config, weights, rows[best], len(rows))
     return Run(folder, weights, card, tuple(rows), rows[best], card.scores)
+
+
+def _check_kept(config: Config, weights: Path, best: Row | None, epochs: int) -> None:
+    """Raise CheckpointError unless the kept weights are those of the best epoch.
+
+    A process that was killed after it had kept an epoch's weights and before it wrote the checkpoint leaves a
+    card of the epoch that is to come again, and perhaps not yet the weights.
+    """
+    if best is None:
+        return
+    with suppress(XFaceError):
+        if read_card(card_path(weights)).scores.get("epoch", 0) > epochs:
+            return
+    if (kept := kept_card(weights, config).scores["epoch"]) != best["epoch"]:
+        raise CheckpointError(
+            f"{str(weights)!r} is of epoch {kept:g}, but the best by {config.best} was {best['epoch']}; put "
+            "back what was there"
+        )
 
 
 def _write_config(config: Config, file: Path) -> None:
@@ -172,16 +222,17 @@ def _set_up(config: Config) -> Iterator[nn.Module]:
 
 
 def _run(
-    model: nn.Module, config: Config, folder: Path, tell: Tell, progress: bool, notes: tuple[str, ...]
+    model: nn.Module, config: Config, lock: Held, tell: Tell, progress: bool, notes: tuple[str, ...]
 ) -> Run:
+    folder = lock.folder
     parts = written_samples(folder / SAMPLES, config.data.classes)
     faces = Faces(parts, config)
     if config.model.whitened:
         whiten(model, faces.datasets["train"], config.seed)
     tell(banner(config, parts, model, device(config), notes))
     learner = Learner(model, config, faces.steps(), _class_weights(config, parts["train"]))
-    _fit(learner, faces, folder, tell, progress)
-    _finish(learner, faces, folder)
+    _fit(learner, faces, lock, tell, progress)
+    _finish(learner, faces, lock)
     _report_unreadable(faces, tell)
     _report_faceless(faces, tell)
     return finished(folder, config)
@@ -197,7 +248,8 @@ def _class_weights(config: Config, samples: Samples) -> torch.Tensor | None:
     return torch.tensor([weights[name] for name in classes])
 
 
-def _fit(learner: Learner, faces: Faces, folder: Path, tell: Tell, progress: bool) -> None:
+def _fit(learner: Learner, faces: Faces, lock: Held, tell: Tell, progress: bool) -> None:
+    folder = lock.folder
     config, last = learner.config, folder / LAST
     if last.is_file():
         tell(f"going on from {last}")
@@ -210,7 +262,7 @@ def _fit(learner: Learner, faces: Faces, folder: Path, tell: Tell, progress: boo
             limit_train_batches=config.limit,
             limit_val_batches=config.limit,
             logger=_loggers(folder),
-            callbacks=_callbacks(learner, faces, folder, tell),
+            callbacks=_callbacks(learner, faces, lock, tell),
             plugins=[AsideIO()],
             num_sanity_val_steps=0,
             enable_progress_bar=progress,
@@ -230,9 +282,9 @@ def _fit(learner: Learner, faces: Faces, folder: Path, tell: Tell, progress: boo
         tell(f"stopped early: {config.early_stopping and config.early_stopping.monitor} got no better")
 
 
-def _callbacks(learner: Learner, faces: Faces, folder: Path, tell: Tell) -> list[Callback]:
+def _callbacks(learner: Learner, faces: Faces, lock: Held, tell: Tell) -> list[Callback]:
     """In this order: what an epoch leaves behind must be in the checkpoint, which is written last."""
-    config = learner.config
+    config, folder = learner.config, lock.folder
     parts = {name: dataset.samples for name, dataset in faces.datasets.items()}
 
     last = ModelCheckpoint(
@@ -247,6 +299,8 @@ def _callbacks(learner: Learner, faces: Faces, folder: Path, tell: Tell) -> list
         config.best,
         keep=partial(_keep, learner, parts, folder / WEIGHTS),
         tell=partial(_tell_epoch, config, tell),
+        check=partial(_check_kept, config, folder / WEIGHTS),
+        held=lock,
     )
     return [*_stopping(config.early_stopping), epochs, last]
 
@@ -286,17 +340,20 @@ def _card(config: Config, parts: Mapping[str, Samples], row: Row, images: int) -
     )
 
 
-def _finish(learner: Learner, faces: Faces, folder: Path) -> None:
+def _finish(learner: Learner, faces: Faces, lock: Held) -> None:
     """Score the best weights on the test data, and say that the run is over."""
-    weights, config = folder / WEIGHTS, learner.config
+    folder, config = lock.folder, learner.config
+    weights = folder / WEIGHTS
+    lock.check()
     if not weights.is_file():
         raise XFaceError(f"{folder}: {config.best} was never a number; there are no best weights")
     scores: dict[str, float] = {}
+    card = kept_card(weights, config)
     if "test" in faces.datasets:
         learner.model.load_state_dict(read_state(weights))
         scores = {**_tested(learner, faces), "test_images": learner.images["test"]}
-        card = read_card(weights.with_suffix(".json"))
         rewrite_card(_with_scores(card, scores), weights)
+    lock.check()
     with written_aside(folder / DONE) as part:
         part.write_text(json.dumps({"finished": True, **scores}, indent=2) + "\n", encoding="utf-8")
 

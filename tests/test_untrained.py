@@ -1,0 +1,80 @@
+"""A run of an untrained network says so wherever a reader may begin: page, tables, comparison, terminal."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from run_folders import make_run
+from test_cli import run as command
+from xface_cli.report import report
+
+from xface.analysis.comparison import Run, compare
+from xface.report.wording import UNTRAINED
+from xface.report.words import sentence
+
+SAMPLES = Path(__file__).resolve().parents[1] / "samples"
+SAYINGS = [{"trained": False}, {"weights_sha256": None}]
+"""What a manifest has, and what one of an older version has."""
+
+
+def changed(folder: Path, **detector) -> Path:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["detector"] |= detector
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+@pytest.mark.parametrize("saying", SAYINGS, ids=["said", "older"])
+@pytest.mark.parametrize("single", [False, True], ids=["folder", "single"])
+def test_the_page_begins_with_it(tmp_path, saying, single):
+    folder = changed(make_run(tmp_path / "run", 40), **saying)
+    done = CliRunner().invoke(report, [str(folder), *["--single-file"] * single], catch_exceptions=False)
+    page = Path(done.stdout.strip()).read_text()
+    assert page.index(UNTRAINED) < page.index("<main>")
+    assert UNTRAINED in done.stderr
+    trained = make_run(tmp_path / "trained", 40)
+    done = CliRunner().invoke(report, [str(trained)], catch_exceptions=False)
+    assert UNTRAINED not in done.stderr + Path(done.stdout.strip()).read_text()
+
+
+@pytest.mark.parametrize("which", [(True, False), (False, True), (True, True)])
+def test_a_comparison_says_which_of_the_runs_is_untrained(tmp_path, which):
+    names = [name for name, untrained in zip(("one", "two"), which, strict=True) if untrained]
+    folders = [make_run(tmp_path / name, 60, hostile=False) for name in ("one", "two")]
+    for name in names:
+        changed(tmp_path / name, trained=False)
+    done = CliRunner().invoke(report, [str(folders[0]), "--compare", str(folders[1])], catch_exceptions=False)
+    page = Path(done.stdout.strip()).read_text()
+    compared = page[page.index('id="compare-title"') : page.index('id="gallery-title"')]
+    for name, untrained in zip(("one", "two"), which, strict=True):
+        assert (sentence(f"{name}: {UNTRAINED}")[:-1] in compared) == untrained
+        assert (f"{name}: {UNTRAINED}" in done.stderr) == untrained
+
+
+def test_so_does_the_library():
+    images = pd.DataFrame({"row": [0, 1], "image": ["a", "b"], "group": ["", ""], "sha256": ["a", "b"],
+                           "outcome": ["TP", "FN"]})  # fmt: skip
+    regions = pd.DataFrame({"row": [], "method": [], "layer": [], "region": [], "status": [], "lift": []})
+    run = Run(images, regions, {"detector": {"trained": False}, "threshold": {"value": 0.5}})
+    found = compare(run, run)
+    assert [run["trained"] for run in found.runs] == [False, False]
+    assert sum(UNTRAINED in note for note in found.notes) == 2
+
+
+def test_an_analysis_says_it_in_findings_table_and_terminal(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "faces.csv").write_text("".join(
+        ["path,label\n", *(f"{SAMPLES / label}.jpg,{label}\n" for label in ("real", "fake"))]))  # fmt: skip
+    words = ["--arch", "meso4", "--weights", "none", "--device", "cpu"]
+    out = tmp_path / "run"
+    done = command("analyze", *words, "--workers", "0", "--data", tmp_path / "faces.csv", "--out", out)
+    assert (done.status, done.out.startswith(UNTRAINED)) == (0, True)
+    assert "not tested" in done.out  # what was looked for is said all the same
+    findings = json.loads((out / "findings.json").read_text())
+    assert findings["summary"]["trained"] is False
+    assert findings["sentences"][0]["text"].startswith(UNTRAINED)
+    assert UNTRAINED in (out / "report" / "tables" / "sentences.csv").read_text()
+    done = command("evaluate", *words, "--json", tmp_path / "faces.csv")
+    assert UNTRAINED in json.loads(done.out)["cautions"][0]

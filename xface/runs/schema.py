@@ -1,0 +1,337 @@
+"""What stands in a run's `manifest.json` and `findings.json`; more may stand there than is named here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+MOST = 2**53  # whole numbers up to here are exact as floats
+
+Number = Annotated[float, Field(ge=-1e300, le=1e300)]
+NotNegative = Annotated[Number, Field(ge=0)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, le=MOST)]
+Row = Annotated[int, Field(ge=0, le=MOST)]
+Pair = Annotated[list[Count], Field(min_length=2, max_length=2)]
+Layer: TypeAlias = str | None
+Outcome: TypeAlias = Literal["TP", "FP", "TN", "FN"]
+
+
+class Record(BaseModel):
+    """A record as JSON has it: nothing is taken for what it isn't, such as "1" for 1."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+
+class Estimate(Record):
+    """A value with its interval."""
+
+    value: Number | None
+    low: Number | None
+    high: Number | None
+
+
+class Ratio(Record):
+    """A ratio with its interval, for a logarithmic axis."""
+
+    value: NotNegative | None
+    low: NotNegative | None
+    high: NotNegative | None
+
+
+class Kind(Record):
+    """A kind of map."""
+
+    method: str
+    layer: Layer
+    rule: str
+
+
+class Threshold(Record):
+    """From which score on an image is called positive, and who said so."""
+
+    value: Share
+    origin: str
+
+
+class Data(Record):
+    """The labelled set."""
+
+    source: str
+    sha256: str
+    images: Count
+    notes: list[str]
+
+
+class Detector(Record):
+    """The detector: `trained` is absent in older runs, where an untrained network has no hash."""
+
+    arch: str
+    trained: bool = True
+    weights_sha256: str | None = None
+
+
+class Settings(Record):
+    """What the tables depend on, all of which is compared when a run goes on."""
+
+    weights_sha256: str | None = None
+
+
+class BegunManifest(Record):
+    """A manifest from the run's beginning on."""
+
+    xface: str
+    command: list[str]
+    created: str
+    versions: dict[str, str]
+    device: str
+    detector: Detector
+    data: Data
+    threshold: Threshold
+    positive: str
+    classes: list[str] = Field(min_length=1)
+    target: str
+    kinds: list[Kind]
+    group_by: str
+    settings: Settings
+    files: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _kinds_differ(self) -> BegunManifest:
+        if len({(kind.method, kind.layer or "") for kind in self.kinds}) < len(self.kinds):
+            raise ValueError("a kind of map is there twice")
+        return self
+
+
+class Manifest(BegunManifest):
+    """A manifest of a run that has its tables."""
+
+    stages: dict[str, NotNegative]
+    images_per_second: NotNegative
+
+
+class PartNote(Record):
+    """The note on a part of a run that is being made: its files' hashes, by table, and seconds by stage."""
+
+    files: dict[str, str]
+    seconds: dict[str, NotNegative]
+
+
+class Done(Record):
+    """What `run.json` says of a training run that is over."""
+
+    finished: Literal[True]
+
+
+class Excluded(Record):
+    """Images left out for one reason."""
+
+    status: str
+    reason: str
+    count: Count
+    by_label: dict[str, Count]
+    example: str = ""
+
+
+class Summary(Record):
+    """The head of the findings."""
+
+    images: Count
+    scored: Count
+    groups: Count
+    prevalence: Estimate
+    counts: dict[Outcome, Count] = Field(min_length=4)
+    scores: dict[str, Estimate]
+    excluded: list[Excluded]
+
+
+class Missing(Record):
+    """Images that have one thing amiss."""
+
+    what: str
+    method: str
+    layer: Layer
+    by_outcome: dict[str, Pair]
+    by_label: dict[str, Pair] = {}
+    p: Share | None
+    uneven: bool
+
+
+class Coarse(Record):
+    """The part of a region's maps that are too coarse for it."""
+
+    method: str
+    layer: Layer
+    region: str
+    part: Number
+
+
+class Health(Record):
+    """What is missing from the tables."""
+
+    statuses: list[Missing]
+    coarse: list[Coarse]
+    warnings: list[str]
+
+
+class Contrast(Record):
+    """A number's mean on one outcome against another's."""
+
+    contrast: str
+    n: Pair
+    groups: Pair
+    difference: Estimate
+    delta: Number | None
+    p: Share | None
+    q: Share | None
+    finding: bool
+    note: str
+
+    @model_validator(mode="after")
+    def _is_of_something(self) -> Contrast:
+        if self.finding and self.difference.value is None:
+            raise ValueError("a finding must have a difference")
+        return self
+
+
+class OfRegion(Contrast):
+    """A contrast of a region's lift."""
+
+    method: str
+    layer: Layer
+    region: str
+
+
+class OfAttribute(Contrast):
+    """A contrast of an attribute."""
+
+    attribute: str
+    means: Annotated[list[Estimate], Field(min_length=2, max_length=2)]
+
+
+class Primary(Record):
+    """The contrast that is stated first."""
+
+    text: str
+    result: Contrast | None
+
+
+class RegionMean(Record):
+    """A region's mean lift and share for one outcome."""
+
+    method: str
+    layer: Layer
+    region: str
+    outcome: str
+    n: Count
+    groups: Count
+    lift: Ratio
+    share: Estimate
+
+
+class Odds(Record):
+    """An attribute's odds ratio."""
+
+    attribute: str
+    odds_ratio: Ratio
+    p: Share | None
+    q: Share | None
+    finding: bool
+
+
+class Regression(Record):
+    """A regression of errors on attributes."""
+
+    rows: list[Odds]
+    n: Count
+    groups: Count
+    note: str
+
+
+class Condition(Record):
+    """An attribute's range."""
+
+    attribute: str
+    low: Number | None
+    high: Number | None
+    words: str
+
+
+class Slice(Record):
+    """Images under conditions, and how often they are judged wrongly."""
+
+    conditions: list[Condition]
+    n: Count
+    errors: Count
+    rate: Estimate
+    rest: Estimate
+    q: Share | None
+    finding: bool
+
+
+class Cluster(Record):
+    """Errors whose maps are alike."""
+
+    outcome: str
+    method: str
+    layer: Layer
+    number: Count
+    size: Count
+    medoid: Row
+    members: list[Row]
+    lifts: dict[str, Number | None]
+
+
+class Sentence(Record):
+    """A finding in words, and the images that show it."""
+
+    text: str
+    about: str
+    contrast: str
+    name: str
+    rows: list[Row]
+
+
+class Findings(Record):
+    """The findings; a table that has none may be null."""
+
+    level: Share
+    note: str = ""
+    summary: Summary
+    health: Health
+    primary: Primary | None
+    regions: list[RegionMean]
+    contrasts: list[OfRegion]
+    attributes: list[OfAttribute]
+    regression: Regression | None
+    slices: list[Slice] | None
+    clusters: list[Cluster] | None
+    sentences: list[Sentence] | None
+
+    def rows(self) -> set[int]:
+        """The rows of all images that are named."""
+        shown = {row for sentence in self.sentences or () for row in sentence.rows}
+        return shown.union(*([each.medoid, *each.members] for each in self.clusters or ()))
+
+    def attributes_of_slices(self) -> set[str]:
+        """The columns by which slices choose images."""
+        return {condition.attribute for each in self.slices or () for condition in each.conditions}
+
+
+def problem(error: Any) -> str:
+    """The first thing that a pydantic error says, with its place.
+
+    Example:
+        >>> from pydantic import ValidationError
+        >>> try:
+        ...     Threshold.model_validate({"value": "high", "origin": "default"})
+        ... except ValidationError as error:
+        ...     problem(error)
+        'value: input should be a valid number'
+    """
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    said = str(first["msg"]).removeprefix("Value error, ")
+    said = f"{said[:1].lower()}{said[1:]}"
+    return f"{place}: {said}" if place else said

@@ -1,0 +1,37 @@
+"""What two runs, or two beginnings of one, were set to otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+SHOWN = 60  # letters of a setting that has changed
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """In words, each setting that isn't what it was, those within others by all their names.
+
+    Example:
+        >>> changes({"limit": None, "card": {"arch": "meso4"}}, {"limit": 2, "card": {"arch": "meso4"}})
+        ['limit was None, is 2']
+    """
+    flat_before, flat_now = dict(_flat(before)), dict(_flat(now))
+    pairs = {name: (flat_before.get(name), flat_now.get(name)) for name in {**flat_before, **flat_now}}
+    return [
+        f"{name.replace('_', ' ')} was {_short(old)}, is {_short(new)}"
+        for name, (old, new) in pairs.items()
+        if old != new
+    ]
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _short(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
