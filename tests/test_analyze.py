@@ -33,7 +33,7 @@ from xface.faces.attributes import ATTRIBUTES, face_attributes
 from xface.images import read_picture
 from xface.models import Preprocessing
 from xface.models.cropping import CropSettings
-from xface.results import AttributionMap
+from xface.results import AttributionMap, Face
 from xface.runs.tables import TABLES
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
@@ -490,6 +490,21 @@ def test_a_worker_that_dies_is_told_of(detector, small, tmp_path):
     plan = plan_analysis(detector, read_data(str(small)))
     with pytest.raises(XFaceError, match=r"died .* go on with --resume and fewer --workers"):
         analyze(plan, tmp_path / "run", workers=1, store=Deadly(tmp_path))
+
+
+class Implausible(LandmarkStore):
+    """Finds landmarks that can't be a face's."""
+
+    def face(self, pixels):
+        return Face(False, notes=("the landmarks found can't be a face's: the mouth is above the eyes",))
+
+
+def test_an_implausible_face_enters_no_mean_and_is_listed_with_its_reason(detector, small, tmp_path):
+    plan = plan_analysis(detector, read_data(str(small)))
+    found = tables(analyze(plan, tmp_path / "run", workers=0, store=Implausible(tmp_path)))
+    assert set(found["images"]["status"]) == {"no_face"}
+    assert found["images"]["reason"].str.contains("can't be a face's: the mouth is above").all()
+    assert found["regions"]["share"].isna().all()
 
 
 @pytest.mark.parametrize("workers", [0, 1])
