@@ -25,30 +25,15 @@ FORMULAS = [
     "=cmd|'/C calc'!A0", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "\u00a0=1", "\ufeff=1",
     "\u200b=1", "\uff1d1", "\uff0b1", "\uff0d1", "\uff20x", "=", "-", "-x.png", "+49 30", "'=1", "''=1",
     '=HYPERLINK("http://x","y")',
-    "-1;=1", "-inf", "+nan", "-0x1", "-1,5", "1-\n=1", "\0=1",
+    "-1", "+1", "-0.5", "'-5", "-1;=1", "-inf", "+nan", "-0x1", "-1,5", "1-\n=1", "\0=1",
 ]  # fmt: skip
-HARMLESS = [
-    "a.jpg",
-    "/faces/=.png",
-    "",
-    " ",
-    "-0.5",
-    "+1",
-    "-1e-5",
-    "1=1",
-    "it's",
-    "'tis",
-    "'-5",
-    "x@y.z",
-    "a\tb",
-]
+HARMLESS = ["a.jpg", "/faces/=.png", "", " ", "1=1", "it's", "'tis", "x@y.z", "a\tb"]
 
 
 def starts_a_formula(text):
     """As OWASP says, blanks and invisible signs before it left out."""
     seen = re.sub(r"^[\s\0\ufeff\u200b]+", "", text)
-    number = re.fullmatch(r"[+-]?\d+\.?\d*(e[+-]?\d+)?|[+-]?\.\d+(e[+-]?\d+)?", text)
-    return seen[:1] in set("=+-@\uff1d\uff0b\uff0d\uff20") - {""} and not number
+    return seen[:1] in set("=+-@\uff1d\uff0b\uff0d\uff20")
 
 
 @pytest.mark.parametrize("text", FORMULAS + HARMLESS)
@@ -59,7 +44,7 @@ def test_no_text_is_a_formula_and_none_is_changed_for_good(text):
 
 
 def test_harmless_texts_stay_as_they_are():
-    assert [text for text in HARMLESS if escaped(text) != text] == ["'-5"]
+    assert [escaped(text) for text in HARMLESS] == HARMLESS
 
 
 def test_random_texts_come_back():
@@ -97,9 +82,7 @@ def test_no_table_that_is_written_holds_a_formula(tmp_path):
 
 
 def test_numbers_stay_numbers(tmp_path):
-    table = pd.DataFrame(
-        {"x": [-0.5, np.nan, 1e-7], "n": [1, 2, 3], "b": [True, False, True], "t": ["-1", "2", ""]}
-    )
+    table = pd.DataFrame({"x": [-0.5, np.nan, 1e-7], "n": [1, 2, 3], "b": [True, False, True]})
     write_table(table, tmp_path / "new.csv")
     table.to_csv(tmp_path / "old.csv", index=False, lineterminator="\r\n")
     assert (tmp_path / "new.csv").read_bytes() == (tmp_path / "old.csv").read_bytes()

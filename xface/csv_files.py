@@ -14,8 +14,6 @@ FORMULA = re.compile(
 )
 """How a text begins that spreadsheets take for a formula (OWASP, CSV injection), or that is one escaped."""
 
-NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-
 BLANKS = " \t"
 """What may stand around a cell; other blanks of Unicode are part of it, as they may be of a file's name."""
 
@@ -23,13 +21,11 @@ BLANKS = " \t"
 def escaped(text: str) -> str:
     """A text that no spreadsheet takes for a formula: `'` before one that would be, or is escaped already.
 
-    Plain numbers stay as they are.
-
     Example:
-        >>> escaped("=1+1"), escaped("-0.5"), escaped("a.jpg"), escaped("'=1+1")
-        ("'=1+1", '-0.5', 'a.jpg', "''=1+1")
+        >>> escaped("=1+1"), escaped("a.jpg"), escaped("'=1+1")
+        ("'=1+1", 'a.jpg', "''=1+1")
     """
-    return f"'{text}" if FORMULA.match(text) and not NUMBER.fullmatch(text) else text
+    return f"'{text}" if FORMULA.match(text) else text
 
 
 def unescaped(text: str) -> str:
@@ -39,7 +35,7 @@ def unescaped(text: str) -> str:
         >>> unescaped("'=1+1"), unescaped("'tis"), unescaped(escaped("'=1+1"))
         ('=1+1', "'tis", "'=1+1")
     """
-    return text[1:] if text[:1] == "'" and escaped(text[1:]) == text else text
+    return text[1:] if text[:1] == "'" and FORMULA.match(text) else text
 
 
 def read_rows(lines: Iterable[str]) -> dict[int, list[str]]:
