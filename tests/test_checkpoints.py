@@ -1,9 +1,16 @@
 """Checkpoints in every format, written here; damaged, hostile and wrong ones, each one clear error."""
 
+import array
+import collections
+import datetime
+import decimal
+import fractions
 import io
 import os
 import pickle
+import random
 import subprocess
+import uuid
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -273,9 +280,48 @@ def test_whole_module_is_refused_with_the_remedy(write: Writer, tmp_path: Path) 
     assert "save its model.state_dict()" in message
 
 
-def test_object_arrays_are_refused(write: Writer, state: dict[str, Tensor], tmp_path: Path) -> None:
-    write({"model": state, "history": np.array([{}, None], dtype=object)}, tmp_path / "a.pth")
-    assert "_reconstruct" in reason(tmp_path / "a.pth")
+def _extras() -> dict[str, Any]:
+    """What scripts keep beside the weights, and which does no harm."""
+    return {
+        "deque": collections.deque([1, 2], 3),
+        "defaultdict": collections.defaultdict(list, {"a": [1]}),
+        "frozenset": frozenset(["a"]),
+        "datetime": datetime.datetime(2024, 5, 1, tzinfo=datetime.timezone.utc),
+        "timedelta": datetime.timedelta(1),
+        "Decimal": decimal.Decimal("1.5"),
+        "Fraction": fractions.Fraction(1, 3),
+        "UUID": uuid.UUID(int=3),
+        "range": range(3),
+        "array": array.array("f", [1.0]),
+        "random state": random.Random(0),
+        "int array": np.arange(6).reshape(2, 3),
+        "text array": np.array(["x", "yz"]),
+        "object array": np.array([{}, None], dtype=object),
+        "datetime64": np.datetime64("2024-05-01"),
+        "NumPy's random state": np.random.RandomState(0),
+        "type": np.float32,
+        "torch's version": torch.__version__,
+    }
+
+
+@pytest.mark.parametrize("name", _extras())
+def test_harmless_extras_are_no_obstacle(
+    name: str, write: Writer, state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    write({"model": state, "extra": _extras()[name]}, tmp_path / "a.pth")
+    assert_restores(tmp_path / "a.pth", state)
+    assert "extra" in read_checkpoint(tmp_path / "a.pth").extras
+
+
+def test_extras_that_hold_plain_values_keep_them(write: Writer, tmp_path: Path) -> None:
+    write({"model": {"w": torch.ones(2, 2)}, **_extras()}, tmp_path / "a.pth")
+    extras = read_checkpoint(tmp_path / "a.pth").extras
+    assert extras["deque"] == [1, 2]
+    assert extras["defaultdict"] == {"a": [1]}
+    assert np.array_equal(extras["int array"], _extras()["int array"])
+    assert extras["text array"].tolist() == ["x", "yz"]
+    assert extras["torch's version"] == torch.__version__
+    assert repr(extras["Decimal"]) == "<decimal.Decimal, not loaded>"
 
 
 def test_torchscript_is_refused(tmp_path: Path) -> None:

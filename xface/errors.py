@@ -44,6 +44,11 @@ class UnknownNameError(UsageError):
         more = ", ..." if len(known) > 12 else ""
         hint = f"did you mean {listed}?" if near else f"known are {listed}{more}"
         super().__init__(f"unknown {kind} {name!r}; {hint}{' ' + remedy if remedy else ''}")
+        self._made_of = kind, name, known, remedy
+
+    def __reduce__(self) -> tuple[type[UnknownNameError], tuple[str, str, list[str], str]]:
+        """Pickle it by what it was made of, so that a worker process can raise it to its caller."""
+        return type(self), self._made_of
 
 
 class InterruptedRunError(XFaceError):

@@ -49,9 +49,27 @@ class Architecture:
     renames: tuple[tuple[str, str], ...] = ()
     unused: str = ""
 
+    def __reduce__(self) -> tuple[Callable[[str], Architecture], tuple[str]]:
+        """Pickle it by its name: what builds it is a function within another one."""
+        return architecture, (self.name,)
+
 
 ARCHITECTURES: Registry[Architecture] = Registry("architecture")
 TIMM = "timm/"
+
+
+def is_architecture(name: str) -> bool:
+    """Whether there is an architecture of this name; none is built.
+
+    Example:
+        >>> is_architecture("resnet18"), is_architecture("timm/resnet26"), is_architecture("timm/none")
+        (True, True, False)
+    """
+    if not name.startswith(TIMM):
+        return name in ARCHITECTURES
+    import timm
+
+    return bool(timm.is_model(name.removeprefix(TIMM).partition(".")[0]))
 
 
 def architecture(name: str) -> Architecture:

@@ -2,55 +2,49 @@
 
 from __future__ import annotations
 
-import _codecs
 import hashlib
-import pathlib
 import re
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors import safe_open
 from torch import Tensor
-from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
+from torch.serialization import safe_globals
 
 from xface.errors import CheckpointError
-from xface.models.contents import Found, bare, find_state, find_under, state_keys
-from xface.models.pickled import NumberType, number, pickled_names
+from xface.models.contents import (
+    MAX_NAME,
+    Found,
+    State,
+    Unusable,
+    bare,
+    find_state,
+    find_under,
+    plain,
+    state_keys,
+)
+from xface.models.formats import AGAIN, STATE, TORCH_SAVE, ForeignError, excerpt, format_of
+from xface.models.pickled import MAX_BYTES, likely_cause, listed, pickled_names
+from xface.models.stand_ins import allowed
+from xface.models.unpickling import Data, Pickle, UnboundedError, is_known
 
 LONGEST_REASON = 3000
+LISTED = 10
+MAX_TENSORS = 10_000  # in one set of weights; the largest of timm's networks has 3,000
+MOST_SHARED = 4  # times a file's size: tied weights lie in it once
+MARK = bytes.fromhex("6cfc9c46f9206aa85019")  # of torch's old format
+OTHER_PROTOCOLS = (1, 3, 4, 5)
+PICKLES = 5  # before the numbers in torch's old format: a mark, a version, the system, the content, the keys
 NEVER = (
     "running a file's own code is never allowed; where it comes from, load the model and save its "
     "model.state_dict() with torch.save"
 )
-
-ALLOWED: list[Any] = [
-    (number, "numpy.core.multiarray.scalar"),
-    (number, "numpy._core.multiarray.scalar"),
-    (NumberType, "numpy.dtype"),
-    _codecs.encode,
-    # What timm and Lightning keep of a run's settings: containers and paths that do nothing.
-    (SimpleNamespace, "argparse.Namespace"),
-    (dict, "pytorch_lightning.utilities.parsing.AttributeDict"),
-    (dict, "lightning_fabric.utilities.data.AttributeDict"),
-    *((pathlib.PurePosixPath, f"pathlib.{name}") for name in ("PosixPath", "PurePosixPath")),
-    *((pathlib.PureWindowsPath, f"pathlib.{name}") for name in ("WindowsPath", "PureWindowsPath")),
-]
-
-_BEGINNINGS = {
-    b"\xff\xd8\xff": "a JPEG image",
-    b"\x89PNG": "a PNG image",
-    b"version https://git-lfs": "a Git LFS pointer: fetch the file itself with `git lfs pull`",
-    b"<": "a web page: download the file itself",
-    b"\x1f\x8b": "a gzip archive: unpack it",
-}
 
 
 @dataclass(frozen=True)
@@ -87,21 +81,16 @@ def read_checkpoint(path: str | Path, state_key: str | None = None) -> Checkpoin
         xface.errors.CheckpointError: cannot restore 'missing.pth': there is no such file; check the path
     """
     path = Path(path)
-    kind, sha256 = _kind_and_hash(path)
-    content = READERS[kind](path)
-    state, extras = _chosen(path, content, state_key)
-    if unusable := [name for name, tensor in state.items() if not _is_plain(tensor)]:
-        raise refusal(path, f"these are no dense tensors: {', '.join(unusable[:10])}; save them as such")
-    size = path.stat().st_size
-    if too_large := [name for name, tensor in state.items() if tensor.numel() * tensor.itemsize > size]:
-        raise refusal(path, f"these are larger than the file: {', '.join(too_large[:10])}; save them whole")
+    kind, content = _content(path)
+    state, extras = _chosen(path, plain(content), state_key)
+    _check_tensors(path, state)
     weights, left_out = bare(state)
     layout = {"safetensors": "safetensors", "keras": "keras"}.get(kind, "torch")
     return Checkpoint(
         path,
         weights,
         extras,
-        sha256,
+        _sha256(path),
         "seed" if _is_seed(content) else layout,
         left_out,
         tuple(state_keys(extras)),
@@ -114,95 +103,123 @@ def refusal(path: Path, reason: str) -> CheckpointError:
     return CheckpointError(f"cannot restore {str(path)!r}: {printable}")
 
 
-def _kind_and_hash(path: Path) -> tuple[str, str]:
+def _content(path: Path) -> tuple[str, object]:
+    """The file's format, and what is in it."""
     try:
         if not path.exists():
             raise refusal(path, "there is no such file; check the path")
-        if not path.is_file():
-            raise refusal(path, "it is a folder or a device; give the weights file itself")
-        with open(path, "rb") as file:
-            beginning = file.read(32)
-            file.seek(0)
-            return _kind(path, beginning), _sha256(file)
+        kind = format_of(path)
+        return kind, READERS[kind](path)
+    except ForeignError as error:
+        raise refusal(path, str(error)) from error
     except (OSError, ValueError) as error:
         raise refusal(path, f"{error}; make it readable") from error
 
 
-def _kind(path: Path, beginning: bytes) -> str:
-    if not beginning:
-        raise refusal(path, "it is empty (0 bytes); copy or download it again")
-    if beginning.startswith(b"PK\x03\x04"):
-        return "zip"
-    if beginning.startswith(b"\x89HDF\r\n\x1a\n"):
-        return "keras"
-    if beginning[8:9] == b"{":
-        return "safetensors"
-    if names := pickled_names(path):
-        raise refusal(
-            path, f"it is a bare pickle, not one of torch.save; it asks for {', '.join(names)}, and {NEVER}"
-        )
-    if beginning.startswith(b"\x80"):
-        return "pickle"
-    looks = next(
-        (what for magic, what in _BEGINNINGS.items() if beginning.startswith(magic)), "it begins like none"
-    )
-    raise refusal(path, f"it is no checkpoint ({looks}); give a .safetensors file or one of torch.save")
-
-
-def _sha256(file: Any) -> str:
+def _sha256(path: Path) -> str:
     digest = hashlib.sha256()
-    while block := file.read(1 << 20):
-        digest.update(block)
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
     return digest.hexdigest()
 
 
 def _read_safetensors(path: Path) -> Mapping[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = list(file.keys())
+            _check_count(path, len(names))
+            return {name: file.get_tensor(name) for name in names}
+    except CheckpointError:
+        raise
     except Exception as error:  # SafetensorError, and what a hostile header makes of it
-        reason = f"it is a damaged or cut short safetensors file ({error}); copy or download it again"
+        reason = f"it is a damaged or cut short safetensors file ({error}); {AGAIN}"
         raise refusal(path, reason) from error
 
 
-def _read_torch(path: Path, mmap: bool) -> object:
+def _read_zip(path: Path) -> object:
     try:
-        with safe_globals(ALLOWED), warnings.catch_warnings():
+        content = torch._C.PyTorchFileReader(str(path)).get_record("data.pkl")
+    except Exception as error:  # RuntimeError, and what pybind makes of odd names
+        raise _damaged(path, error) from error
+    return _read_torch(path, content, 1, mmap=True)
+
+
+def _read_old(path: Path) -> object:
+    """torch.save's format before 1.6: pickles, then the tensors' numbers."""
+    with open(path, "rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        if MARK not in content[:32]:
+            names = pickled_names(content[:MAX_BYTES])
+            raise _damaged(path, EOFError()) if names is None else _bare_pickle(path, names)
+        return _read_torch(path, content, PICKLES, mmap=False)
+
+
+def _read_torch(path: Path, content: Data, count: int, mmap: bool) -> object:
+    """What torch reads of a file whose pickles were followed first, `count` of them from its beginning."""
+    names = _followed(path, content, count)
+    try:
+        with safe_globals(allowed(names)), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-            return _without_attributes(content)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # on damaged files, the unpickler raises a dozen kinds
         cause = error.__context__ or error  # torch wraps it into advice that must not be followed
-        raise refusal(path, _reason(path, str(cause), is_zip=mmap)) from error
+        if asked := re.findall(r"(?:GLOBAL |<class '|function )([\w.]+)", str(cause))[:1]:
+            raise _asking(path, asked) from error
+        raise _damaged(path, cause) from error
 
 
-def _without_attributes(content: object) -> object:
-    """Plain dicts, at any depth of dicts: those of a pickle may have attributes that hide their methods."""
-    waiting, seen = [content], set()
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict) and id(value) not in seen:
-            seen.add(id(value))
-            getattr(value, "__dict__", {}).clear()
-            waiting += dict.values(value)
-    return content
+def _followed(path: Path, content: Data, count: int) -> set[str]:
+    """The harmless names that the pickles ask for."""
+    read = Pickle(content)
+    try:
+        for _ in range(count):
+            read.follow()
+    except UnboundedError as error:
+        reason = f"it would take too long to read, or too much memory ({error})"
+        raise refusal(path, f"{reason}; save model.state_dict() alone") from error
+    except Exception as error:  # on damaged pickles, a dozen kinds
+        if not read.asked:
+            raise _unfollowed(path, content[:MAX_BYTES], error) from error
+    if read.asked:
+        raise _asking(path, read.asked)
+    return read.harmless
 
 
-def _reason(path: Path, message: str, is_zip: bool) -> str:
-    if "TorchScript" in message:
-        return "it is a TorchScript program, not weights; save model.state_dict()"
-    if names := _asked_for(path, message, is_zip):
-        return f"it asks for {', '.join(names)}, and {NEVER}"
-    first_line = message.partition("\n")[0][:120]
-    return f"it is damaged or cut short ({first_line or 'it ends too early'}); copy or download it again"
+def _unfollowed(path: Path, content: bytes, error: Exception) -> CheckpointError:
+    """Why a pickle could not be followed to its end: of other protocols, torch reads none."""
+    names = [name for name in pickled_names(content) or () if not is_known(name)]
+    if names:
+        return _asking(path, names)
+    if isinstance(error, KeyError) and content[:1] == b"\x80" and content[1] in OTHER_PROTOCOLS:
+        reason = f"it is pickled by protocol {content[1]}, of which not all can be read"
+        return refusal(path, f"{reason}; save it again with torch.save as it is, without pickle_protocol")
+    return _damaged(path, error)
 
 
-def _asked_for(path: Path, message: str, is_zip: bool) -> list[str]:
-    """The names of the functions and classes that a refused file wanted to use."""
-    if is_zip:
-        with suppress(Exception), safe_globals(ALLOWED):
-            return sorted(get_unsafe_globals_in_checkpoint(path))
-    return re.findall(r"(?:GLOBAL |<class '|function )([\w.]+)", message)[:1]
+def _asking(path: Path, names: Collection[str]) -> CheckpointError:
+    return refusal(path, f"{likely_cause(names)}; it asks for {listed(names)}, and {NEVER}")
+
+
+def _damaged(path: Path, error: BaseException) -> CheckpointError:
+    first_line = str(error).partition("\n")[0][:120]
+    return refusal(path, f"it is damaged or cut short ({first_line or 'it ends too early'}); {AGAIN}")
+
+
+def _read_other(path: Path) -> object:
+    """A pickle without the mark of its protocol, or no checkpoint."""
+    with open(path, "rb") as file:
+        beginning = file.read(MAX_BYTES)
+    if names := pickled_names(beginning):
+        raise _bare_pickle(path, names)
+    looks = excerpt(beginning) or "it begins like none"
+    raise refusal(path, f"it is no checkpoint ({looks}); {TORCH_SAVE}")
+
+
+def _bare_pickle(path: Path, names: Collection[str]) -> CheckpointError:
+    what = "it is a bare pickle, not one of torch.save"
+    if not names:
+        return refusal(path, f"{what}, and holds no tensors; {STATE}")
+    return refusal(path, f"{what}: {likely_cause(names)}; it asks for {listed(names)}, and {NEVER}")
 
 
 def _read_keras(path: Path) -> object:
@@ -214,9 +231,31 @@ def _read_keras(path: Path) -> object:
 READERS: Mapping[str, Callable[[Path], object]] = {
     "safetensors": _read_safetensors,
     "keras": _read_keras,
-    "zip": partial(_read_torch, mmap=True),
-    "pickle": partial(_read_torch, mmap=False),
+    "zip": _read_zip,
+    "pickle": _read_old,
+    "": _read_other,
 }
+
+
+def _check_count(path: Path, count: int) -> None:
+    if count > MAX_TENSORS:
+        raise refusal(path, f"it holds {count:,} tensors, more than any network that is known; {STATE}")
+
+
+def _check_tensors(path: Path, state: State) -> None:
+    """Refuse weights that are no dense tensors, not wholly in the file, or too many."""
+    _check_count(path, len(state))
+    if too_long := [name for name in state if len(name) > MAX_NAME]:
+        raise refusal(path, f"a name in it has {len(too_long[0]):,} letters, which no weight has; {STATE}")
+    if unusable := [f"{name} ({t.kind})" for name, t in state.items() if isinstance(t, Unusable)]:
+        raise refusal(path, f"these are no dense tensors: {', '.join(unusable[:LISTED])}; save them as such")
+    size = path.stat().st_size
+    sizes = {name: tensor.numel() * tensor.itemsize for name, tensor in state.items()}
+    if too_large := [name for name in sizes if sizes[name] > size]:
+        larger = ", ".join(too_large[:LISTED])
+        raise refusal(path, f"these are larger than the file: {larger}; save them whole")
+    if sum(sizes.values()) > MOST_SHARED * size:
+        raise refusal(path, "its tensors share their numbers and are larger than the file; save them whole")
 
 
 def _chosen(path: Path, content: object, state_key: str | None) -> Found:
@@ -230,10 +269,6 @@ def _chosen(path: Path, content: object, state_key: str | None) -> Found:
     if listed:
         raise refusal(path, f"it holds several sets of weights ({listed}); --state-key takes one of them")
     raise refusal(path, f"it holds {_describe(content)}, no named weights; save model.state_dict()")
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    return tensor.layout is torch.strided and not tensor.is_quantized and not tensor.is_meta
 
 
 def _is_seed(content: object) -> bool:

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from xface.models.card import card_path
 from xface.models.checkpoint import Checkpoint, refusal
-from xface.models.contents import mappings
+from xface.models.contents import Unusable, mappings
 
 KEYS = (
     "classes", "CLASSES", "class_names", "class_to_idx", "class_to_index", "class2idx", "idx_to_class",
     "index_to_class", "idx2class", "labels", "label_map", "id2label", "idx2label", "label2id", "label_to_idx",
 )  # fmt: skip
+LONGEST = 200
 
 
 def class_names(checkpoint: Checkpoint, count: int) -> tuple[str, ...] | None:
@@ -47,10 +48,12 @@ def class_names(checkpoint: Checkpoint, count: int) -> tuple[str, ...] | None:
 
 def _entries(extras: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """What stands under `KEYS`, at any depth."""
+    seen: set[int] = set()
     for mapping in mappings(extras):
-        yield from (
-            (key, mapping[key]) for key in KEYS if key in mapping and not _is_silent(key, mapping[key])
-        )
+        for key in KEYS:
+            if key in mapping and id(mapping[key]) not in seen and not _is_silent(key, mapping[key]):
+                seen.add(id(mapping[key]))
+                yield key, mapping[key]
 
 
 def _is_silent(key: str, value: object) -> bool:
@@ -60,7 +63,10 @@ def _is_silent(key: str, value: object) -> bool:
     if isinstance(value, (list, tuple, dict)) and not value:
         return True
     is_plain = isinstance(value, (list, tuple)) and not any(isinstance(item, str) for item in value)
-    return key == "labels" and (is_plain or isinstance(value, Tensor))
+    is_array = isinstance(value, (Tensor, Unusable)) or (
+        isinstance(value, np.ndarray) and value.dtype.kind != "U"
+    )
+    return key == "labels" and (is_plain or is_array)
 
 
 def _in_order(value: object) -> tuple[str, ...] | None:
@@ -69,9 +75,15 @@ def _in_order(value: object) -> tuple[str, ...] | None:
         if sorted(index_of.values()) != list(range(len(value))):
             return None
         value = sorted(index_of, key=index_of.__getitem__)
-    if isinstance(value, (list, tuple)) and all(isinstance(name, str) and name for name in value):
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        value = value.tolist()
+    if isinstance(value, (list, tuple)) and all(_is_name(name) for name in value):
         return tuple(value)
     return None
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= LONGEST and value.isprintable()
 
 
 def _inverted(names: Mapping[Any, Any]) -> dict[Any, int]:

@@ -20,7 +20,7 @@ INITIALISERS = {
 }  # fmt: skip
 
 
-class _Undrawn(TorchFunctionMode):
+class Undrawn(TorchFunctionMode):
     """Leaves out the drawing of initial weights: without storage it takes time and does nothing."""
 
     def __torch_function__(
@@ -40,7 +40,7 @@ def outline(arch: Architecture) -> nn.Module:
         >>> parameter_count(outline(architecture("resnet18")))
         11177538
     """
-    with torch.device("meta"), _Undrawn():
+    with torch.device("meta"), Undrawn():
         return arch.build(2).eval()
 
 

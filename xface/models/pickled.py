@@ -1,51 +1,72 @@
-"""Pickles: the names that one asks for, and harmless stand-ins for those of NumPy's numbers."""
+"""Pickles that are refused: the names that one asks for, and what that says of where it comes from."""
 
 from __future__ import annotations
 
 import pickletools
-from contextlib import suppress
-from pathlib import Path
-from typing import Any
+import re
+from collections.abc import Iterable, Sequence
+from io import BytesIO
+from itertools import islice
 
-import numpy as np
+MAX_BYTES = 64 << 20
+MAX_INSTRUCTIONS = 500_000
+LISTED = 20
 
-NUMBERS = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
-"""Booleans, integers and floats, as NumPy names their types in a pickle."""
+CAUSES: Sequence[tuple[str, str]] = (
+    (
+        r"(os|posix|nt|subprocess|sys|socket|shutil|runpy|pty|ctypes|webbrowser|importlib)\.|"
+        r"builtins\.(eval|exec|compile|open|__import__)$",
+        "it would run commands when it is loaded ({}), which no weights do: do not trust it",
+    ),
+    (r"(sklearn|xgboost|lightgbm|catboost)\.", "it is a model of {}, not a network's weights"),
+    (r"(keras|tensorflow|jax|flax|mxnet|paddle)\.", "it is of another framework ({}), not PyTorch's"),
+    (
+        r"torch\.nn\.modules\.(?!loss)|torch\.fx\.|torch\.jit\.|(torchvision\.models|timm\.models)\.",
+        "it holds a whole network with its classes ({}), not its weights alone",
+    ),
+    (r"(joblib|dill|cloudpickle)\.", "it was written by {}, not by torch.save"),
+    (r"(__main__|__mp_main__)\.", "objects of the script that wrote it ({}) lie beside the weights"),
+    (r"", "objects of other libraries ({}) lie in it"),
+)
+"""(beginning of a name, what a file that asks for it is likely to be)."""
 
 
-class NumberType:
-    """Stands for `numpy.dtype`, which would take its flags, fields and sizes from the file unchecked.
+def likely_cause(names: Iterable[str]) -> str:
+    """What a file probably is, by the functions and classes that it asks for.
 
     Example:
-        >>> float(number(NumberType("f8"), np.float64(0.25).tobytes()))
-        0.25
+        >>> likely_cause(["collections.OrderedDict", "joblib.numpy_pickle.NumpyArrayWrapper"])
+        'it was written by joblib.numpy_pickle.NumpyArrayWrapper, not by torch.save'
     """
-
-    def __init__(self, code: object, align: object = False, copy: object = True) -> None:
-        self.code, self.order = code, "<"
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.order = ">" if state[1] == ">" else "<"
+    for pattern, cause in CAUSES:
+        if found := next((name for name in names if re.match(pattern, name)), None):
+            return cause.format(found[:100])
+    return "it is no plain dict of weights"
 
 
-def number(kind: NumberType, content: bytes) -> Any:
-    """Stands for NumPy's function that makes a scalar of bytes; raises ValueError for what is no number."""
-    if kind.code not in NUMBERS:
-        raise ValueError(f"a NumPy scalar of type {kind.code!r:.40} is no number")
-    [value] = np.frombuffer(content, f"{kind.order}{kind.code}")
-    return value
+def listed(names: Iterable[str]) -> str:
+    """The names in order, not all of very many."""
+    ordered = sorted(names)
+    more = f" and {len(ordered) - LISTED} more" if len(ordered) > LISTED else ""
+    return ", ".join(ordered[:LISTED]) + more
 
 
-def pickled_names(path: Path) -> list[str]:
-    """The functions and classes that a file's first pickle (any protocol) asks for; none if it is no pickle.
+def pickled_names(content: bytes) -> list[str] | None:
+    """The functions and classes that a pickle (any protocol) asks for; None if it is no pickle.
 
-    What `torch.save` writes without a zip begins with a pickle of one number, which asks for none.
+    What `torch.save` writes without a zip begins with a pickle of one number, which asks for none. Of a very
+    long pickle only the beginning is looked at.
+
+    Example:
+        >>> import pickle
+        >>> pickled_names(pickle.dumps({"print": print}))
+        ['builtins.print']
     """
     names: set[str] = set()
     memo: dict[int, object] = {}
     last: tuple[object, object] = (None, None)  # the two that were pushed last
-    with suppress(Exception), open(path, "rb") as file:  # on what is no pickle, a dozen kinds
-        for instruction, value, _ in pickletools.genops(file):
+    try:
+        for instruction, value, _ in islice(pickletools.genops(BytesIO(content)), MAX_INSTRUCTIONS):
             name = instruction.name
             if name in ("GLOBAL", "INST"):
                 names.add(str(value).replace(" ", "."))
@@ -57,5 +78,6 @@ def pickled_names(path: Path) -> list[str]:
                 last = last[1], memo.get(int(value or 0))
             elif instruction.stack_after:
                 last = last[1], value
-        return sorted(names)
-    return []
+    except Exception:  # on what is no pickle, a dozen kinds
+        return sorted(names) if len(content) >= MAX_BYTES else None
+    return sorted(names)

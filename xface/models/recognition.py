@@ -8,19 +8,31 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from xface.errors import UsageError
-from xface.models.architectures import ARCHITECTURES, Architecture, Shapes, architecture
+from xface.models.architectures import (
+    ARCHITECTURES,
+    TIMM,
+    Architecture,
+    Shapes,
+    architecture,
+    is_architecture,
+)
 from xface.models.checkpoint import Checkpoint, refusal
-from xface.models.contents import PREFIXES, mappings
+from xface.models.contents import PREFIXES, bare, by_prefix, mappings
+from xface.models.outline import Undrawn
 from xface.models.timm_index import timm_names
 
 NAMED_BY = ("arch", "architecture", "model", "model_name", "network", "backbone")
 LISTED = 10
+MAX_PARTS = 6
+MAX_NAMED = 10  # of a file that names more, the others are not tried
+LONGEST_NAME = 100
 ALIKE = 0.3  # below this part of common entries, naming a near miss would mislead
 
 
@@ -65,23 +77,54 @@ def recognise(checkpoint: Checkpoint) -> Architecture:
     state, path = checkpoint.state, checkpoint.path
     if named := _named_in(checkpoint):
         return named
-    for candidates in (_likely, _registered, _timms):
-        if fitting := [arch for arch in candidates(state) if not misfit(arch, _renamed(arch, state))]:
-            break
+    fitting = _fitting(state)
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
         names = ", ".join(arch.name for arch in fitting)
         raise refusal(path, f"it fits several architectures ({names}); say which one it is (--arch)")
-    near = max(ARCHITECTURES.values(), key=lambda arch: _likeness(arch, state))
-    if _likeness(near, state) < ALIKE:
+    hint, near = _within(state), _nearest(state)
+    if near is None or _likeness(near, state) < ALIKE:
         raise refusal(
             path,
-            f"its keys fit no architecture of {', '.join(ARCHITECTURES)}, and none that is known of timm's; "
-            f"they are {_shortened(tuple(state))}{_foreign(state)}",
+            f"{hint}its keys fit no architecture of {', '.join(ARCHITECTURES)}, "
+            f"and none that is known of timm's; they are {_shortened(tuple(state))}{_foreign(state)}",
         )
     wrong = misfit(near, _renamed(near, state))
-    raise refusal(path, f"its keys look like {near.name}, but do not fit: {wrong}{_foreign(state)}")
+    raise refusal(path, f"{hint}its keys look like {near.name}, but do not fit: {wrong}{_foreign(state)}")
+
+
+def _fitting(state: Mapping[str, Tensor]) -> list[Architecture]:
+    """Those of the first kind of candidates of which any fits."""
+    for candidates in (_likely, _registered, _timms):
+        if fitting := [arch for arch in candidates(state) if not misfit(arch, _renamed(arch, state))]:
+            return fitting
+    return []
+
+
+def _within(state: Mapping[str, Tensor]) -> str:
+    """Which prefixes have a whole network behind them, and which it is."""
+    parts = {prefix: bare(part)[0] for prefix, part in by_prefix(dict(state)).items() if len(part) > 1}
+    if len(parts) > MAX_PARTS:
+        return ""
+    found = {prefix: _fitting(part) for prefix, part in parts.items()}
+    listed = " or ".join(f"{prefix!r} ({archs[0].name})" for prefix, archs in found.items() if archs)
+    return f"--state-key takes the network under {listed} alone; " if listed else ""
+
+
+def _nearest(state: Mapping[str, Tensor]) -> Architecture | None:
+    """The registered architecture with most entries in common, of those that have any module's name so."""
+    close = [arch for arch in ARCHITECTURES.values() if _roots(arch) & _firsts(_renamed(arch, state))]
+    return max(close, key=lambda arch: _likeness(arch, state), default=None)
+
+
+def _roots(arch: Architecture) -> set[str]:
+    return _firsts((*arch.stages, arch.head))
+
+
+def _firsts(names: Iterable[str]) -> set[str]:
+    """The first part of each name."""
+    return {name.partition(".")[0] for name in names}
 
 
 def restore(checkpoint: Checkpoint, arch: str | None = None, according_to: str = "the call") -> Restored:
@@ -98,7 +141,7 @@ def restore(checkpoint: Checkpoint, arch: str | None = None, according_to: str =
     entry = recognise(checkpoint) if arch is None else architecture(arch)
     state = _renamed(entry, checkpoint.state)
     if wrong := misfit(entry, state):
-        near = max(ARCHITECTURES.values(), key=lambda other: _likeness(other, checkpoint.state))
+        near = _nearest(checkpoint.state) or entry
         is_nearer = _likeness(near, checkpoint.state) > _likeness(entry, checkpoint.state)
         hint = f"; its keys look like {near.name}" if is_nearer else ""
         reason = f"it does not fit {entry.name}, as {according_to} says{hint}; {wrong}"
@@ -135,7 +178,7 @@ def _check_tied(checkpoint: Checkpoint, model: nn.Module, state: Mapping[str, Te
 def _blank(arch: Architecture, state: Mapping[str, Tensor]) -> nn.Module:
     """The network without storage; or with, where it has tensors of its own that no state dict holds."""
     build = partial(arch.build, _class_count(arch, state), **arch.options(_shapes_of(state)))
-    with torch.device("meta"):
+    with torch.device("meta"), Undrawn():
         model = build()
     attributes = (value for module in model.modules() for value in vars(module).values())
     computed = dict(model.named_buffers()).keys() - model.state_dict().keys()
@@ -163,10 +206,10 @@ def misfit(arch: Architecture, state: Mapping[str, Tensor]) -> Misfit:
 def _named_in(checkpoint: Checkpoint) -> Architecture | None:
     """What the file calls its own architecture, as training scripts do, if its weights fit that."""
     settings = mappings(checkpoint.extras)
-    names = (mapping[key] for mapping in settings for key in NAMED_BY if isinstance(mapping.get(key), str))
-    for name in dict.fromkeys(names):
-        for known in (name, f"timm/{name}"):
-            with suppress(UsageError):  # no such architecture, or one without a head
+    names = {mapping[key] for mapping in settings for key in NAMED_BY if isinstance(mapping.get(key), str)}
+    for name in islice((name for name in sorted(names) if len(name) <= LONGEST_NAME), MAX_NAMED):
+        for known in filter(is_architecture, (name, f"{TIMM}{name}")):
+            with suppress(UsageError):  # one without a head
                 arch = architecture(known)
                 if not misfit(arch, _renamed(arch, checkpoint.state)):
                     return arch
@@ -175,16 +218,15 @@ def _named_in(checkpoint: Checkpoint) -> Architecture | None:
 
 def _likely(state: Mapping[str, Tensor]) -> Iterable[Architecture]:
     """Those to build first, which saves most others: their head and the root of a stage are in the file."""
-    roots = {name.partition(".")[0] for name in state}
+    roots = _firsts(state)
     return [
-        arch
-        for arch in ARCHITECTURES.values()
-        if _weight(arch) in state and any(stage.partition(".")[0] in roots for stage in arch.stages)
+        arch for arch in ARCHITECTURES.values() if _weight(arch) in state and roots & _firsts(arch.stages)
     ]
 
 
 def _registered(state: Mapping[str, Tensor]) -> Iterable[Architecture]:
-    return ARCHITECTURES.values()
+    """All whose head is in the file, without which none fits."""
+    return [arch for arch in ARCHITECTURES.values() if _weight(arch) in _renamed(arch, state)]
 
 
 def _timms(state: Mapping[str, Tensor]) -> Iterable[Architecture]:
@@ -224,7 +266,7 @@ def _wanted(arch: Architecture, state: Mapping[str, Tensor]) -> Shapes:
 
 @cache
 def _built_shapes(arch: Architecture, options: tuple[tuple[str, Any], ...]) -> Shapes:
-    with torch.device("meta"), warnings.catch_warnings():
+    with torch.device("meta"), Undrawn(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of widths of zero, which a damaged file may have
         return _shapes_of(arch.build(2, **dict(options)).state_dict())
 
@@ -267,7 +309,7 @@ def _weights(checkpoint: Checkpoint, name: str, stored: Tensor | None, like: Ten
         raise refusal(checkpoint.path, f"{name} holds {stored.dtype}, not floating-point weights")
     try:
         tensor = stored.to(kind, copy=True, memory_format=torch.contiguous_format)
-    except NotImplementedError as error:
+    except (NotImplementedError, RuntimeError) as error:
         raise refusal(checkpoint.path, f"{name} holds {stored.dtype}, which torch cannot convert") from error
     if not _is_finite(tensor):
         raise refusal(checkpoint.path, f"{name} holds NaN or infinite weights; use an earlier checkpoint")
