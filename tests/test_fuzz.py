@@ -18,7 +18,8 @@ import torch
 from mutations import Case, gadgets, mutated
 
 from xface.errors import CheckpointError, XFaceError
-from xface.models import load
+from xface.models import ARCHITECTURES, load
+from xface.models.outline import outline
 
 SEED, COUNT = 20, 300
 SECONDS = 10
@@ -135,6 +136,8 @@ def warm(tmp_path: Path) -> None:
         with suppress(CheckpointError):
             load(tmp_path / name, device="cpu").predict(FACE)
         (tmp_path / name).unlink()
+    for entry in ARCHITECTURES.values():
+        outline(entry)
     "".encode("raw-unicode-escape")  # in which pickles of protocol 0 hold text
     (tmp_path / "c.h5").write_bytes(mutations._keras())
     with suppress(CheckpointError):
