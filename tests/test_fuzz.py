@@ -138,6 +138,7 @@ def warm(tmp_path: Path) -> None:
         (tmp_path / name).unlink()
     for entry in ARCHITECTURES.values():
         outline(entry)
+    "".encode("cp437")  # in which zip archives hold names
     "".encode("raw-unicode-escape")  # in which pickles of protocol 0 hold text
     (tmp_path / "c.h5").write_bytes(mutations._keras())
     with suppress(CheckpointError):

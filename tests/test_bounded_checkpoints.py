@@ -1,0 +1,104 @@
+"""Small files that could keep a reader busy for hours or fill its memory: each is one error, soon."""
+
+import io
+import struct
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from test_fuzz import limit
+
+from xface.errors import CheckpointError
+from xface.models import load
+from xface.models.contents import WRAPPERS
+
+START = b"\x80\x02"
+SECONDS = 20
+LARGE = b"\x8a\x05" + (3 * 10**9).to_bytes(5, "little")
+NEST = b"K\x01q\x00" + b"q\x00h\x00\x86" * 60  # (t, t) sixty times over
+MODULO = 2**61 - 1  # of Python's hashes of numbers
+
+
+def asks(module: str, name: str) -> bytes:
+    return f"c{module}\n{name}\n".encode()
+
+
+def text(value: str) -> bytes:
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+
+def whole(number: int) -> bytes:
+    size = number.bit_length() // 8 + 1
+    return b"\x8a" + bytes([size]) + number.to_bytes(size, "little")
+
+
+COLLIDING = b"".join(whole(index * MODULO) for index in range(1, 20_000))
+PICKLES = {
+    "a key of nested tuples": b"}" + NEST + b"K\x01s.",
+    "a key of deep tuples": b"}K\x01" + b"\x85" * 100_000 + b"K\x01s.",
+    "a set of nested tuples": asks("__builtin__", "set") + b"](" + NEST + b"e\x85R.",
+    "a storage's key of nested tuples": b"(" + text("storage") + asks("torch", "FloatStorage") + NEST
+    + text("cpu") + b"K\x01tQ.",
+    "numbers that collide": b"}(" + COLLIDING.replace(b"\x8a", b"K\x01\x8a") + b"K\x01u.",
+    "a counter of numbers that collide": asks("collections", "Counter") + b"](" + COLLIDING + b"e\x85R.",
+    "bytes of any length": asks("__builtin__", "bytearray") + LARGE + b"\x85R.",
+    "bytes by another codec": asks("_codecs", "encode") + text("ab") + text("hex") + b"\x86R.",
+    "a storage of any length": asks("torch.storage", "UntypedStorage") + LARGE + b"\x85R.",
+    "a tensor of any length": asks("torch", "Tensor") + LARGE + b"\x85R.",
+    "one list passed often": b"](" + b"K\x01" * 300_000 + b"eq\x000](" + asks("__builtin__", "set") + b"q\x01"
+    + b"h\x01h\x00\x85R" * 20_000 + b"e.",
+    "dicts without end": b"](" + b"}" * 3_000_000 + b"e.",
+    "names without end": b"](" + b"".join(asks(f"numpy.m{i}", "a") for i in range(70_000)) + b"e.",
+    "a name without end": b"c" + b"x" * 3_000_000 + b"\na\n.",
+    "wrappers in wrappers": (b"}" + text("model")) * 4000 + b"}" + b"s" * 4000 + b".",
+    "many wrappers": b"}(" + b"".join(
+        text(f"d{i}") + b"}(" + b"".join(text(key) + b"}" for key in WRAPPERS) + b"u" for i in range(4000)
+    ) + b"u.",
+}  # fmt: skip
+
+
+def zipped(content: bytes, compression: int = zipfile.ZIP_STORED) -> bytes:
+    """A file of torch.save with this pickle in it."""
+    intact, buffer = io.BytesIO(), io.BytesIO()
+    torch.save({}, intact)
+    with zipfile.ZipFile(intact) as source, zipfile.ZipFile(buffer, "w", compression) as target:
+        for name in source.namelist():
+            target.writestr(name, content if name.endswith("data.pkl") else source.read(name))
+    return buffer.getvalue()
+
+
+def old(content: bytes) -> bytes:
+    """The same in torch's old format."""
+    buffer = io.BytesIO()
+    torch.save({}, buffer, _use_new_zipfile_serialization=False)
+    return buffer.getvalue().replace(START + b"}q\x00.", content, 1)
+
+
+def saved(content: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+WEIGHTS = {"layer1.weight": torch.zeros(2, 2)}
+FILES = {
+    **{f"{name}, zip": zipped(START + content) for name, content in PICKLES.items()},
+    **{f"{name}, old": old(START + content) for name, content in PICKLES.items()},
+    "compressed": zipped(START + b"](" + b"N" * 50_000_000 + b"e.", zipfile.ZIP_DEFLATED),
+    "a long name": saved({"a." * 100_000 + "w": torch.zeros(2, 2)}),
+    "a long name of losses": saved({"loss" * 50_000: torch.zeros(2, 2), **WEIGHTS}),
+    "many names of networks": saved({"state_dict": WEIGHTS, "x": [{"model": f"r{i}"} for i in range(9_000)]}),
+    "long names of classes": saved({"state_dict": WEIGHTS, "x": [{"classes": ["A" * 200_000]}] * 3_000}),
+    "a tensor larger than the file": saved({"a.weight": torch.zeros(1).expand(10**6, 10**6)}),
+    "deep JSON": b"[" * 5_000_000,
+    "text without end": b"hello " * 10_000_000,
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_is_refused_soon(name: str, tmp_path: Path) -> None:
+    (tmp_path / "a.pth").write_bytes(FILES[name])
+    with limit(SECONDS), pytest.raises(CheckpointError) as caught:
+        load(tmp_path / "a.pth", device="cpu")
+    assert "a.pth" in str(caught.value)
