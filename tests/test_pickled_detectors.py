@@ -11,6 +11,7 @@ import torch
 import xface
 from xface.errors import UnknownNameError
 from xface.models import ARCHITECTURES, Detector, load
+from xface.models.outline import usual_size
 from xface.results import ByteArray
 
 FACE = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
@@ -26,7 +27,7 @@ def test_pickled_and_back_its_logits_are_the_same(name: str) -> None:
     again = pickle.loads(pickle.dumps(detector))
     assert again.arch == detector.arch
     assert again.card == detector.card
-    x = torch.rand(1, 3, 299, 299)
+    x = torch.rand(1, 3, *usual_size(detector.card.preprocessing, detector.arch))
     assert torch.equal(again.logits(x), detector.logits(x))
 
 
