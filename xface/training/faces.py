@@ -218,13 +218,17 @@ class Faces(LightningDataModule):
         over = self.trainer.current_epoch if self.trainer else self.epoch
         return {"epoch": over + 1, "found": found, "begun_with": self.begun_with}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with that epoch; UsageError if config or samples aren't those that it was made with."""
-        if different := changes(state_dict["begun_with"], self.begun_with):
+    def check(self, checkpoint: Mapping[str, Any]) -> None:
+        """Raise UsageError if a checkpoint was made with another config or other samples."""
+        before = checkpoint[type(self).__qualname__]["begun_with"]
+        if different := changes(before, self.begun_with):
             raise UsageError(
                 f"the run was begun otherwise: {'; '.join(different)}; put back what was there, or begin a "
                 "new run, from these weights if need be (`checkpoint`)"
             )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with that epoch."""
         self.epoch = int(state_dict["epoch"])
         for name, found in state_dict.get("found", {}).items():
             self.datasets[name].found.copy_(found)

@@ -263,7 +263,7 @@ def _fit(learner: Learner, faces: Faces, lock: Held, tell: Tell, progress: bool)
             limit_val_batches=config.limit,
             logger=_loggers(folder),
             callbacks=_callbacks(learner, faces, lock, tell),
-            plugins=[AsideIO()],
+            plugins=[AsideIO(faces.check)],
             num_sanity_val_steps=0,
             enable_progress_bar=progress,
             enable_model_summary=False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,16 @@ SEAL = "xface_seal"
 class AsideIO(TorchCheckpointIO):
     """Write a checkpoint beside its place and rename it; read one without running code of its.
 
-    It holds a hash of all else in it, so that one that was changed after it was written isn't gone on with.
+    It holds a hash of all else in it, so that one that was changed after it was written isn't gone on with;
+    `check` may refuse one, before anything of it is used.
 
     Lightning's own writes to the system's temporary folder, from where a file may have to be copied: a kill
     in the middle of that leaves half a file.
     """
+
+    def __init__(self, check: Callable[[Mapping[str, Any]], None] = lambda checkpoint: None) -> None:
+        super().__init__()
+        self.check = check
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint; raises OutputError."""
@@ -58,6 +63,7 @@ class AsideIO(TorchCheckpointIO):
             raise CheckpointError(
                 f"{str(path)!r} is damaged or was changed by hand; remove it to begin the run anew"
             )
+        self.check(content)
         return content
 
 
