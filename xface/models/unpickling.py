@@ -7,7 +7,7 @@ followed with nothing made but plain values, its cost is counted, and the names 
 
 from __future__ import annotations
 
-import pickle
+import pickletools
 import struct
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable, Mapping
@@ -27,6 +27,9 @@ MAX_ODD_KEYS = 5_000
 MAX_KEY_DEPTH = 3
 BYTES_PER_WORK = 100
 SMALL = 1 << 31
+
+CODES = {info.name: ord(info.code) for info in pickletools.opcodes}
+STOP = CODES["STOP"]
 
 Data: TypeAlias = bytes | mmap
 
@@ -61,6 +64,7 @@ class Pickle:
     `harmless` those for which there are stand-ins.
 
     Example:
+        >>> import pickle
         >>> read = Pickle(pickle.dumps({"a": print}, protocol=2))
         >>> read.follow(), sorted(read.asked)
         (<...Made object at ...>, ['builtins.print'])
@@ -82,7 +86,7 @@ class Pickle:
             UnboundedError: it would cost too much.
             Exception: it is damaged (any kind), or has an instruction that torch does not take (KeyError).
         """
-        while (operation := self.data[self.at]) != pickle.STOP[0]:
+        while (operation := self.data[self.at]) != STOP:
             self.at += 1
             self.charge(1)
             STEPS[operation](self)
@@ -353,41 +357,41 @@ def _text(read: Pickle) -> str:
 
 
 STEPS: Mapping[int, _Step] = {
-    code[0]: step
+    CODES[code]: step
     for code, step in {
-        pickle.PROTO: lambda read: read.skip(1),
-        pickle.NONE: _pushes(lambda read: None),
-        pickle.NEWTRUE: _pushes(lambda read: True),
-        pickle.NEWFALSE: _pushes(lambda read: False),
-        pickle.EMPTY_TUPLE: _pushes(lambda read: ()),
-        pickle.EMPTY_LIST: _pushes(lambda read: []),
-        pickle.EMPTY_DICT: _pushes(lambda read: Made("dict")),
-        pickle.EMPTY_SET: _pushes(lambda read: Made("builtins.set")),
-        pickle.BININT: _number("<i"),
-        pickle.BININT1: _number("<B"),
-        pickle.BININT2: _number("<H"),
-        pickle.BINFLOAT: _number(">d"),
-        pickle.BINUNICODE: _pushes(_text),
-        pickle.SHORT_BINSTRING: _pushes(lambda read: read.take(read.take(1)[0])),
-        pickle.LONG1: _pushes(lambda read: int.from_bytes(read.take(read.take(1)[0]), "little", signed=True)),
-        pickle.BINGET: _pushes(lambda read: read.memo[read.take(1)[0]]),
-        pickle.LONG_BINGET: _pushes(lambda read: read.memo[int.from_bytes(read.take(4), "little")]),
-        pickle.BINPUT: _remember(1),
-        pickle.LONG_BINPUT: _remember(4),
-        pickle.MARK: _mark,
-        pickle.TUPLE: lambda read: _tuple(read, _unmarked(read)),
-        pickle.TUPLE1: lambda read: _tuple(read, _popped(read, 1)),
-        pickle.TUPLE2: lambda read: _tuple(read, _popped(read, 2)),
-        pickle.TUPLE3: lambda read: _tuple(read, _popped(read, 3)),
-        pickle.APPEND: lambda read: _append(read, _popped(read, 1)),
-        pickle.APPENDS: lambda read: _append(read, _unmarked(read)),
-        pickle.SETITEM: lambda read: _set(read, _popped(read, 2)),
-        pickle.SETITEMS: lambda read: _set(read, _unmarked(read)),
-        pickle.GLOBAL: _global,
-        pickle.BINPERSID: _persistent,
-        pickle.REDUCE: _reduce,
-        pickle.NEWOBJ: _new,
-        pickle.BUILD: _build,
+        "PROTO": lambda read: read.skip(1),
+        "NONE": _pushes(lambda read: None),
+        "NEWTRUE": _pushes(lambda read: True),
+        "NEWFALSE": _pushes(lambda read: False),
+        "EMPTY_TUPLE": _pushes(lambda read: ()),
+        "EMPTY_LIST": _pushes(lambda read: []),
+        "EMPTY_DICT": _pushes(lambda read: Made("dict")),
+        "EMPTY_SET": _pushes(lambda read: Made("builtins.set")),
+        "BININT": _number("<i"),
+        "BININT1": _number("<B"),
+        "BININT2": _number("<H"),
+        "BINFLOAT": _number(">d"),
+        "BINUNICODE": _pushes(_text),
+        "SHORT_BINSTRING": _pushes(lambda read: read.take(read.take(1)[0])),
+        "LONG1": _pushes(lambda read: int.from_bytes(read.take(read.take(1)[0]), "little", signed=True)),
+        "BINGET": _pushes(lambda read: read.memo[read.take(1)[0]]),
+        "LONG_BINGET": _pushes(lambda read: read.memo[int.from_bytes(read.take(4), "little")]),
+        "BINPUT": _remember(1),
+        "LONG_BINPUT": _remember(4),
+        "MARK": _mark,
+        "TUPLE": lambda read: _tuple(read, _unmarked(read)),
+        "TUPLE1": lambda read: _tuple(read, _popped(read, 1)),
+        "TUPLE2": lambda read: _tuple(read, _popped(read, 2)),
+        "TUPLE3": lambda read: _tuple(read, _popped(read, 3)),
+        "APPEND": lambda read: _append(read, _popped(read, 1)),
+        "APPENDS": lambda read: _append(read, _unmarked(read)),
+        "SETITEM": lambda read: _set(read, _popped(read, 2)),
+        "SETITEMS": lambda read: _set(read, _unmarked(read)),
+        "GLOBAL": _global,
+        "BINPERSID": _persistent,
+        "REDUCE": _reduce,
+        "NEWOBJ": _new,
+        "BUILD": _build,
     }.items()
 }
 
