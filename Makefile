@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 METADATA := pyproject.toml setup.py
-LOCK ?= requirements.txt
+LOCK := requirements.txt
 LOWEST := $(VENV)-lowest
 
 .DEFAULT_GOAL := help
