@@ -428,9 +428,9 @@ class TestFiles:
 
     def test_a_file_in_the_folders_place_is_an_error_that_names_it(self, tmp_path):
         (tmp_path / "taken").write_text("mine")
-        with pytest.raises(OutputError, match=r"taken.*give another folder"):
+        with pytest.raises(OutputError, match=r"taken.*give another path"):
             ensure_folder(tmp_path / "taken")
-        with pytest.raises(OutputError, match=r"taken/below.*give another folder"):
+        with pytest.raises(OutputError, match=r"taken/below.*check the path"):
             ensure_folder(tmp_path / "taken" / "below")
         assert (tmp_path / "taken").read_text() == "mine"
 
