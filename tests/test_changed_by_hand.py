@@ -122,7 +122,6 @@ def trained(place, tmp_path_factory):  # noqa: F811
     config = {
         "network": "meso4",
         "data": data,
-        "input_size": 64,
         "batch_size": 4,
         "limit": 3,
         "device": "cpu",
