@@ -231,6 +231,7 @@ def test_methods_left_open_are_those_that_the_network_defines():
     """The same maps as when they are named, one forward pass, and a reason for each that is missing."""
     torch.manual_seed(0)
     model, images, runs = Small(torch.sigmoid), torch.rand(2, 3, 8, 8), []
+    attribute(model, images, methods=["vanilla"])  # whether images influence each other is tried once
     model.register_forward_hook(lambda module, inputs, output: runs.append(1))
     maps = attribute(model, images, methods=None, layers=["two"])
     assert len(runs) == 1
@@ -395,7 +396,7 @@ def test_other_clamps_are_no_rectifiers():
     class Gates(Small):
         def forward(self, x):
             x = F.relu(self.one(x))
-            x = x * (x + 3).clamp(0, 6) / 6
+            x = x * (x.flip(3) + 3).clamp(0, 6) / 6
             return self.head(torch.flatten(self.pool(F.relu(self.two(x.clamp(min=1e-6)))), 1))
 
     torch.manual_seed(0)
@@ -438,7 +439,7 @@ def test_a_hand_written_silus_own_gradient_is_autograds_bit_by_bit():
 
 
 GATES = {
-    "another tensor": lambda x: x * torch.sigmoid(x + 0),
+    "another tensor": lambda x: x * torch.sigmoid(x.flip(3)),
     "a pooled one": lambda x: x * torch.sigmoid(x.mean(dim=(2, 3), keepdim=True)),
     "overwritten before": lambda x: (lambda gate, y: y.add_(1) * gate)(torch.sigmoid(x), x),
     "a gate that is overwritten": lambda x: (lambda gate: x * (gate.clone().add_(1)))(torch.sigmoid(x)),
@@ -584,9 +585,19 @@ class Aliased(Small):
         return self.head(torch.flatten(self.pool(torch.cat([y, y[:, :2]], 1)), 1))
 
 
-def test_a_layer_that_shares_its_output_is_refused_where_that_is_overwritten():
-    with pytest.raises(AttributionError, match="shares its output"):
-        attribute(Aliased(), torch.rand(1, 3, 8, 8), layers=["same"])
+def test_a_layer_that_shares_its_output_has_the_total_derivative():
+    torch.manual_seed(0)
+    model, images = lively(Aliased()), torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    activation = model.one(images).detach().requires_grad_()
+    score = model.head(torch.flatten(model.pool(_aliased_end(model, F.relu(activation))), 1))
+    g = torch.autograd.grad(score[[0, 1], [0, 1]].sum(), activation)[0]
+    truth = (g * activation).sum(dim=1).relu()
+    assert_same(attribute(model, images, [0, 1], ["hirescam"], ["same"])["hirescam", "same"], truth)
+
+
+def _aliased_end(model, z):
+    y = model.two(z).repeat_interleave(2, 2).repeat_interleave(2, 3)[:, :6] + z
+    return torch.cat([y, y[:, :2]], 1)
 
 
 def test_a_map_of_a_score_that_is_not_finite_is_not_ok():

@@ -189,7 +189,7 @@ class TestAgainstTheEngine:
 class TestUndefinedMethods:
     """A planted detector is linear: it has no rectifier."""
 
-    MISSING = "no deconvnet, guided, guided_gradcam for this network: it calls no rectifier that xface knows"
+    MISSING = "no deconvnet, guided, guided_gradcam for this network: no rectifier that xface knows lies between"
 
     def test_without_names_what_can_be_computed_is_and_the_rest_is_noted(self):
         found = xface.explain(planted(mask("mouth")), picture(), face=ON_FACE)
@@ -206,7 +206,7 @@ class TestUndefinedMethods:
         assert [amap.method for amap in found.maps] == ["vanilla"]
         layers, rectifiers = found.notes
         assert layers.startswith("no gradcam, guided_gradcam for this network: no layer with a feature map")
-        assert rectifiers.startswith("no deconvnet, guided for this network: it calls no rectifier")
+        assert rectifiers.startswith("no deconvnet, guided for this network: no rectifier")
         with pytest.raises(UsageError, match="gradcam works at a layer, and none is recommended"):
             xface.explain(detector, picture(), ["gradcam"], face=ON_FACE)
 

@@ -44,9 +44,9 @@ def taken(monkeypatch) -> list[str]:
     monkeypatch.setattr(
         shortcuts._Convolution,
         "gradient",
-        lambda self, g, scale=None: (
-            notes.append("norm") if scale is not None else 0,
-            gradient(self, g, scale),
+        lambda self, g, weight, *norm: (
+            notes.append("norm") if norm else 0,
+            gradient(self, g, weight, *norm),
         )[1],
     )
     return notes

@@ -73,7 +73,7 @@ def explain(
     image: ImageLike,
     methods: Sequence[str] | None = None,
     layers: Sequence[str] | str | None = None,
-    target: str = "predicted",
+    target: str | int = "predicted",
     face: Face | None = None,
 ) -> Explanation:
     """Explain a detector's verdict on one image, and measure the maps in each region of the face.
@@ -84,7 +84,7 @@ def explain(
         methods: names from `xface methods`; None for each core method that the network defines, with a note
             on those that it doesn't.
         layers: module names, `all` for the architecture's stages, None for its recommended layer.
-        target: `predicted`, `margin` (its logit less the best other), or a class name.
+        target: `predicted`, `margin` (its logit less the best other), a class name, or its index.
         face: the face to measure in, in pixels of the upright original, and to crop to where the detector's
             card asks for it; None finds it with dlib's HOG.
 
@@ -114,16 +114,23 @@ def explain(
         detector=detector.to_json(),
         trained=detector.trained,
         prediction=detector.verdicts(found.output)[0],
-        target=target,
+        target=str(target),
         label=detector.classes[int(found.targets[0])],
         maps=maps,
-        notes=(*picture.notes, *prepared.notes, *face.notes, *misplaced, *gaps(found.undefined)),
+        notes=(
+            *picture.notes,
+            *prepared.notes,
+            *face.notes,
+            *misplaced,
+            *gaps(found.undefined),
+            *found.notes,
+        ),
         **_measured(prepared, face, maps),
     )
 
 
 def checked(
-    detector: Detector, methods: Sequence[str] | None, layers: Sequence[str] | str | None, target: str
+    detector: Detector, methods: Sequence[str] | None, layers: Sequence[str] | str | None, target: str | int
 ) -> tuple[Targets, Sequence[str] | None, Sequence[str]]:
     """Targets, methods and layers as `attribute` takes them, from what `explain` takes.
 
@@ -131,6 +138,11 @@ def checked(
         UnknownNameError, TargetError: the detector has no such layer or class, or there is no such method.
         UsageError: a method needs a layer, and the architecture recommends none.
     """
+    if not isinstance(detector, Detector):
+        raise UsageError(
+            f"explain takes a detector from xface.load, not a {type(detector).__name__}; for a bare network "
+            "and tensors there is xface.attribute"
+        )
     methods = [methods] if isinstance(methods, str) else methods
     layered = [name for name in methods or () if METHODS[name].layered]  # raises for an unknown name
     chosen = _layers(detector, layers)
@@ -142,8 +154,10 @@ def checked(
     return _engine_target(detector, target), methods, chosen
 
 
-def _engine_target(detector: Detector, target: str) -> Targets:
+def _engine_target(detector: Detector, target: str | int) -> Targets:
     """The classes' names come first: a class may be called `margin`."""
+    if not isinstance(target, str):
+        return target
     if target in detector.classes or target not in ("predicted", "margin"):
         return detector.class_index(target)
     return detector.called if target == "predicted" else target

@@ -13,7 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from functools import partial
+from threading import get_ident
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -31,15 +33,35 @@ def layouts(
 ) -> dict[str, Grid]:
     """Return how the outputs of layers are read; `certain` are those that surely lie as (N, K, h, w).
 
-    Raises AttributionError for a layer of which no reading is right. Only the others cost an experiment.
+    What was found is remembered for as long as the layer lives; only what is new and uncertain costs an
+    experiment. Raises AttributionError for a layer of which no reading is right.
     """
-    uncertain = [name for name in outputs if name not in certain]
+    modules = dict(model.named_modules(remove_duplicate=False))
+    known = {name: _remembered(modules[name], images) for name in outputs}
+    fits = {n: grid for n, grid in known.items() if grid and grid.read(outputs[n]).shape[1:] == grid.shape}
+    uncertain = [name for name in outputs if name not in certain and name not in fits]
     found = experiment(model, uncertain, images) if uncertain else {}
     for reading in found.values():
         if isinstance(reading, AttributionError):
             raise reading
     read = {name: reading for name, reading in found.items() if isinstance(reading, Grid)}
-    return {name: read.get(name) or as_images(output) for name, output in outputs.items()}
+    grids = {name: fits.get(name) or read.get(name) or as_images(output) for name, output in outputs.items()}
+    for name, grid in grids.items():
+        _layouts.setdefault(modules[name], {})[tuple(images.shape[1:])] = grid
+    return grids
+
+
+_layouts: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], Grid]] = WeakKeyDictionary()
+
+
+def _remembered(layer: nn.Module, images: Tensor) -> Grid | None:
+    return _layouts.get(layer, {}).get(tuple(images.shape[1:]))
+
+
+def is_known(model: nn.Module, layers: Iterable[str], images: Tensor) -> bool:
+    """Whether the layouts of these layers, for images of this size, were found before."""
+    modules = dict(model.named_modules(remove_duplicate=False))
+    return all(name in modules and _remembered(modules[name], images) is not None for name in layers)
 
 
 def experiment(model: nn.Module, layers: Iterable[str], images: Tensor) -> dict[str, Grid | AttributionError]:
@@ -55,9 +77,11 @@ def experiment(model: nn.Module, layers: Iterable[str], images: Tensor) -> dict[
     """
     found: dict[str, Grid | AttributionError] = {}
     modules, size = dict(model.named_modules(remove_duplicate=False)), images.shape[2:]
-    textures = _pictures(images)
+    textures, thread = _pictures(images), get_ident()
 
     def record(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        if get_ident() != thread:
+            return
         try:
             found[name] = _decided(name, output, len(textures), (size[0], size[1]))
         except AttributionError as error:

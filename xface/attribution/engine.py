@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from xface.attribution.guard import untouched
+from xface.attribution.guard import random_state, same_state, untouched
 from xface.attribution.maps import Maps, gaps, status_of
 from xface.attribution.methods import METHODS, Method
+from xface.attribution.precision import in_precision, input_dtype
+from xface.attribution.scrutiny import findings
 from xface.attribution.targets import Targets
 from xface.attribution.trace import Needs, Trace, trace
 from xface.errors import AttributionError, UsageError
@@ -23,6 +25,7 @@ def attribute(
     targets: Targets = None,
     methods: Sequence[str] | None = CORE_METHODS,
     layers: Sequence[str] = ("layer4",),
+    dtype: torch.dtype | None = None,
 ) -> Maps:
     """Explain a network's scores for a batch by any registered methods, at any layers.
 
@@ -38,14 +41,16 @@ def attribute(
         methods: names from `xface methods`; None for each core method that is defined for this network and
             these layers, with the others' reasons in `undefined`.
         layers: dotted module names, for the methods that work at a layer; `layer4` is a ResNet's last stage.
+        dtype: what to compute in; None for float32 where weights are in half precision, else the network's.
 
     Returns:
-        Maps, with layer None for the methods that work at the input.
+        Maps, with layer None for the methods that work at the input; `notes` say what is to be known of them.
 
     Raises:
-        UnknownNameError: no such method or layer. TargetError: no such class, or a wrong number of targets.
-        AttributionError: a named method is undefined for this network (no rectifier), or a layer has no
-            feature map.
+        UsageError: no network or no batch of images. UnknownNameError: no such method or layer.
+        TargetError: no such class, or a wrong number of targets.
+        AttributionError: a named method is undefined for this network (no rectifier), a layer has no feature
+            map or no gradient, or the network fails on these images.
 
     Example:
         >>> from torch import nn
@@ -58,15 +63,23 @@ def attribute(
     """
     chosen = [METHODS[name] for name in _listed(CORE_METHODS if methods is None else methods)]
     layers = _listed(layers)
-    network = getattr(model, "_orig_mod", model)  # torch.compile would hide the rectifiers
     named = methods is not None
-    _check(network, images, [entry.name for entry in chosen if entry.layered and named], layers)
+    _check(model, images, [entry.name for entry in chosen if entry.layered and named], layers)
+    network = getattr(model, "_orig_mod", model)  # torch.compile would hide the rectifiers
     undefined = _undefined_beforehand(network, chosen, layers)
     if named:
         _refuse(undefined)
     chosen = [entry for entry in chosen if entry.name not in undefined]
     with untouched(network):
-        passes = trace(network, _as_network_wants(network, images), targets, _needs(chosen, layers))
+        network, precision = in_precision(network, images, dtype)
+        images, needs = _as_network_wants(network, images), _needs(chosen, layers)
+        before = random_state(network)
+        passes = trace(network, images, targets, needs)
+        notes = (
+            *precision,
+            *passes.notes,
+            *findings(passes, drew=not same_state(before, random_state(network))),
+        )
         undefined |= {entry.name: reason for entry in chosen if (reason := _undefined_in(passes, entry))}
         if named:
             _refuse(undefined)
@@ -83,6 +96,17 @@ def attribute(
         output=passes.output,
         targets=passes.target.classes,
         undefined=undefined,
+        notes=(*notes, *_unrouted(passes, chosen)),
+    )
+
+
+def _unrouted(passes: Trace, methods: list[Method]) -> tuple[str, ...]:
+    names = [entry.name for entry in methods if entry.rules - {"plain"}]
+    if not names or not passes.unrouted:
+        return ()
+    return (
+        f"{', '.join(names)} are partial: {', '.join(passes.unrouted)} may be rectifiers here, and kept "
+        "their true gradient",
     )
 
 
@@ -99,10 +123,20 @@ def _needs(methods: list[Method], layers: list[str]) -> Needs:
 
 
 def _rule(entry: Method, passes: Trace) -> str:
-    return "extended" if any(passes.rule_of(rule) == "extended" for rule in entry.rules) else "published"
+    found = {passes.rule_of(rule) for rule in entry.rules}
+    return next((kind for kind in ("partial", "extended") if kind in found), "published")
 
 
 def _check(model: nn.Module, images: Tensor, layered: list[str], layers: list[str]) -> None:
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"attribute explains a torch.nn.Module, not a {type(model).__name__}")
+    if not isinstance(images, Tensor):
+        raise UsageError(
+            f"images must be a float tensor (N, C, H, W), not a {type(images).__name__}; prepare pictures "
+            "with Detector.prepare, or arrays with torch.from_numpy"
+        )
+    if images.is_meta or any(p.is_meta for p in model.parameters()):
+        raise UsageError("the images or the network's weights are on the meta device, which holds no values")
     if layered and not layers:
         last = [name for name, _ in model.named_modules() if name][-6:]
         raise UsageError(
@@ -135,7 +169,7 @@ def _refuse(undefined: dict[str, str]) -> None:
 
 
 def _as_network_wants(model: nn.Module, images: Tensor) -> Tensor:
-    weight = next(model.parameters(), images)
+    device = next((p.device for p in model.parameters()), images.device)
     # A copy where the caller runs in inference mode: such tensors take part in no gradient.
     images = images.detach().clone() if images.is_inference() else images.detach()
-    return images.to(device=weight.device, dtype=weight.dtype)
+    return images.to(device=device, dtype=input_dtype(model) or images.dtype)

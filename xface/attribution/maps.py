@@ -16,9 +16,10 @@ class Maps(Mapping[Key, Tensor]):
     """Raw float32 maps of N images, by method and layer (None for the methods that work at the input).
 
     `maps["gradcam", "layer4"]` is (N, h, w), `maps["guided", None]` is (N, C, H, W).
-    `status[key]` has `ok`, `zero` or `non_finite` per image; `rule[key]` is `published` or `extended`;
-    `output` is the network's raw output (N, ...) and `targets` the explained class per image. `undefined`
-    has, by method, why there is no map; it is empty where the methods were named, as that raises instead.
+    `status[key]` has `ok`, `zero` or `non_finite` per image; `rule[key]` is `published`, `extended` or
+    `partial`; `output` is the network's raw output (N, ...) and `targets` the explained class per image.
+    `undefined` has, by method, why there is no map; it is empty where the methods were named, as that raises.
+    `notes` say in sentences what is to be known of these maps.
     """
 
     tensors: dict[Key, Tensor]
@@ -27,6 +28,7 @@ class Maps(Mapping[Key, Tensor]):
     output: Tensor
     targets: Tensor
     undefined: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __getitem__(self, key: Key) -> Tensor:
         return self.tensors[key]
@@ -39,7 +41,11 @@ class Maps(Mapping[Key, Tensor]):
 
     def __repr__(self) -> str:
         return "\n".join(
-            ["Maps", *(self._line(key) for key in self), *(f"  {gap}" for gap in gaps(self.undefined))]
+            [
+                "Maps",
+                *(self._line(key) for key in self),
+                *(f"  {said}" for said in (*gaps(self.undefined), *self.notes)),
+            ]
         )
 
     def _line(self, key: Key) -> str:

@@ -7,75 +7,96 @@ run's own `Router` when the backward pass arrives.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.graph import Node
 from torch.overrides import TorchFunctionMode
 
-from xface.attribution import swish
-from xface.attribution.rules import Rule, plain
-from xface.attribution.shortcuts import SHORTCUTS
+from xface.attribution import handwritten
+from xface.attribution.handwritten import Combination, Notes, Pointwise, Select, Unit, has_no_gradient
+from xface.attribution.rules import Chain, Rule, plain
+from xface.attribution.shortcuts import Shortcuts
 
 RECTIFIER_NAMES = (
     "relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu",
-    "silu", "gelu", "mish", "hardswish", "softplus", "hardtanh", "threshold", "_threshold",
+    "silu", "gelu", "mish", "hardswish", "softplus", "hardtanh", "threshold",
 )  # fmt: skip
 """The functions that count as rectifiers; sigmoid, hardsigmoid, tanh and GLU are gates and do not."""
 
+PARTS_OF_GATES = {"relu6", "hardtanh", "softplus"}
+"""Rectifiers that hand-written gates are made of: relu6(x + 3) / 6, tanh(softplus(x))."""
+
+ENDING = {
+    "no_grad",
+    "_set_grad_enabled",
+    "detach",
+    "detach_",
+    "round",
+    "floor",
+    "ceil",
+    "trunc",
+    "sign",
+    "quantize",
+}
+"""Calls behind which a gradient may be lost."""
+
+_HOMES = (F, torch, Tensor, torch._C._nn, torch.ops.aten)
+
 
 def _spellings(name: str) -> list[Callable[..., Any]]:
-    homes = (F, torch, Tensor, torch._C._nn, torch.ops.aten)
-    found = [getattr(home, n, None) for home in homes for n in (name, f"{name}_")]
+    found = [getattr(home, n, None) for home in _HOMES for n in (name, f"{name}_", f"_{name}")]
     overloads = [getattr(torch.ops.aten, name, None), getattr(torch.ops.aten, f"{name}_", None)]
     return [f for f in found + [getattr(o, "default", None) for o in overloads] if f is not None]
 
 
-CLAMP_NAMES = ("clamp", "clamp_min", "clip", "maximum")
-"""Functions that are the ReLU where they cut at zero, and only below."""
-
 RECTIFIERS: dict[Callable[..., Any], str] = {
-    spelling: name for name in (*RECTIFIER_NAMES, *CLAMP_NAMES) for spelling in _spellings(name)
+    spelling: name for name in RECTIFIER_NAMES for spelling in _spellings(name)
 }
 
 
-def _known_as(name: str, rest: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
-    """The rectifier that a call is, or None: hardtanh, threshold and clamps are some where they cut at zero.
+@cache
+def _spelled(func: Callable[..., Any]) -> tuple[str, bool]:
+    """A function's bare name, and whether it writes into its first argument: `mul`, True of `Tensor.mul_`."""
+    name: str = getattr(func, "__name__", "").removeprefix("special_").partition(".")[0]
+    if name.startswith("__"):
+        name = name.strip("_")
+        in_place = name in ("imul", "iadd", "isub", "itruediv", "setitem")
+        return (name[1:] if in_place and name != "setitem" else name), in_place
+    return name.rstrip("_"), name.endswith("_")
 
-    `nn.ReLU6` calls hardtanh(x, 0, 6); clamp(x, 0, 6) is left out, as half the hand-written gates are that.
-    """
+
+def _known_as(name: str, rest: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
+    """The rectifier that a call is, or None: hardtanh and threshold are some where they cut at zero."""
     bounds = [*rest, *kwargs.values()]
-    if name == "hardtanh":
+    if name == "hardtanh":  # `nn.ReLU6` calls hardtanh(x, 0, 6)
         return name if (rest[0] if rest else kwargs.get("min_val", -1.0)) == 0 else None
-    if name.endswith("threshold"):
+    if name == "threshold":
         return name if all(bound == 0 for bound in bounds[:2]) else None
-    if name in CLAMP_NAMES:
-        upper = kwargs.get("max") if len(rest) < 2 else rest[1]
-        lower = rest[0] if rest else kwargs.get("min", kwargs.get("other"))
-        return "relu" if upper is None and _is_zero(lower) else None
     return name
 
 
-def _is_zero(bound: Any) -> bool:
-    return bound is not None and not (isinstance(bound, Tensor) and bound.numel() > 1) and bool(bound == 0)
-
-
 class Router(TorchFunctionMode):
-    """While active, sends each rectifier call on a differentiable tensor through `_Rectify`.
+    """While active, sends each rectifier call on a differentiable tensor through `Rectify`.
 
-    Convolutions and batch norms get their cheaper gradients on the way; see `shortcuts`. `rule` is the
-    backward rule in force; `seen` holds the names of the rectifiers that were met.
+    `rule` is the backward rule in force. With `routes` False it only watches; `shortcuts` are taken where it
+    routes. `ends` says that a call was seen behind which a gradient may be lost, `altered` that the rule in
+    force gave another gradient than the plain one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, routes: bool = True, shortcuts: bool = True) -> None:
         super().__init__()
         self.rule: Rule = plain
-        self.seen: set[str] = set()
+        self.altered = False
+        self.routes = routes
+        self.shortcuts = Shortcuts(routes and shortcuts)
+        self.notes = Notes()
+        self.ends = False
 
     def __torch_function__(
         self,
@@ -85,57 +106,109 @@ class Router(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if func in SHORTCUTS:
-            return SHORTCUTS[func](func, args, kwargs)
-        name = RECTIFIERS.get(func)
-        if name is None:
-            return self._noting(func, args, kwargs)
-        z, rest, options = _input_apart(args, kwargs)
-        known = _known_as(name, rest, options) if z.requires_grad else None
-        if known is None:
+        name, in_place = _spelled(func)
+        self.ends = self.ends or name in ENDING
+        if not self.routes:
             return func(*args, **kwargs)
-        self.seen.add(known)
-        call = _Call(func, rest, options)
-        return _Rectify.apply(z, self, call, known == "relu")
+        if not torch.is_grad_enabled():
+            return self._watched(func, name, args, kwargs)
+        if taken := self.shortcuts.find(func):
+            return taken(func, args, kwargs)
+        if func in RECTIFIERS:
+            z, rest, options = _input_apart(args, kwargs)
+            known = _known_as(RECTIFIERS[func], rest, options) if z.requires_grad else None
+            if known is not None:
+                return self._rectified(z, known, _Call(func, rest, options))
+        if name in handwritten.POINTWISE or name == "setitem":
+            return self._pointwise(func, name, in_place, args, kwargs)
+        return func(*args, **kwargs)
 
-    def _noting(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run any other call; the product of a tensor and its sigmoid, two calls, is a rectifier too."""
-        if not kwargs and (factors := swish.factors(func, args)):
-            self.seen.add("silu")
-            return swish.multiply(*factors, self, func)
+    def _watched(
+        self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Run a call under no_grad: it may make a mask."""
         result = func(*args, **kwargs)
-        if func in swish.SIGMOIDS and "out" not in kwargs:
-            swish.note(result, _input_apart(args, kwargs)[0])
-        elif func is Tensor.clone:
-            swish.note_on_copy(result, args[0])
+        given, options = _in_order(args, kwargs)
+        if name in handwritten.COMPARISONS and given:
+            return self._noted(result, self.notes.combined(partial(func, **options), name, given))
+        return result
+
+    def _rectified(self, z: Tensor, name: str, call: _Call) -> Any:
+        unit = Unit(name)
+        before = self.notes.with_itself(z) if name in PARTS_OF_GATES else ()
+        result = Rectify.apply(z, self, call, unit)
+        self.notes.keep(result, tuple(_after(note, call, unit) for note in before if note.holds()))
+        return result
+
+    def _pointwise(
+        self,
+        func: Callable[..., Any],
+        name: str,
+        in_place: bool,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Run a pointwise call, which may be the last of those that make a rectifier by hand."""
+        given, options = _in_order(args, kwargs)
+        tried, name = (_filled, "masked_fill") if name == "setitem" else (func, name)
+        tried = partial(_on_a_copy, tried) if in_place else tried
+        found = self.notes.combined(partial(tried, **options), name, given) if "out" not in kwargs else None
+        if found is None or found.known is None:
+            return self._noted(func(*args, **kwargs), found)
+        for unit in found.known.units:
+            unit.is_gate = True
+        if found.kind == "gate":
+            return self._noted(func(*args, **kwargs), found)
+        source = found.known.source()
+        before = source.clone() if in_place and source is given[0] else source
+        result = func(*args, **kwargs)
+        result = given[0] if result is None else result
+        return Select.apply(result, before, self, found, in_place)
+
+    def _noted(self, result: Any, found: Combination | None) -> Any:
+        if found and isinstance(result, Tensor) and (result.requires_grad or has_no_gradient(found.notes)):
+            self.notes.keep(result, tuple(note for note in found.notes if note.holds()))
+        return result
+
+    def apply(self, unit: Unit, g: Tensor, z: Tensor, chain: Chain | None) -> Tensor:
+        """Return the gradient that the rule in force makes of g at a rectifier."""
+        if unit.is_gate or self.rule is plain:
+            return plain(g, z, chain)
+        result = self.rule(g, z, chain)
+        self.altered = self.altered or not torch.equal(result, plain(g, z, chain))
         return result
 
 
-_HIDDEN = re.compile(r"(Relu|Silu|Gelu|Hardswish|Elu|Mish|Softplus)\w*Backward|DifferentiableGraph")
+IN_ORDER = ("condition", "input", "self", "other", "exponent")
 
 
-def hidden_rectifiers(score: Tensor) -> list[str]:
-    """Return the nodes of a score's graph that may be rectifiers and did not go through the router.
-
-    These are native rectifiers that a scripted function called, and custom `autograd.Function`s.
-    """
-    names: set[str] = set()
-    met, waiting = set(), [score.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in met:
-            continue
-        met.add(node)
-        waiting += [following for following, _ in node.next_functions]
-        custom = isinstance(node, torch.autograd.function.BackwardCFunction) and not _is_ours(node)
-        if custom or _HIDDEN.search(node.name()):
-            names.add(type(node).__name__)
-    return sorted(names)
+def _in_order(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments by position, also those that were given by name, and the options that remain."""
+    named = [kwargs[key] for key in IN_ORDER if key in kwargs]
+    return (*args, *named), {key: value for key, value in kwargs.items() if key not in IN_ORDER}
 
 
-def _is_ours(node: Any) -> bool:
-    """Whether a custom node is one of this package's; a network's own may bear the same name."""
-    return bool(node._forward_cls.__module__.rpartition(".")[0] == __name__.rpartition(".")[0])
+def _after(note: Pointwise, call: _Call, unit: Unit) -> Pointwise:
+    return Pointwise(
+        note.source, note.version, lambda t: call(note.function(t).clone()), (*note.units, unit), bends=True
+    )
+
+
+def _on_a_copy(func: Callable[..., Any], first: Tensor, *rest: Any, **kwargs: Any) -> Any:
+    return func(first.clone(), *rest, **kwargs)
+
+
+def _filled(tensor: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """What `tensor[mask] = value` leaves."""
+    if not (isinstance(mask, Tensor) and mask.dtype == torch.bool and mask.shape == tensor.shape):
+        raise TypeError("no mask")
+    return tensor.masked_fill(mask, value)
+
+
+def rectifiers_among(nodes: Iterable[Node]) -> frozenset[str]:
+    """Return the names of the rectifiers whose rule the gradient crosses at these nodes; gates have none."""
+    units = [node.unit for node in nodes if getattr(node, "_forward_cls", None) in (Rectify, Select)]  # type: ignore[attr-defined]
+    return frozenset(unit.name for unit in units if not unit.is_gate)
 
 
 def _input_apart(
@@ -174,12 +247,14 @@ class _Call:
             return torch.autograd.grad(self(leaf.clone()), leaf, g)[0]
 
 
-class _Rectify(torch.autograd.Function):
+class Rectify(torch.autograd.Function):
     """sigma(z) forward, the router's rule backward; an in-place call stays in place, views included."""
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, router: Router, call: _Call, is_relu: bool) -> Tensor:
-        ctx.router, ctx.call, ctx.is_relu = router, call, is_relu
+    def forward(ctx: Any, z: Tensor, router: Router, call: _Call, unit: Unit) -> Tensor:
+        """Return sigma(z)."""
+        ctx.router, ctx.call, ctx.unit = router, call, unit
+        is_relu = unit.name == "relu"
         version = z._version
         before = z.clone() if call.may_write and not is_relu else z
         y = call(z)
@@ -191,6 +266,7 @@ class _Rectify(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
+        """Return what the rule makes of the gradient."""
         (kept,) = ctx.saved_tensors
-        chain = None if ctx.is_relu else partial(ctx.call.chain, kept)
-        return ctx.router.rule(grads[0], kept, chain), None, None, None
+        chain = None if ctx.unit.name == "relu" else partial(ctx.call.chain, kept)
+        return ctx.router.apply(ctx.unit, grads[0], kept, chain), None, None, None

@@ -13,8 +13,10 @@ from xface.errors import AttributionError, TargetError
 Targets = int | Sequence[int] | Tensor | str | Callable[[Tensor], Tensor] | None
 
 
-def class_scores(output: Tensor, count: int) -> Tensor:
+def class_scores(output: Tensor, count: int, probability: bool = False) -> Tensor:
     """Return one score per class for each of `count` images; one sigmoid logit z becomes (-z, z).
+
+    With `probability` a single column is one, p, and becomes (1 - p, p).
 
     Raises AttributionError for an output that is no tensor (N, C), (N, 1), (N,), or (C,) for a single image.
 
@@ -37,19 +39,25 @@ def class_scores(output: Tensor, count: int) -> Tensor:
         raise AttributionError(
             f"the network returned shape {tuple(output.shape)}; {count} rows of logits are needed"
         )
-    return torch.cat([-logits, logits], dim=1) if logits.shape[1] == 1 else logits
+    if logits.shape[1] > 1:
+        return logits
+    return torch.cat([1 - logits if probability else -logits, logits], dim=1)
 
 
 @dataclass(frozen=True)
 class Target:
-    """The classes to explain, (N,), and whether against the best other class (`margin`) or alone."""
+    """The classes to explain, (N,), and whether against the best other class (`margin`) or alone.
+
+    `probability` says that a single output is a probability, no logit.
+    """
 
     classes: Tensor
     margin: bool = False
+    probability: bool = False
 
     def scores(self, output: Tensor) -> Tensor:
         """Return each image's score, (N,): its class's logit, less the best other one for a margin."""
-        scores = class_scores(output, len(self.classes))
+        scores = class_scores(output, len(self.classes), self.probability)
         own = self.classes.to(scores.device).unsqueeze(1)
         chosen = scores.gather(1, own).squeeze(1)
         if not self.margin:
@@ -58,10 +66,10 @@ class Target:
 
     def repeated(self, index: int, count: int) -> Target:
         """Return the target of image `index`, `count` times."""
-        return Target(self.classes[index].expand(count), self.margin)
+        return Target(self.classes[index].expand(count), self.margin, self.probability)
 
 
-def resolve(targets: Targets, output: Tensor, count: int) -> Target:
+def resolve(targets: Targets, output: Tensor, count: int, probability: bool = False) -> Target:
     """Return the target for the output of `count` images: None or `margin` take each image's predicted class.
 
     A function gives each image's class from the raw output, by a threshold for instance.
@@ -75,15 +83,15 @@ def resolve(targets: Targets, output: Tensor, count: int) -> Target:
         Traceback (most recent call last):
         xface.errors.TargetError: 3 targets for 2 images; give one class index, or one per image
     """
-    scores = class_scores(output, count).detach()
+    scores = class_scores(output, count, probability).detach()
     if isinstance(targets, str) and targets != "margin":
         raise TargetError(
             f"unknown target {targets!r}; give None, 'margin', a class index, or one index per image"
         )
     if targets is None or isinstance(targets, str):
-        return Target(scores.argmax(dim=1), margin=targets == "margin")
+        return Target(scores.argmax(dim=1), targets == "margin", probability)
     chosen = targets(output.detach()) if callable(targets) else targets
-    return Target(_indices(chosen, *scores.shape).to(scores.device))
+    return Target(_indices(chosen, *scores.shape).to(scores.device), probability=probability)
 
 
 def _indices(targets: int | Sequence[int] | Tensor, count: int, classes: int) -> Tensor:

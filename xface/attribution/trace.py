@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -10,14 +11,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from xface.attribution.rectifiers import Router, hidden_rectifiers
+from xface.attribution.graph import Reach, cuts, hidden_rectifiers, node_of, probability_of
+from xface.attribution.guard import set_to
+from xface.attribution.handwritten import varying_inputs
+from xface.attribution.rectifiers import Router, rectifiers_among
 from xface.attribution.rules import RULES
 from xface.attribution.targets import Target, Targets, class_scores, resolve
-from xface.errors import AttributionError, UnknownNameError
+from xface.errors import AttributionError, UnknownNameError, XFaceError
 from xface.grids import Grid, check_shape
-from xface.layouts import layouts
+from xface.layouts import is_known, layouts
 from xface.provenance import Provenance
+
+PACKAGE = __name__.rpartition(".")[0]
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,11 @@ class Needs:
     layers: tuple[str, ...] = ()
     layer_gradients: bool = False
 
+    @property
+    def gradients(self) -> bool:
+        """Whether any gradient is asked for."""
+        return bool(self.rules) or self.layer_gradients
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -35,7 +47,9 @@ class Trace:
 
     `images` (N, C, H, W); `output` the network's raw output; `activations[layer]` and
     `layer_gradients[layer]` (N, K, h, w); `input_gradients[rule]` (N, C, H, W); `rectifiers` the names of
-    the rectifiers that the gradient crossed; `undefined[rule]` why this network has no pass under that rule.
+    the rectifiers that the gradient crossed, `unrouted` those of functions on its way that may be rectifiers
+    and kept their true gradient; `undefined[rule]` why this network has no pass under that rule. `ends` says
+    that a gradient may have been lost on its way, `notes` what else is to be known of the maps.
     """
 
     model: nn.Module
@@ -46,57 +60,73 @@ class Trace:
     layer_gradients: dict[str, Tensor]
     input_gradients: dict[str, Tensor]
     rectifiers: frozenset[str]
+    unrouted: tuple[str, ...]
     undefined: dict[str, str]
+    ends: bool
+    notes: tuple[str, ...]
 
     def has_finite_output(self) -> list[bool]:
         """Return for each image whether all its outputs are finite."""
         return class_scores(self.output, len(self.images)).isfinite().all(dim=1).tolist()
 
     def rule_of(self, rule: str) -> str:
-        """Return `published` if the pass under `rule` used published formulas alone, else `extended`."""
-        return "published" if rule == "plain" or self.rectifiers <= {"relu"} else "extended"
+        """Return `published` if the pass under `rule` used published formulas alone.
+
+        Else `extended`, or `partial` where functions that may be rectifiers kept their true gradient.
+        """
+        if rule == "plain":
+            return "published"
+        if self.unrouted:
+            return "partial"
+        return "published" if self.rectifiers <= {"relu"} else "extended"
 
 
 @dataclass
 class _Taps:
-    """Forward hooks that keep each tapped layer's output where later in-place calls cannot change it.
+    """Forward hooks that note where each tapped layer's gradient arrives, and copy its output.
 
-    `certain` are the layers whose output surely lies as (N, K, h, w).
+    The network goes on with the very tensor that it made: whatever it does with it, the gradient that arrives
+    at the tensor's node is the total derivative. `certain` are the layers whose output surely lies as
+    (N, K, h, w), where that isn't known from an earlier call.
     """
 
     model: nn.Module
     images: Tensor
-    provenance: Provenance
+    router: Router
+    provenance: Provenance | None
     outputs: dict[str, Tensor] = field(default_factory=dict)
+    edges: dict[str, GradientEdge] = field(default_factory=dict)
     certain: set[str] = field(default_factory=set)
-    watched: list[tuple[str, Tensor, int]] = field(default_factory=list)
+    views: list[tuple[str, Tensor, int]] = field(default_factory=list)
+    thread: int = field(default_factory=threading.get_ident)
 
-    def keep(self, name: str, module: nn.Module, inputs: Any, output: Any) -> Tensor:
+    def keep(self, name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        if threading.get_ident() != self.thread:
+            return  # the caller's own forward pass, or another explanation's
         if name in self.outputs:
             raise AttributionError(
                 f"layer {name!r} runs more than once in a forward pass, so it has no single activation; "
                 "choose the block around it"
             )
-        check_shape(name, output, len(self.images))
-        if self.provenance.holds(output):
-            self.certain.add(name)
-        # Where nothing before needs a gradient, the graph starts here: what lies below costs no backward.
-        self.outputs[name] = output if output.requires_grad else output.detach().requires_grad_()
-        handed_on = self.outputs[name].clone()
-        # The network may hold the tensor under another name: an Identity's input, say.
-        self.watched.append((name, output, output._version))
-        if any(output is given for given in inputs):
-            self.watched.append((name, handed_on, handed_on._version))
-        return handed_on
+        with torch._C.DisableTorchFunction():
+            check_shape(name, output, len(self.images))
+            if self.provenance is not None and self.provenance.holds(output):
+                self.certain.add(name)
+            self.outputs[name] = output.detach().clone()  # later calls may write into the output
+            if output.requires_grad:
+                self.edges[name] = get_gradient_edge(output)
+                self.router.shortcuts.keep_whole(output)
+            if output._base is not None:
+                self.views.append((name, output, output._version))
 
     def check(self, layers: Sequence[str]) -> None:
-        """Raise AttributionError for a layer that was not reached, or whose output the network overwrote."""
+        """Raise AttributionError for a layer that was not reached, or is a view of what was overwritten."""
         for name in layers:
             if name not in self.outputs:
                 raise AttributionError(
                     f"layer {name!r} takes no part in the forward pass; choose another layer"
                 )
-        for name, tensor, version in self.watched:
+        for name, tensor, version in self.views:
             if tensor._version != version:
                 raise AttributionError(
                     f"layer {name!r} shares its output with a tensor that is overwritten later; "
@@ -114,6 +144,11 @@ class _Taps:
             for name in layers:
                 if name not in modules:
                     raise UnknownNameError("layer", name, [n for n in modules if n])
+                if any(isinstance(m, torch.jit.ScriptModule) for m in (self.model, modules[name])):
+                    raise AttributionError(
+                        f"layer {name!r} is scripted, and such layers cannot be tapped; pass the network "
+                        "that it was made from"
+                    )
                 stack.enter_context(_removing(modules[name].register_forward_hook(partial(self.keep, name))))
             yield
 
@@ -126,101 +161,202 @@ def _removing(handle: Any) -> Iterator[None]:
         handle.remove()
 
 
+@dataclass(frozen=True)
+class _Forward:
+    """One forward pass: its input, its output, and what was noted on the way."""
+
+    leaf: Tensor
+    output: Tensor
+    taps: _Taps
+    router: Router
+
+
 def trace(model: nn.Module, images: Tensor, targets: Targets, needs: Needs) -> Trace:
     """Run the network once forward, and once backward for each rule that `needs` names.
 
     Rules that are undefined (no rectifier) are left out and noted. Call it inside `guard.untouched(model)`.
-    Raises AttributionError where a layer has no feature map or isn't reached, or the score has no gradient;
-    UnknownNameError for a layer that isn't there.
+    Raises AttributionError where a layer has no feature map or isn't reached, the score has no gradient, or
+    the network fails on these images; UnknownNameError for a layer that isn't there.
     """
-    leaf = images.detach().requires_grad_(bool(needs.rules))
-    provenance, router = Provenance(leaf), Router()
-    taps, routing = _Taps(model, leaf, provenance), router if needs.rules else nullcontext()
-    following = provenance if needs.layers else nullcontext()
-    with taps.on(needs.layers), routing, following, _explaining_inplace_errors():
-        # A copy: a network whose first call works in place must not write into the caller's images.
-        output = model(leaf.clone())
-    taps.check(needs.layers)
-    target = resolve(targets, output, len(leaf))
-    score = target.scores(output).sum()
-    _check_gradients(score, needs)
-    undefined = _undefined(score, needs.rules - {"plain"}, router.seen)
+    try:
+        return _traced(model, images, targets, needs)
+    except _OverwrittenError:
+        # Trainable weights make autograd keep more tensors, which a network may overwrite.
+        with set_to(model.parameters(), "requires_grad", False):
+            return _traced(model, images, targets, needs)
+
+
+def _traced(model: nn.Module, images: Tensor, targets: Targets, needs: Needs) -> Trace:
+    run = _forward(model, images, needs, shortcuts=True)
+    if run.router.shortcuts.doubtful:
+        run = _forward(model, images, needs, shortcuts=False)
+    grids, kind = run.taps.grids(), probability_of(run.output)
+    target = resolve(targets, run.output, len(images), probability=kind == "sigmoid")
+    score = target.scores(run.output).sum()
+    end = node_of(run.leaf)
+    undefined, nodes = _undefined(score, end, needs.rules - {"plain"})
+    if needs.gradients:
+        _check_reach(score, end, run.taps, needs)
     defined = replace(needs, rules=needs.rules - undefined.keys())
-    inputs, layers = _backward(score, leaf, taps.outputs, router, defined)
-    grids = taps.grids()
+    unrouted = tuple(cuts(nodes)) if nodes else ()  # before a backward pass frees what the nodes keep
+    inputs, layers, copies = _backward(score, run, defined)
+    undefined |= copies
     return Trace(
         model=model,
-        images=leaf.detach(),
-        output=output.detach(),
+        images=run.leaf.detach(),
+        output=run.output.detach(),
         target=target,
-        activations={name: grids[name].read(tapped.detach()) for name, tapped in taps.outputs.items()},
+        activations={name: grids[name].read(tensor) for name, tensor in run.taps.outputs.items()},
         layer_gradients={name: grids[name].read(tensor) for name, tensor in layers.items()},
         input_gradients=inputs,
-        rectifiers=frozenset(router.seen),
+        rectifiers=rectifiers_among(nodes),
+        unrouted=unrouted,
         undefined=undefined,
+        ends=run.router.ends,
+        notes=_on_probabilities(kind),
     )
 
 
-def _check_gradients(score: Tensor, needs: Needs) -> None:
-    if (needs.rules or needs.layer_gradients) and not score.requires_grad:
+def _forward(model: nn.Module, images: Tensor, needs: Needs, shortcuts: bool) -> _Forward:
+    leaf = images.detach().requires_grad_(needs.gradients)
+    router = Router(routes=bool(needs.rules), shortcuts=shortcuts)
+    followed = needs.layers and not is_known(model, needs.layers, images)
+    provenance = Provenance(leaf) if followed else None
+    taps = _Taps(model, leaf, router, provenance)
+    with ExitStack() as stack:
+        stack.enter_context(torch.set_grad_enabled(needs.gradients))
+        for context in (
+            taps.on(needs.layers),
+            router,
+            provenance or nullcontext(),
+            explaining_errors(images),
+        ):
+            stack.enter_context(context)
+        # A copy: a network whose first call works in place must not write into the caller's images.
+        output = model(leaf.clone())
+    taps.check(needs.layers)
+    return _Forward(leaf, output, taps, router)
+
+
+def _on_probabilities(kind: str | None) -> tuple[str, ...]:
+    if kind is None:
+        return ()
+    return (
+        f"the network ends in {kind}: its probability is explained, whose gradient vanishes where it is near "
+        "0 or 1; a network that returns logits is explained better",
+    )
+
+
+LOST = (
+    "its forward pass uses torch.no_grad or inference_mode, detaches, rounds or quantises on the way, or the "
+    "score doesn't depend on it"
+)
+
+
+def _check_reach(score: Tensor, end: Any, taps: _Taps, needs: Needs) -> None:
+    """Raise AttributionError where the score has no gradient at all, at the image or at a layer."""
+    reach = Reach(score) if score.requires_grad else None
+    if reach is None or (needs.rules and end not in reach):
         raise AttributionError(
-            "the network's score has no gradient: its forward runs under torch.no_grad, detaches, or ignores "
-            "the image; use occlusion or scorecam, or take that out"
+            f"the network's score has no gradient that reaches the image: {LOST}; use occlusion or scorecam, "
+            "or take that out"
         )
+    for name in needs.layers if needs.layer_gradients else ():
+        if name not in taps.edges or taps.edges[name].node not in reach:
+            raise AttributionError(
+                f"the score's gradient does not reach layer {name!r}: {LOST}; choose another layer"
+            )
 
 
-def _undefined(score: Tensor, rules: frozenset[str], seen: set[str]) -> dict[str, str]:
-    """Why the network has no pass under each of these rules, for the rules of which that is so."""
-    if not rules:
-        return {}
-    if hidden := hidden_rectifiers(score):
+def _undefined(score: Tensor, end: Any, rules: frozenset[str]) -> tuple[dict[str, str], set[Any]]:
+    """Why the network has no pass under each of these rules, and the nodes that they are applied along."""
+    if not rules or not score.requires_grad:
+        return {}, set()
+    nodes = Reach(score, varying_inputs).between(end)
+    if hidden := hidden_rectifiers(nodes, PACKAGE):
         reason = (
             f"{', '.join(hidden)} may be rectifiers, but only their gradient can be seen; "
             "call torch.nn.functional's rectifiers, unscripted, instead"
         )
-    elif not seen:
-        reason = "it calls no rectifier that xface knows; use vanilla, gradcam or integrated_gradients"
+    elif nodes and not rectifiers_among(nodes):
+        reason = (
+            "no rectifier that xface knows lies between its score and the image; use vanilla, gradcam or "
+            "integrated_gradients"
+        )
     else:
-        return {}
-    return dict.fromkeys(rules, reason)
+        return {}, nodes
+    return dict.fromkeys(rules, reason), nodes
 
 
 def _backward(
-    score: Tensor, leaf: Tensor, tapped: dict[str, Tensor], router: Router, needs: Needs
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the input's gradient by rule, and the layers' true gradients: one pass a rule."""
-    by_layer = tapped if needs.layer_gradients else {}
-    passes: list[tuple[str, list[Tensor]]] = [(rule, [leaf]) for rule in RULES if rule in needs.rules]
+    score: Tensor, run: _Forward, needs: Needs
+) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, str]]:
+    """Return the input's gradient by rule, the layers' true gradients, and the rules that changed nothing."""
+    by_layer = run.taps.edges if needs.layer_gradients else {}
+    passes: list[tuple[str, list[Any]]] = [(rule, [run.leaf]) for rule in RULES if rule in needs.rules]
     if by_layer and "plain" not in needs.rules:
         passes.insert(0, ("plain", []))
     inputs: dict[str, Tensor] = {}
     layers: dict[str, Tensor] = {}
+    copies: dict[str, str] = {}
     for index, (rule, wanted) in enumerate(passes):
-        router.rule = RULES[rule]
+        run.router.rule, run.router.altered = RULES[rule], False
         variables = wanted + (list(by_layer.values()) if rule == "plain" else [])
-        with _explaining_inplace_errors():
-            gradients = _gradients(score, variables, retain=index < len(passes) - 1)
+        with explaining_errors(run.leaf):
+            gradients = list(
+                torch.autograd.grad(score, variables, retain_graph=index < len(passes) - 1, allow_unused=True)
+            )
         if wanted:
-            inputs[rule] = gradients.pop(0)
-        layers.update(zip(by_layer, gradients, strict=False))
-    return inputs, layers
+            inputs[rule] = _or_zeros(gradients.pop(0), run.leaf)
+        if rule == "plain":
+            for name, gradient in zip(by_layer, gradients, strict=True):
+                layers[name] = _or_zeros(gradient, run.taps.outputs[name])
+        elif _is_copy(inputs[rule], inputs.get("plain"), run.router.altered):
+            copies[rule] = "its map would be that of vanilla: no rectifier on the way changes the gradient"
+            del inputs[rule]
+    return inputs, layers, copies
 
 
-def _gradients(score: Tensor, variables: list[Tensor], retain: bool) -> list[Tensor]:
-    found = torch.autograd.grad(
-        score, variables, retain_graph=retain, allow_unused=True, materialize_grads=True
-    )
-    return list(found)
+def _or_zeros(gradient: Tensor | None, like: Tensor) -> Tensor:
+    return torch.zeros_like(like) if gradient is None else gradient
+
+
+def _is_copy(gradient: Tensor, plain: Tensor | None, altered: bool) -> bool:
+    """Whether a rule gave the plain gradient again; one that is all zero says nothing of that."""
+    same = not altered or (plain is not None and torch.equal(gradient, plain))
+    return same and bool(gradient.any())
+
+
+class _OverwrittenError(AttributionError):
+    """A tensor that a gradient needs was overwritten."""
+
+
+FAILURES = (
+    RuntimeError,
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    NotImplementedError,
+)
 
 
 @contextmanager
-def _explaining_inplace_errors() -> Iterator[None]:
+def explaining_errors(images: Tensor) -> Iterator[None]:
+    """Turn what a network raises on these images into AttributionError; what is out of memory passes."""
     try:
         yield
-    except RuntimeError as error:
-        if "inplace" not in str(error):
-            raise
+    except (XFaceError, torch.OutOfMemoryError):
+        raise
+    except FAILURES as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if "inplace operation" in str(error) or "in-place" in str(error):
+            raise _OverwrittenError(
+                "the network overwrites a tensor that its gradient needs, which works in prediction only; "
+                f"replace that in-place call ({first.partition('. ')[0]})"
+            ) from error
         raise AttributionError(
-            "the network overwrites a tensor that its gradient needs, which works in prediction only; "
-            f"replace that in-place call ({str(error).partition('. ')[0]})"
+            f"the network fails on images of shape {tuple(images.shape)}, {images.dtype}: "
+            f"{type(error).__name__}: {first[:300]}; give what it was trained on"
         ) from error
