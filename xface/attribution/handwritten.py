@@ -305,8 +305,8 @@ class Select(torch.autograd.Function):
         if in_place:
             ctx.mark_dirty(y)
         result = y if in_place else y.clone()
-        # Of a ReLU the result is enough: it is positive where the source is.
-        ctx.save_for_backward(result if known.kind == "relu" else source)
+        # The network may overwrite both, as its own calls need neither; of a ReLU a mask is enough.
+        ctx.save_for_backward(result > 0 if known.kind == "relu" else source.detach().clone())
         return result
 
     @staticmethod
@@ -317,7 +317,7 @@ class Select(torch.autograd.Function):
         (z,), slope = ctx.saved_tensors, ctx.slope
         chain = None if ctx.unit.name == "relu" else partial(_chain, ctx.function, slope, z)
         g = grads[0] if slope == 1 else grads[0] * slope
-        return None, ctx.router.apply(ctx.unit, g, z, chain), None, None, None
+        return None, ctx.router.apply(ctx.unit, g, z.to(g.dtype), chain), None, None, None
 
 
 def _chain(function: Numbers, slope: float, z: Tensor, g: Tensor) -> Tensor:
