@@ -189,7 +189,7 @@ class TestAgainstTheEngine:
 class TestUndefinedMethods:
     """A planted detector is linear: it has no rectifier."""
 
-    MISSING = "no deconvnet, guided, guided_gradcam for this network: no rectifier that xface knows lies between"
+    MISSING = "no deconvnet, guided, guided_gradcam for this network: no rectifier that xface knows"
 
     def test_without_names_what_can_be_computed_is_and_the_rest_is_noted(self):
         found = xface.explain(planted(mask("mouth")), picture(), face=ON_FACE)

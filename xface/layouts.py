@@ -67,7 +67,7 @@ def is_known(model: nn.Module, layers: Iterable[str], images: Tensor) -> bool:
 def experiment(model: nn.Module, layers: Iterable[str], images: Tensor) -> dict[str, Grid | AttributionError]:
     """Return how each layer's output is read, or why it can't be, for images like these (N, C, H, W).
 
-    One forward pass of the network, in the mode that it is in, without gradients; of `images` only the shape,
+    One forward pass of the network, in the mode that it is in; of `images` only the shape,
     device and dtype are used.
 
     Example:
@@ -83,18 +83,22 @@ def experiment(model: nn.Module, layers: Iterable[str], images: Tensor) -> dict[
         if get_ident() != thread:
             return
         try:
-            found[name] = _decided(name, output, len(textures), (size[0], size[1]))
+            found[name] = _decided(name, _detached(output), len(textures), (size[0], size[1]))
         except AttributionError as error:
             found[name] = error
 
     handles = [modules[name].register_forward_hook(partial(record, name)) for name in layers]
     try:
-        with torch.no_grad():
-            model(textures)
+        with torch.enable_grad():  # a forward pass may register hooks on gradients
+            model(textures.requires_grad_().clone())
     finally:
         for handle in handles:
             handle.remove()
     return found
+
+
+def _detached(output: object) -> object:
+    return output.detach() if isinstance(output, Tensor) else output
 
 
 def _pictures(images: Tensor) -> Tensor:

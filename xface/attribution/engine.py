@@ -13,7 +13,7 @@ from xface.attribution.methods import METHODS, Method
 from xface.attribution.precision import in_precision, input_dtype
 from xface.attribution.scrutiny import findings
 from xface.attribution.targets import Targets
-from xface.attribution.trace import Needs, Trace, trace
+from xface.attribution.trace import Needs, Trace, explaining_errors, trace
 from xface.errors import AttributionError, UsageError
 
 CORE_METHODS: tuple[str, ...] = tuple(name for name, entry in METHODS.items() if entry.core)
@@ -83,12 +83,13 @@ def attribute(
         undefined |= {entry.name: reason for entry in chosen if (reason := _undefined_in(passes, entry))}
         if named:
             _refuse(undefined)
-        tensors = {
-            (entry.name, layer): entry.compute(passes, layer).detach().float()
-            for entry in chosen
-            if entry.name not in undefined
-            for layer in (layers if entry.layered else [None])
-        }
+        with explaining_errors(images):  # the sampled methods run the network again
+            tensors = {
+                (entry.name, layer): entry.compute(passes, layer).detach().float()
+                for entry in chosen
+                if entry.name not in undefined
+                for layer in (layers if entry.layered else [None])
+            }
     return Maps(
         tensors=tensors,
         status={key: status_of(tensor, passes.has_finite_output()) for key, tensor in tensors.items()},

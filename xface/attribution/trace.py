@@ -190,7 +190,9 @@ def _traced(model: nn.Module, images: Tensor, targets: Targets, needs: Needs) ->
     run = _forward(model, images, needs, shortcuts=True)
     if run.router.shortcuts.doubtful:
         run = _forward(model, images, needs, shortcuts=False)
-    grids, kind = run.taps.grids(), probability_of(run.output)
+    with explaining_errors(images):
+        grids = run.taps.grids()
+    kind = probability_of(run.output)
     target = resolve(targets, run.output, len(images), probability=kind == "sigmoid")
     score = target.scores(run.output).sum()
     end = node_of(run.leaf)
