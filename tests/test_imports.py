@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "errors": set(),
     "registry": {"errors"},
     "results": {"errors"},
-    "images": {"errors", "registry", "results", "file_kinds"},
+    "images": {"errors", "registry", "results", "file_kinds", "image_limits"},
     "files": {"errors"},
     "json_text": {"errors", "files"},
     "file_kinds": set(),
