@@ -893,9 +893,10 @@ def test_a_detector_crops_as_it_was_trained(tmp_path, monkeypatch, crop):
         rows.append(f"{path.relative_to(folder)},{path.parent.name},{('train', 'val', 'test')[number % 3]}")
     data = {"train": written(folder, "manifest.csv", rows, "path,label,split"), "crop": crop}
     run = train(settings(folder, tmp_path / "run", num_epochs=1, data=data))
-    samples = written_samples(run.folder / SAMPLES)["test"]
+    config = as_config(read(run.folder / "config.yaml"))
+    samples = written_samples(run.folder / SAMPLES, config.data.classes)["test"]
     detector = xface.load(run.weights, device="cpu")
-    seen = Faces({"test": samples}, as_config(read(run.folder / "config.yaml"))).datasets["test"]
+    seen = Faces({"test": samples}, config).datasets["test"]
     for row, path in enumerate(samples.paths):
         prepared = detector.prepare(read_picture(path))
         assert torch.equal(prepared.tensor, seen[row][0])
