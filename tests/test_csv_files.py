@@ -76,9 +76,12 @@ def test_no_table_that_is_written_holds_a_formula(tmp_path):
         with open(path, newline="", encoding="utf-8") as file:
             cells = list(itertools.chain.from_iterable(csv.reader(file)))
         assert cells
-        assert not [cell for cell in cells if starts_a_formula(cell)], path.name
+        assert not [cell for cell in cells if starts_a_formula(cell) or "\0" in cell], path.name
         if path.name not in ("scores.csv", "samples.csv"):
-            assert [unescaped(cell) for cell in cells] == ["=name", *FORMULAS]
+            written = [
+                text.replace("\0", r"\x00") for text in ("=name", *FORMULAS)
+            ]  # csv of Python 3.10 lacks NUL
+            assert [unescaped(cell) for cell in cells] == written
 
 
 def test_numbers_stay_numbers(tmp_path):

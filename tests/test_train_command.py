@@ -198,7 +198,7 @@ def test_a_killed_command_goes_on_from_another_folder(manifest, tmp_path, monkey
         ([], "give a config"),
         (["--resume", "nowhere"], "there is no run in 'nowhere'"),
         (["a.yaml", "--resume", "run"], "--resume goes on with a run as it was begun"),
-        (["nowhere.yaml"], "cannot read 'nowhere.yaml': No such file"),
+        (["nowhere.yaml"], "cannot read 'nowhere.yaml': there is no such file"),
         ([CONFIGS[0], "--set", "seed"], "--set 'seed' must have the form key=value"),
         ([GRIDS[0]], "lists a grid: run it with --grid"),
         ([CONFIGS[0], "--grid"], "has no grid"),

@@ -84,4 +84,5 @@ def write_table(table: Any, path: Path) -> None:
 
 
 def _cell(value: Any) -> Any:
-    return escaped(value) if isinstance(value, str) else value
+    # before Python 3.11, csv neither writes a NUL nor reads one
+    return escaped(value.replace("\0", r"\x00")) if isinstance(value, str) else value

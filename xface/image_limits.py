@@ -33,13 +33,15 @@ MOST_SCANNED = 1_500_000_000
 """Pixels times scans of a JPEG: each scan goes over all blocks, though it may be a few bytes long."""
 MOST_SEGMENTS = 10_000
 MOST_EXIF = 1 << 17
+MOST_COMMENTS = 1_000
+"""So many comments a PPM in words may have: Pillow copies what it has read for each of them."""
 
 BYTES_PER_PIXEL = {"WEBP": 17, "AVIF": 24, "HEIF": 24, "JPEG2000": 40}
 """What reading takes of memory at its height, by format: what the decoder holds, and the result."""
 BYTES_OF_MODE = {"F": 24, "I": 24, "I;16": 12}
 BYTES = 10
 """The same of all other pictures."""
-SLOW = {"ppm": 3_000_000, "ppm_plain": 3_000_000, "bmp_rle": 12_000_000}
+SLOW = {"ppm": 3_000_000, "ppm_plain": 2_000_000, "bmp_rle": 12_000_000}
 """The most pixels for decoders that are written in Python."""
 
 
@@ -75,16 +77,24 @@ def refusal(name: str, reason: str) -> ImageError:
 
 
 def check_content(file: BoundedFile) -> None:
-    """Refuse a JPEG whose segments would cost too much, before Pillow reads its header; rewinds the file.
+    """Refuse a JPEG or a PPM in words whose parts would cost too much, before Pillow reads; rewinds the file.
 
     Raises:
-        ImageError: it has too many segments or scans, or EXIF data that is larger than EXIF can be.
+        ImageError: it has too many segments, scans or comments, or EXIF data that is larger than EXIF can be.
     """
-    content = file.peek(2)[:2]
-    if content != b"\xff\xd8":
-        return
-    content = io.BufferedReader.read(file)
-    file.seek(0)
+    check = CHECKED.get(file.peek(2)[:2])
+    if check:
+        content = io.BufferedReader.read(file)
+        file.seek(0)
+        check(file, content)
+
+
+def _check_comments(file: BoundedFile, content: bytes) -> None:
+    if (comments := content.count(b"#")) > MOST_COMMENTS:
+        raise refusal(file.path, f"it has {comments:,} comments")
+
+
+def _check_jpeg(file: BoundedFile, content: bytes) -> None:
     pixels = exif = 0
     for number, (marker, length, start) in enumerate(_segments(content)):
         if number > MOST_SEGMENTS:
@@ -99,6 +109,10 @@ def check_content(file: BoundedFile) -> None:
     scans = content.count(b"\xff\xda")
     if scans > MOST_SCANS or scans * pixels > MOST_SCANNED:
         raise refusal(file.path, f"it has {scans:,} scans over {pixels / 1e6:.1f} megapixels")
+
+
+CHECKED = {b"\xff\xd8": _check_jpeg, **dict.fromkeys((b"P1", b"P2", b"P3"), _check_comments)}
+"""By the first two bytes, what is checked."""
 
 
 def _segments(content: bytes) -> Iterator[tuple[int, int, int]]:
