@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from test_analyze import tables
+from torch.utils.data import DataLoader
 
 import xface
 from xface.analysis.analysed_data import read_data
@@ -158,6 +159,24 @@ def test_what_a_death_raises_is_one_error(error, monkeypatch):
         deaths_told("do so"),
     ):
         raise error
+
+
+def test_a_death_is_raised_where_a_batch_is_waited_for_and_nowhere_else():
+    """In the midst of computing it would pass for a network's error, or be lost in a finaliser."""
+    computed = []
+
+    def read():
+        with deaths_told("do so"):
+            batches = iter(DataLoader(range(9), batch_size=None, num_workers=1, prefetch_factor=1))
+            next(batches)
+            os.kill(workers_of(os.getpid())[0], signal.SIGKILL)
+            time.sleep(0.5)
+            computed.append(True)
+            list(batches)
+
+    with pytest.raises(XFaceError, match="a process that reads pictures died"):
+        read()
+    assert computed
 
 
 def test_so_is_an_error_that_comes_of_a_death_while_something_is_written():

@@ -9,7 +9,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from threading import Thread
+from threading import Thread, Timer, current_thread, main_thread
+from types import FrameType
+from typing import Any
+
+from torch.utils.data._utils.signal_handling import _set_SIGCHLD_handler
 
 from xface.errors import XFaceError
 
@@ -22,21 +26,65 @@ DIED = re.compile(r"DataLoader worker \(pid")
 def deaths_told(remedy: str) -> Iterator[None]:
     """Turn whatever the death of a worker raises into one XFaceError, which ends in `remedy`.
 
-    torch tells of it from a signal's handler, hence anywhere in the main thread: while a batch is waited for
-    as well as while something is computed or written. What the worker was sending then breaks off too, and
-    may be noticed before the signal comes.
+    What the worker was sending breaks off too, and may be noticed before the signal of its death comes.
     """
+    with _raised_while_waiting() as deaths:
+        try:
+            yield
+        except Exception as error:
+            if (reason := _death(error, deaths)) is None:
+                raise
+            raise XFaceError(
+                f"a process that reads pictures died ({reason}), perhaps for lack of memory; {remedy}"
+            ) from error
+
+
+@contextmanager
+def _raised_while_waiting() -> Iterator[list[str]]:
+    """The deaths so far; torch's error of one comes only where a batch is waited for.
+
+    torch raises it from a signal's handler, in the midst of anything. Where errors are expected of a network
+    it would pass for one of those, and from a finaliser it would be printed and lost.
+    """
+    deaths: list[str] = []
+    if current_thread() is not main_thread():
+        yield deaths
+        return
+    _set_SIGCHLD_handler()
+    before: Any = signal.getsignal(signal.SIGCHLD)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        try:
+            before(number, frame)
+        except RuntimeError as error:
+            deaths.append(" ".join(str(error).split()))
+        if deaths and _is_waiting(frame):
+            raise RuntimeError(deaths[0])
+        if deaths:
+            _again(SECONDS)
+
+    signal.signal(signal.SIGCHLD, note)
     try:
-        yield
-    except Exception as error:
-        if (reason := _death(error)) is None:
-            raise
-        raise XFaceError(
-            f"a process that reads pictures died ({reason}), perhaps for lack of memory; {remedy}"
-        ) from error
+        yield deaths
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
-def _death(error: BaseException) -> str | None:
+def _is_waiting(frame: FrameType | None) -> bool:
+    """Whether a frame is in torch's wait for a batch, which may be one that a dead worker cannot finish."""
+    while frame is not None and frame.f_code.co_name != "_try_get_data":
+        frame = frame.f_back
+    return frame is not None
+
+
+def _again(seconds: float) -> None:
+    """Send the main thread the signal of a death once more, after some time."""
+    timer = Timer(seconds, signal.pthread_kill, (main_thread().ident, signal.SIGCHLD))
+    timer.daemon = True
+    timer.start()
+
+
+def _death(error: BaseException, deaths: list[str]) -> str | None:
     """How a worker died, if an error comes of that."""
     seen: BaseException | None = error
     while seen is not None:
@@ -45,10 +93,9 @@ def _death(error: BaseException) -> str | None:
         seen = seen.__cause__ or seen.__context__
     if isinstance(error, XFaceError):
         return None
-    try:
-        time.sleep(SECONDS)
-    except RuntimeError as late:
-        return " ".join(str(late).split()) if DIED.search(str(late)) else None
+    time.sleep(SECONDS)
+    if deaths:
+        return deaths[0]
     return "what it was sending broke off" if isinstance(error, ConnectionError | EOFError) else None
 
 
