@@ -36,8 +36,8 @@ def layouts(
     What was found is remembered for as long as the layer lives; only what is new and uncertain costs an
     experiment. Raises AttributionError for a layer of which no reading is right.
     """
-    modules = dict(model.named_modules(remove_duplicate=False))
-    known = {name: _remembered(modules[name], images) for name in outputs}
+    modules = {name: module for name in outputs if (module := module_at(model, name)) is not None}
+    known = {name: _remembered(module, images) for name, module in modules.items()}
     fits = {n: grid for n, grid in known.items() if grid and grid.read(outputs[n]).shape[1:] == grid.shape}
     uncertain = [name for name in outputs if name not in certain and name not in fits]
     found = experiment(model, uncertain, images) if uncertain else {}
@@ -60,8 +60,21 @@ def _remembered(layer: nn.Module, images: Tensor) -> Grid | None:
 
 def is_known(model: nn.Module, layers: Iterable[str], images: Tensor) -> bool:
     """Whether the layouts of these layers, for images of this size, were found before."""
-    modules = dict(model.named_modules(remove_duplicate=False))
-    return all(name in modules and _remembered(modules[name], images) is not None for name in layers)
+    modules = [module_at(model, name) for name in layers]
+    return all(module is not None and _remembered(module, images) is not None for module in modules)
+
+
+def module_at(model: nn.Module, name: str) -> nn.Module | None:
+    """Return the module of a dotted name, scripted ones too; None where there is none.
+
+    Example:
+        >>> module_at(nn.Sequential(nn.ReLU()), "0"), module_at(nn.ReLU(), "inplace")
+        (ReLU(), None)
+    """
+    found: Any = model
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found if isinstance(found, nn.Module) else None
 
 
 def experiment(model: nn.Module, layers: Iterable[str], images: Tensor) -> dict[str, Grid | AttributionError]:

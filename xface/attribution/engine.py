@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from xface.attribution.guard import random_state, same_state, untouched
+from xface.attribution.guard import untouched
 from xface.attribution.maps import Maps, gaps, status_of
 from xface.attribution.methods import METHODS, Method
-from xface.attribution.precision import in_precision, input_dtype
+from xface.attribution.precision import in_precision
 from xface.attribution.scrutiny import findings
 from xface.attribution.targets import Targets
 from xface.attribution.trace import Needs, Trace, explaining_errors, trace
@@ -70,15 +70,14 @@ def attribute(
     if named:
         _refuse(undefined)
     chosen = [entry for entry in chosen if entry.name not in undefined]
-    with untouched(network):
-        network, precision = in_precision(network, images, dtype)
-        images, needs = _as_network_wants(network, images), _needs(chosen, layers)
-        before = random_state(network)
+    with untouched(network) as randomness:
+        network, images, precision = in_precision(network, images, dtype)
+        needs = _needs(chosen, layers)
         passes = trace(network, images, targets, needs)
         notes = (
             *precision,
             *passes.notes,
-            *findings(passes, drew=not same_state(before, random_state(network))),
+            *findings(passes, drew=randomness.moved()),
         )
         undefined |= {entry.name: reason for entry in chosen if (reason := _undefined_in(passes, entry))}
         if named:
@@ -136,7 +135,7 @@ def _check(model: nn.Module, images: Tensor, layered: list[str], layers: list[st
             f"images must be a float tensor (N, C, H, W), not a {type(images).__name__}; prepare pictures "
             "with Detector.prepare, or arrays with torch.from_numpy"
         )
-    if images.is_meta or any(p.is_meta for p in model.parameters()):
+    if images.is_meta or next(model.parameters(), images).is_meta:
         raise UsageError("the images or the network's weights are on the meta device, which holds no values")
     if layered and not layers:
         last = [name for name, _ in model.named_modules() if name][-6:]
@@ -167,10 +166,3 @@ def _undefined_in(passes: Trace, entry: Method) -> str | None:
 def _refuse(undefined: dict[str, str]) -> None:
     if undefined:
         raise AttributionError("; ".join(gaps(undefined)))
-
-
-def _as_network_wants(model: nn.Module, images: Tensor) -> Tensor:
-    device = next((p.device for p in model.parameters()), images.device)
-    # A copy where the caller runs in inference mode: such tensors take part in no gradient.
-    images = images.detach().clone() if images.is_inference() else images.detach()
-    return images.to(device=device, dtype=input_dtype(model) or images.dtype)

@@ -11,30 +11,34 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from xface.attribution.recomputation import kept
 
 
 @contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
+def untouched(model: nn.Module) -> Iterator[RandomState]:
     """Run a block with `model` in eval mode and gradients on; restore all of it after.
+
+    What it yields tells whether random numbers were drawn since.
 
     Train or eval mode is kept per module, buffers by value; the random state of Python, NumPy and torch (CPU
     and the model's CUDA devices) is put back. Autocast, inference mode and no_grad around the block are off
     within, compiled parts run uncompiled, checkpointed segments keep their tensors.
     """
+    devices = {parameter.device for parameter in model.parameters()}
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        for device in {"cpu", *(p.device.type for p in model.parameters())} - {"meta"}:
-            stack.enter_context(torch.autocast(device, enabled=False))
+        for kind in {"cpu", *(device.type for device in devices)} - {"meta"}:
+            stack.enter_context(torch.autocast(kind, enabled=False))
         stack.enter_context(_uncompiled())
         stack.enter_context(kept())
-        stack.enter_context(_random_state(model))
+        state = RandomState(devices)
+        stack.callback(state.restore)
         stack.enter_context(set_to(model.modules(), "training", False))
         stack.enter_context(_buffers(model))
-        yield
+        yield state
 
 
 def _uncompiled() -> Any:
@@ -91,41 +95,32 @@ def _buffers(model: nn.Module) -> Iterator[None]:
                     buffer.copy_(value)
 
 
-@contextmanager
-def _random_state(model: nn.Module) -> Iterator[None]:
-    before = random_state(model)
-    try:
-        yield
-    finally:
-        if not same_state(before, random_state(model)):
-            _set_random_state(before)
+class RandomState:
+    """The states of Python's, NumPy's and torch's generators (CPU and these devices) when it was made."""
 
+    def __init__(self, devices: Iterable[torch.device]) -> None:
+        self._cuda = [device.index or 0 for device in devices if device.type == "cuda"]
+        self._python, self._numpy, self._torch = self._now()
 
-State = dict[str, Any]
+    def _now(self) -> tuple[Any, Any, list[Tensor]]:
+        cuda = [torch.cuda.get_rng_state(index) for index in self._cuda]
+        return random.getstate(), np.random.get_state(legacy=True), [torch.random.get_rng_state(), *cuda]
 
+    def moved(self) -> bool:
+        """Whether a random number was drawn since."""
+        python, numpy, torches = self._now()
+        same = all(torch.equal(a, b) for a, b in zip(torches, self._torch, strict=True))
+        return not (
+            same
+            and python == self._python
+            and all(np.array_equal(a, b) for a, b in zip(numpy, self._numpy, strict=True))
+        )
 
-def random_state(model: nn.Module) -> State:
-    """The states of the generators that a network's forward pass may draw from."""
-    devices = {p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"}
-    return {
-        "python": random.getstate(),
-        "numpy": np.random.get_state(legacy=True),
-        "cpu": torch.random.get_rng_state(),
-        **{f"cuda:{index}": torch.cuda.get_rng_state(index) for index in devices},
-    }
-
-
-def same_state(one: State, other: State) -> bool:
-    """Whether nothing was drawn between two states."""
-    torches = all(torch.equal(one[key], other[key]) for key in one if key not in ("python", "numpy"))
-    numpy = all(np.array_equal(a, b) for a, b in zip(one["numpy"], other["numpy"], strict=True))
-    return torches and numpy and bool(one["python"] == other["python"])
-
-
-def _set_random_state(state: State) -> None:
-    random.setstate(state["python"])
-    np.random.set_state(state["numpy"])
-    torch.random.set_rng_state(state["cpu"])
-    for key, value in state.items():
-        if key.startswith("cuda"):
-            torch.cuda.set_rng_state(value, int(key.partition(":")[2]))
+    def restore(self) -> None:
+        """Put the generators back, if a number was drawn: another thread may be drawing."""
+        if self.moved():
+            random.setstate(self._python)
+            np.random.set_state(self._numpy)
+            torch.random.set_rng_state(self._torch[0])
+            for index, state in zip(self._cuda, self._torch[1:], strict=True):
+                torch.cuda.set_rng_state(state, index)

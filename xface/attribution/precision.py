@@ -7,7 +7,7 @@ In half precision a gradient loses digits at every layer and underflows to 0 at 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -16,41 +16,39 @@ from torch import Tensor, nn
 HALF = {torch.float16, torch.bfloat16}
 
 
-def input_dtype(model: nn.Module) -> torch.dtype | None:
-    """Return the dtype of images that a network takes: its first convolution's, else its first weight's.
-
-    Example:
-        >>> input_dtype(nn.Sequential(nn.Conv2d(3, 4, 3).double()))
-        torch.float64
-    """
-    floating = [p for p in model.parameters() if p.is_floating_point()]
-    kernels = [p for p in floating if p.ndim == 4]
-    return next((p.dtype for p in (*kernels, *floating)), None)
-
-
 def in_precision(
     model: nn.Module, images: Tensor, dtype: torch.dtype | None
-) -> tuple[nn.Module, tuple[str, ...]]:
-    """Return a network to compute with in `dtype` (None: float32 for a half-precision one), and notes on it.
+) -> tuple[nn.Module, Tensor, tuple[str, ...]]:
+    """Return a network to compute with in `dtype` (None: float32 for a half-precision one), images and notes.
 
     It is the network itself where nothing is to be changed, else a copy. Weights made in inference mode are
-    copied too: autograd takes no such tensors.
+    copied too: autograd takes no such tensors. The images come on its device, in the dtype that it takes.
     """
-    tensors = [t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()]
+    parameters = list(model.parameters())
+    tensors = [t for t in (*parameters, *model.buffers()) if t.is_floating_point()]
     found = {t.dtype for t in tensors}
     wanted = dtype or (torch.float32 if found & HALF else None)
     changes = wanted is not None and found != {wanted} and bool(found)
     if not changes and not any(t.is_inference() for t in tensors):
-        return model, ()
+        return model, _taken(parameters, images), ()
     halves = ", ".join(sorted(str(d).removeprefix("torch.") for d in found & HALF))
     copied = _copied(model, wanted if changes else None)
     if copied is None or (changes and dtype is None and not _runs(copied, images)):
-        return model, (
-            f"computed in the network's own {halves}: it cannot be copied to float32",
-        ) if halves else ()
-    return copied, (
-        f"computed in float32: the network's weights are {halves}",
-    ) if halves and dtype is None else ()
+        said = f"computed in the network's own {halves}: it cannot be copied to float32"
+        return model, _taken(parameters, images), (said,) if halves else ()
+    said = f"computed in float32: the network's weights are {halves}"
+    return copied, _taken(copied.parameters(), images), (said,) if halves and dtype is None else ()
+
+
+def _taken(parameters: Iterable[nn.Parameter], images: Tensor) -> Tensor:
+    """Images as a network takes them: on its first weight's device, in its first convolution's dtype."""
+    parameters = list(parameters)
+    floating = [p for p in parameters if p.is_floating_point()]
+    kernels = [p for p in floating if p.ndim == 4]
+    dtype = next((p.dtype for p in (*kernels, *floating)), images.dtype)
+    # A copy where the caller runs in inference mode: such tensors take part in no gradient.
+    images = images.detach().clone() if images.is_inference() else images.detach()
+    return images.to(parameters[0].device if parameters else images.device, dtype)
 
 
 def _copied(model: nn.Module, dtype: torch.dtype | None) -> nn.Module | None:
@@ -89,10 +87,9 @@ def _is_filled(cell: Any) -> bool:
 
 def _runs(model: nn.Module, images: Tensor) -> bool:
     """Whether a copy takes an image: a forward pass that casts to half precision itself does not."""
-    kernel = next(model.parameters())
     try:
         with torch.no_grad():
-            model(images[:1].detach().clone().to(kernel.device, input_dtype(model)))
+            model(_taken(model.parameters(), images[:1]).clone())
     except (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError):
         return False
     return True

@@ -21,7 +21,7 @@ from xface.attribution.rules import RULES
 from xface.attribution.targets import Target, Targets, class_scores, resolve
 from xface.errors import AttributionError, UnknownNameError, XFaceError
 from xface.grids import Grid, check_shape
-from xface.layouts import is_known, layouts
+from xface.layouts import is_known, layouts, module_at
 from xface.provenance import Provenance
 
 PACKAGE = __name__.rpartition(".")[0]
@@ -139,17 +139,18 @@ class _Taps:
 
     @contextmanager
     def on(self, layers: Iterable[str]) -> Iterator[None]:
-        modules = dict(self.model.named_modules(remove_duplicate=False))
         with ExitStack() as stack:
             for name in layers:
-                if name not in modules:
-                    raise UnknownNameError("layer", name, [n for n in modules if n])
-                if any(isinstance(m, torch.jit.ScriptModule) for m in (self.model, modules[name])):
+                module = module_at(self.model, name)
+                if module is None:
+                    known = [n for n, _ in self.model.named_modules(remove_duplicate=False) if n]
+                    raise UnknownNameError("layer", name, known)
+                if any(isinstance(m, torch.jit.ScriptModule) for m in (self.model, module)):
                     raise AttributionError(
                         f"layer {name!r} is scripted, and such layers cannot be tapped; pass the network "
                         "that it was made from"
                     )
-                stack.enter_context(_removing(modules[name].register_forward_hook(partial(self.keep, name))))
+                stack.enter_context(_removing(module.register_forward_hook(partial(self.keep, name))))
             yield
 
 
