@@ -30,7 +30,6 @@ from xface.models import ARCHITECTURES
 
 ARCHS = ("resnet18", "vgg16", "densenet121", "efficientnet_b0")
 LAYERS = 4
-OWN_PRECISION: dict[str, Any] = {}  # keywords of `attribute` that keep a half-precision network as it is
 Run = Callable[[nn.Module, Tensor, Tensor, list[str]], object]
 
 
@@ -87,12 +86,13 @@ def floor_channels_last(model: nn.Module, images: Tensor, classes: Tensor, layer
 
 
 def fused(model: nn.Module, images: Tensor, classes: Tensor, layers: list[str]) -> None:
-    attribute(model, images, classes, CORE_METHODS, layers, **OWN_PRECISION)
+    attribute(model, images, classes, CORE_METHODS, layers, dtype=images.dtype)
 
 
 def fused_channels_last(model: nn.Module, images: Tensor, classes: Tensor, layers: list[str]) -> None:
     """As `xface.load` places a detector's network."""
-    attribute(model, images.to(memory_format=torch.channels_last), classes, CORE_METHODS, layers)
+    images = images.to(memory_format=torch.channels_last)
+    attribute(model, images, classes, CORE_METHODS, layers, dtype=images.dtype)
 
 
 def forward(model: nn.Module, images: Tensor, classes: Tensor, layers: list[str]) -> None:
@@ -101,7 +101,7 @@ def forward(model: nn.Module, images: Tensor, classes: Tensor, layers: list[str]
 
 
 def gradcam_alone(model: nn.Module, images: Tensor, classes: Tensor, layers: list[str]) -> None:
-    attribute(model, images, classes, ["gradcam"], layers[-1:], **OWN_PRECISION)
+    attribute(model, images, classes, ["gradcam"], layers[-1:], dtype=images.dtype)
 
 
 CONTENDERS: dict[str, Run] = {

@@ -32,10 +32,10 @@ from gpu_jobs import Job, Row, Setting, line, plain, rows
 
 SECTIONS: dict[str, tuple[float, Callable[[Setting], Iterable[Job]]]] = {  # with its share of the time
     "correctness": (0.25, gpu_correctness.jobs),
-    "attribution": (0.35, gpu_speed.attribution_jobs),
-    "analysis": (0.15, gpu_speed.analysis_jobs),
-    "training": (0.15, gpu_speed.training_jobs),
-    "graphs": (0.10, gpu_speed.graph_jobs),
+    "attribution": (0.30, gpu_speed.attribution_jobs),
+    "analysis": (0.25, gpu_speed.analysis_jobs),
+    "training": (0.12, gpu_speed.training_jobs),
+    "graphs": (0.08, gpu_speed.graph_jobs),
 }
 GRACE = 10.0  # seconds that a section may take beyond its time, to end its last row
 BUNDLE = Path(__file__).resolve().parents[1] / "gpu_bundle"

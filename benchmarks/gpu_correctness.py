@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from attribution import OWN_PRECISION
 from gpu_jobs import Job, Row, Setting
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -24,9 +23,9 @@ from xface.models.bundled import bundled
 BOUND = 1e-4
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 FAMILIES = {  # and the side of its pictures here, small, as the CPU has to do the same
-    "resnet18": 128, "densenet121": 128, "efficientnet_b0": 128, "vgg11_bn": 128, "meso4": 128,
+    "resnet18": 128, "densenet121": 128, "efficientnet_b0": 128, "vgg11_bn": 128, "meso4": 256,
     "xception": 128, "inception_v3": 128, "squeezenet1_0": 128, "efficientnet-b0": 128, "vgg16_c": 96,
-    "mesoinception4": 128, "cozzolino": 128, "rahmouni": 128, "freq_attention": 128,
+    "mesoinception4": 256, "cozzolino": 128, "rahmouni": 128, "freq_attention": 128,
     "timm/convnext_atto": 128, "inception_resnet_v2": 128, "cbam_resnet": 96,
 }  # fmt: skip
 MANY_PASSES = ("integrated_gradients", "smoothgrad", "occlusion", "scorecam")
@@ -203,7 +202,7 @@ class SameNoise(TorchFunctionMode):
 
 def half(model: nn.Module, images: Tensor, methods: list[str], layers: tuple[str, ...], here: Found) -> Row:
     try:
-        found = maps(model.bfloat16(), images.bfloat16(), methods, layers, **OWN_PRECISION)
+        found = maps(model.bfloat16(), images.bfloat16(), methods, layers, dtype=torch.bfloat16)
     except RuntimeError as error:  # an operation may lack bfloat16
         return {"failed": str(error)[:200]}
     return errors(found, here)

@@ -28,7 +28,7 @@ from xface.models.bundled import bundled
 from xface.training.document import read
 
 ARCHS = ("resnet18", "efficientnet_b0", "densenet121")
-BATCHES = (32, 1, 256)
+BATCHES = (256, 1, 32)
 GRAD_CAM = "grad-cam (3 of 5 methods)"
 CONTENDERS = (
     "floor",
@@ -48,8 +48,8 @@ def attribution_jobs(setting: Setting) -> Iterator[Job]:
     """Five methods at four layers."""
     cases = [
         (batch, arch, dtype)
-        for batch in BATCHES
         for arch in ARCHS
+        for batch in BATCHES
         for dtype in (torch.float32, torch.bfloat16)
     ]
     for batch, arch, dtype in [(2, ARCHS[0], torch.float32)] if setting.smoke else cases:
