@@ -102,6 +102,20 @@ def test_a_part_that_was_damaged_is_made_again(kept, tmp_path):
         assert one.read_bytes() == other.read_bytes()
 
 
+@pytest.mark.parametrize("change", [
+    {"detector": {"arch": "x"}}, {"classes": ["x"]}, {"positive": "x"},
+    {"threshold": {"value": 0.1, "origin": ""}},
+])  # fmt: skip
+def test_what_a_stopped_manifest_says_of_the_detector_is_said_anew(kept, tmp_path, change):
+    file = shutil.copytree(kept / "stopped.part", tmp_path / "run.part") / "manifest.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    analysed(kept, tmp_path / "run", resume=True)
+    made, whole = (
+        json.loads((run / "manifest.json").read_text()) for run in (tmp_path / "run", kept / "whole")
+    )
+    assert {name: made[name] for name in change} == {name: whole[name] for name in change}
+
+
 def test_another_card_or_model_is_another_run(kept, monkeypatch):
     card = xface.load("meso4", device="cpu").card
     other = replace(card, preprocessing=replace(card.preprocessing, mean=(0.5, 0.5, 0.5)))

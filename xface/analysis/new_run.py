@@ -31,6 +31,9 @@ MANIFEST = "manifest.json"
 SETTINGS = "settings"
 STAGES = "stages"
 FILES = "files"
+PAST = ("xface", "command", "folder", "created", "versions", "device", STAGES, "stages_note",
+        "images_per_second", FILES)  # fmt: skip
+"""What a manifest says of what has been done; all else follows from what is asked for."""
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,8 @@ def begin_run(
         if _is_begun(run):
             _check_same(run, manifest, resume)
             _check_images(run.folder, paths, run.parts(count).hashed())
+            begun = run.manifest
+            run.write(MANIFEST, {**manifest, **{name: begun[name] for name in PAST if name in begun}})
         else:
             run.write(MANIFEST, manifest)
         yield run
