@@ -73,6 +73,7 @@ def analyze(
     read = read_data(data, split, limit, group_by, vocabulary(detector, labels))
     say_notes(read.samples.notes)
     plan = plan_analysis(detector, read, methods, layers or None, threshold, maps)
+    say_notes(plan.detector.notes[len(detector.notes) :])
     run = _run(plan, out, workers, resume)
     _say_what_was_found(run)
     _say_what_failed(run)

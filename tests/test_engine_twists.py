@@ -476,3 +476,12 @@ def test_explain_says_what_it_takes():
     assert found.label == detector.classes[1]
     with pytest.raises(XFaceError):
         xface.explain(detector, grey, methods=["vanilla"], target=7)
+
+
+def test_explain_hands_on_what_the_engine_notes():
+    from dataclasses import replace
+
+    detector = xface.load("none", arch="resnet18")
+    half = replace(detector, model=copy.deepcopy(detector.model).half())
+    found = xface.explain(half, np.full((64, 64, 3), 128, np.uint8), methods=["vanilla"])
+    assert any("float32" in note for note in found.notes)

@@ -68,7 +68,7 @@ class Face:
 class AttributionMap:
     """One method's raw map for one image: (C, H, W) signed, or (h, w), float32, never normalised.
 
-    `status` is `ok`, `zero` or `non_finite`; `rule` is `published` or `extended`.
+    `status` is `ok`, `zero` or `non_finite`; `rule` is `published`, `extended` or `partial`.
     """
 
     method: str

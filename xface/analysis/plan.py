@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import Any
@@ -148,7 +148,9 @@ def plan_analysis(
     labelled = data.read_as(vocabulary(detector))
     request = checked(detector, methods, layers, positive_class(detector))
     size = detector.card.preprocessing.size or PROBE
-    probe = attribute(detector.model, torch.zeros(1, 3, *size), *request)
+    noise = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    probe = attribute(detector.model, noise, *request)
+    detector = replace(detector, notes=(*detector.notes, *probe.notes))
     limit = stated_threshold(threshold, detector.card.threshold)
     return Plan(detector, labelled, request, kinds(probe), limit, keep_maps)
 

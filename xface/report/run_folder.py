@@ -54,7 +54,7 @@ class Kind:
             ('gradcam at layer4', 'guided (extended rule)')
         """
         place = f" at {self.layer}" if self.layer else ""
-        return f"{self.method}{place}{' (extended rule)' if self.rule == 'extended' else ''}"
+        return f"{self.method}{place}{'' if self.rule == 'published' else f' ({self.rule} rule)'}"
 
 
 @dataclass(frozen=True, eq=False)

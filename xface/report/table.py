@@ -10,7 +10,10 @@ from xface.results import Findings, RegionMeasure
 MAPS_ABREAST = 5
 REGION, AREA, CELL = 14, 6, 12
 
-EXTENDED = "guided and deconvnet rules are extended here: not every rectifier is a ReLU"
+UNPUBLISHED = {
+    "extended": "guided and deconvnet rules are extended here: not every rectifier is a ReLU",
+    "partial": "guided and deconvnet rules are partial here: some functions kept their true gradient",
+}
 
 Key = tuple[str, str | None]
 
@@ -19,8 +22,9 @@ def region_table(findings: Findings) -> str:
     """Return each region's area, and per map its share and lift, in blocks of five maps, 80 columns wide."""
     if not findings.face.found:
         return "regions: no face"
-    extended = any(amap.rule == "extended" for amap in findings.maps)
-    return measure_table(findings.regions) + (f"\n{EXTENDED}" if extended else "")
+    rules = {amap.rule for amap in findings.maps}
+    said = [f"\n{words}" for rule, words in UNPUBLISHED.items() if rule in rules]
+    return measure_table(findings.regions) + "".join(said)
 
 
 def measure_table(rows: Sequence[RegionMeasure]) -> str:

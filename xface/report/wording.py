@@ -55,5 +55,5 @@ def origin(findings: Findings) -> str:
 
 def map_name(amap: AttributionMap) -> str:
     """A map's method and layer, and its rule where that is not the published one."""
-    rule = " (extended rule)" if amap.rule == "extended" else ""
+    rule = "" if amap.rule == "published" else f" ({amap.rule} rule)"
     return f"{amap.method}{f' at {amap.layer}' if amap.layer else ''}{rule}"
