@@ -296,6 +296,8 @@ def _extras() -> dict[str, Any]:
         "random state": random.Random(0),
         "int array": np.arange(6).reshape(2, 3),
         "text array": np.array(["x", "yz"]),
+        "matrix": np.asmatrix([[1.0]]),
+        "record": np.rec.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f4")]),
         "object array": np.array([{}, None], dtype=object),
         "datetime64": np.datetime64("2024-05-01"),
         "NumPy's random state": np.random.RandomState(0),
@@ -360,6 +362,29 @@ def test_flipped_bytes_end_in_a_network_or_an_error(
         load(tmp_path / "a.pth")
     except CheckpointError as error:
         assert "a.pth" in str(error)  # noqa: PT017
+
+
+def test_one_changed_bit_of_a_weight_is_noticed_where_the_file_has_checksums(
+    state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    """torch reads it as it is."""
+    torch.save(state, tmp_path / "a.pth")
+    content = bytearray((tmp_path / "a.pth").read_bytes())
+    content[content.index(state["dense.hidden.weight"].numpy().tobytes()) + 501] ^= 1
+    (tmp_path / "a.pth").write_bytes(content)
+    assert not torch.equal(
+        torch.load(tmp_path / "a.pth")["dense.hidden.weight"], state["dense.hidden.weight"]
+    )
+    assert "it is damaged (Bad CRC-32" in reason(tmp_path / "a.pth")
+
+
+def test_without_checksums_a_file_is_read(state: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(state, tmp_path / "a.pth")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert_restores(tmp_path / "a.pth", state)
 
 
 def test_no_checkpoints(tmp_path: Path) -> None:

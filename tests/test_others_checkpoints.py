@@ -3,6 +3,7 @@
 import re
 import sys
 from argparse import Namespace
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 
@@ -97,6 +98,85 @@ def test_a_state_key_that_holds_no_weights_is_refused(state: dict[str, Tensor], 
     torch.save(state, tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match="but under no key"):
         read_checkpoint(tmp_path / "a.pth", "ema")
+
+
+def side_by_side(
+    first: dict[str, Tensor], second: dict[str, Tensor], names: tuple[str, str]
+) -> dict[str, Tensor]:
+    parts = zip(names, (first, second), strict=True)
+    return {f"{name}.{key}": tensor for name, part in parts for key, tensor in part.items()}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("model", "model_ema"),
+        ("student", "teacher"),
+        ("net", "ema"),
+        ("online", "target"),
+        ("g", "g_ema"),
+        ("module", "module_ema"),
+    ],
+)
+@pytest.mark.parametrize("around", ["", "module.", "state_dict"])
+def test_a_prefix_of_names_is_a_state_key(
+    names: tuple[str, str], around: str, state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    """Two networks in one flat dict: each by its prefix, none in silence."""
+    flat = side_by_side(state, averaged(state), names)
+    prefixed = {f"module.{key}": tensor for key, tensor in flat.items()}
+    torch.save(
+        {"": flat, "module.": prefixed, "state_dict": {"state_dict": flat}}[around], tmp_path / "a.pth"
+    )
+    for name, expected in zip(names, (state, averaged(state)), strict=True):
+        found = restore(read_checkpoint(tmp_path / "a.pth", name)).model.state_dict()
+        assert all(torch.equal(found[key], tensor) for key, tensor in expected.items())
+    try:
+        said = "".join(load(tmp_path / "a.pth").notes)
+    except CheckpointError as error:
+        said = str(error)
+    assert "--state-key takes" in said
+    assert names[1] in said
+    with pytest.raises(CheckpointError, match="under 'nonsense', but under"):
+        read_checkpoint(tmp_path / "a.pth", "nonsense")
+
+
+def test_a_prefix_with_a_wrapper_in_it_is_a_state_key(state: dict[str, Tensor], tmp_path: Path) -> None:
+    torch.save(side_by_side(state, averaged(state), ("model", "model_ema.module")), tmp_path / "a.pth")
+    for key in ("model_ema.module", "model_ema"):
+        found = read_checkpoint(tmp_path / "a.pth", key).state["dense.hidden.weight"]
+        assert torch.equal(found, averaged(state)["dense.hidden.weight"])
+
+
+def test_the_end_of_a_path_is_a_state_key_where_one_path_ends_so(
+    state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    torch.save({"a": {"x": averaged(state), "y": state}, "b": {"y": dict(state)}}, tmp_path / "a.pth")
+    found = read_checkpoint(tmp_path / "a.pth", "x")
+    assert torch.equal(found.state["dense.head.bias"], averaged(state)["dense.head.bias"])
+    with pytest.raises(CheckpointError, match=r"under 'y', but under 'a\.x', 'a\.y', 'b\.y'"):
+        read_checkpoint(tmp_path / "a.pth", "y")
+
+
+@pytest.mark.parametrize("key", ["other", "net.other", "model.net.model.net", "w.", "."])
+def test_a_state_key_is_sought_once_in_dicts_that_hold_each_other(key: str, tmp_path: Path) -> None:
+    inner: dict[str, object] = {"w": torch.ones(2)}
+    outer = {"net": inner, "v": torch.ones(2)}
+    inner["model"] = outer
+    torch.save(outer, tmp_path / "a.pth")
+    with suppress(CheckpointError):
+        read_checkpoint(tmp_path / "a.pth", key)
+
+
+def test_of_two_different_networks_each_is_taken_by_its_prefix(
+    state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    other = dict(seeded("mesoinception4").state_dict())
+    torch.save(side_by_side(state, other, ("detector", "critic")), tmp_path / "a.pth")
+    for key, arch in (("detector", "meso4"), ("critic", "mesoinception4")):
+        assert restore(read_checkpoint(tmp_path / "a.pth", key)).arch.name == arch
+    with pytest.raises(CheckpointError, match=r"--state-key takes the network under 'detector' \(meso4\) or"):
+        load(tmp_path / "a.pth")
 
 
 def test_timms_checkpoint_names_its_own_architecture(tmp_path: Path) -> None:

@@ -190,14 +190,34 @@ def _grids(state: State) -> set[tuple[str, tuple[int, ...]]]:
 
 
 def find_under(content: object, state_key: str) -> Found | None:
-    """The weights under a key or a prefix of names, or under a path of keys with points between them."""
+    """The weights under a key, a prefix of names, or a path of keys with points between, or its end."""
+    inside = INFIXES.sub(".", f"{state_key}.").removesuffix(".")  # as `split` names its parts
+    if found := _at(content, state_key) or _at(content, inside):
+        return found
+    ends = [path for path in state_keys(content) if path.endswith(f".{state_key}")]
+    return _at(content, ends[0]) if len(ends) == 1 else None
+
+
+def _at(content: Any, state_key: str) -> Found | None:
+    """Those in a dict, or in one on the way to the file's weights, whose own key needn't be said."""
     if not isinstance(content, Mapping):
         return None
+    around: dict[str, Any] = {}
+    for key in _place(content, {}) or ():
+        if found := _directly(content, state_key):
+            return found[0], around | found[1]
+        around |= _without(content, key)
+        content = content[key]
+    found = _directly(content, state_key)
+    return (found[0], around | found[1]) if found else None
+
+
+def _directly(content: Mapping[Any, Any], state_key: str) -> Found | None:
     for key in dict.fromkeys((state_key, state_key.partition(".")[0])):
         rest, inner = state_key.removeprefix(key).removeprefix("."), content.get(key)
-        if found := find_under(inner, rest) if rest else find_state(inner):
+        if found := _at(inner, rest) if rest else find_state(inner):
             return found[0], {**_without(content, key), **found[1]}
-    return _under_prefix(content, state_key) or _further_in(content, state_key)
+    return _under_prefix(content, state_key)
 
 
 def _under_prefix(content: Mapping[Any, Any], prefix: str) -> Found | None:
@@ -210,13 +230,6 @@ def _under_prefix(content: Mapping[Any, Any], prefix: str) -> Found | None:
             around = {name: value for name, value in _named(content).items() if name not in state}
             return chosen, {**by_prefix(others), **around}
     return None
-
-
-def _further_in(content: Mapping[Any, Any], state_key: str) -> Found | None:
-    """The same in the dict that holds the file's weights, whose own key needn't be said."""
-    place = _place(content, {})
-    found = find_under(content[place[0]], state_key) if place else None
-    return (found[0], {**_without(content, place[0]), **found[1]}) if place and found else None
 
 
 def state_keys(content: object) -> list[str]:

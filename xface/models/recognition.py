@@ -237,17 +237,20 @@ def _timms(state: Mapping[str, Tensor]) -> Iterable[Architecture]:
     return found
 
 
-def _renames(arch: Architecture) -> tuple[tuple[str, str], ...]:
+@cache
+def _renames(arch: Architecture) -> list[tuple[re.Pattern[str], str]]:
     """The architecture's own, and a head that was wrapped in an `nn.Sequential`, with a dropout say."""
-    return (*arch.renames, (rf"^{re.escape(arch.head)}\.\d+\.(weight|bias)$", rf"{arch.head}.\1"))
+    head = (rf"^{re.escape(arch.head)}\.\d+\.(weight|bias)$", rf"{arch.head}.\1")
+    return [(re.compile(pattern), replacement) for pattern, replacement in (*arch.renames, head)]
 
 
 def _renamed(arch: Architecture, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """The state by the architecture's own names; as it was where two entries would get one name."""
     renamed: dict[str, Tensor] = {}
+    renames = _renames(arch)
     for name, tensor in state.items():
-        for pattern, replacement in _renames(arch):
-            name = re.sub(pattern, replacement, name)
+        for pattern, replacement in renames:
+            name = pattern.sub(replacement, name)
         renamed[name] = tensor
     return renamed if len(renamed) == len(state) else state
 

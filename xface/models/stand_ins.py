@@ -159,5 +159,8 @@ def stand_in(name: str) -> Callable[..., Any]:
 
 
 def allowed(names: Iterable[str]) -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """Stand-ins for these names, as `torch.serialization.safe_globals` takes them."""
-    return [(stand_in(name), name) for name in names]
+    """Stand-ins for these names, as `torch.serialization.safe_globals` takes them.
+
+    Arrays are always among them, as NumPy's matrices and records are made by the same function.
+    """
+    return [(stand_in(name), name) for name in {*names, "numpy.ndarray"}]

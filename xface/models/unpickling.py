@@ -25,6 +25,8 @@ MAX_CALLS = 60_000
 MAX_ODD_KEYS = 5_000
 """Keys that are neither text nor small integers: whoever writes a file can make their hashes collide."""
 MAX_KEY_DEPTH = 3
+OBJECT = 10
+"""Work for an object, and again for each place that it takes in a dict or list: all are looked at later."""
 BYTES_PER_WORK = 100
 SMALL = 1 << 31
 
@@ -110,6 +112,10 @@ class Pickle:
         self.work += work
         if self.work > MAX_WORK:
             raise UnboundedError("more than two million entries")
+
+    def place(self, values: list[Any]) -> None:
+        """Count what it costs to look at each value later, at the same one again too."""
+        self.charge(OBJECT * sum(isinstance(value, Made) for value in values))
 
     def look(self, value: object, depth: int = 2) -> int:
         """Count what it costs to look at each member of a value, and return it."""
@@ -302,6 +308,7 @@ def _check_calls(read: Pickle) -> None:
 
 def _append(read: Pickle, items: list[Any]) -> None:
     target = read.stack[-1]
+    read.place(items)
     if type(target) is list:
         target += items
     elif isinstance(target, Made):
@@ -311,6 +318,7 @@ def _append(read: Pickle, items: list[Any]) -> None:
 def _set(read: Pickle, items: list[Any]) -> None:
     for key in items[::2]:
         read.key(key)
+    read.place(items[1::2])
     if isinstance(read.stack[-1], Made):
         read.stack[-1].size += len(items) // 2
 
@@ -340,6 +348,11 @@ def _pushes(value: Callable[[Pickle], Any]) -> _Step:
     return lambda read: read.stack.append(value(read))
 
 
+def _empty(read: Pickle, name: str) -> Made:
+    read.charge(OBJECT)
+    return Made(name)
+
+
 def _number(code: str) -> _Step:
     size = struct.calcsize(code)
     return _pushes(lambda read: struct.unpack(code, read.take(size))[0])
@@ -365,8 +378,8 @@ STEPS: Mapping[int, _Step] = {
         "NEWFALSE": _pushes(lambda read: False),
         "EMPTY_TUPLE": _pushes(lambda read: ()),
         "EMPTY_LIST": _pushes(lambda read: []),
-        "EMPTY_DICT": _pushes(lambda read: Made("dict")),
-        "EMPTY_SET": _pushes(lambda read: Made("builtins.set")),
+        "EMPTY_DICT": _pushes(lambda read: _empty(read, "dict")),
+        "EMPTY_SET": _pushes(lambda read: _empty(read, "builtins.set")),
         "BININT": _number("<i"),
         "BININT1": _number("<B"),
         "BININT2": _number("<H"),
