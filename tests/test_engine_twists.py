@@ -368,6 +368,107 @@ def guarded(work, argument, faults):
         faults.append(repr(error))
 
 
+# What the engine must leave, or refuse -----------------------------------------------------------------
+
+
+def test_a_hooked_tensors_gradient_is_the_same_whatever_else_is_asked():
+    class Hooked(Small):
+        def forward(self, x):
+            z = self.one(x)
+            z.register_hook(lambda g: 3 * g + 0.1)
+            return self.head(torch.flatten(self.pool(self.two(F.relu(z))), 1))
+
+    torch.manual_seed(0)
+    model = lively(Hooked())
+    alone = attribute(model, images_of(), [0, 1], ["hirescam"], ["one"])["hirescam", "one"]
+    beside = attribute(model, images_of(), [0, 1], ["hirescam", *CORE_METHODS], ["one", "two"])
+    assert reference.relative_error(beside["hirescam", "one"], alone) < EXACT
+
+
+def test_statistics_that_a_forward_pass_writes_are_put_back():
+    class Adapting(Small):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm2d(6)
+
+        def forward(self, x):
+            self.norm.train()
+            return self.head(torch.flatten(self.pool(self.two(F.relu(self.norm(self.one(x))))), 1))
+
+    model = lively(Adapting())
+    before = copy.deepcopy(model.state_dict())
+    attribute(model, images_of(), methods=["vanilla"])
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+class Returning(Small):
+    def __init__(self, returned) -> None:
+        super().__init__()
+        self.returned = returned
+
+    def forward(self, x):
+        return self.returned(super().forward(x))
+
+
+class OwnError(Exception):
+    pass
+
+
+def raising(error):
+    def run(logits):
+        raise error
+
+    return run
+
+
+ODD_OUTPUTS = {
+    "dict": lambda logits: {"logits": logits},
+    "tuple": lambda logits: (logits, logits),
+    "None": lambda logits: None,
+    "number": lambda logits: float(logits.sum()),
+    "sparse": lambda logits: logits.to_sparse(),
+    "complex": lambda logits: torch.complex(logits, logits),
+    "no classes": lambda logits: logits[:, :0],
+    "ZeroDivisionError": lambda logits: 1 / 0,
+    "StopIteration": raising(StopIteration()),
+    "OSError": raising(FileNotFoundError("no such file")),
+    "an error of its own": raising(OwnError("two\nlines")),
+}
+
+
+def test_a_network_with_a_scripted_part_has_the_methods_that_need_no_rule():
+    torch.manual_seed(0)
+    model = lively(Small())
+    model.two = torch.jit.script(nn.Sequential(model.two, lively(nn.Sequential(nn.BatchNorm2d(8)))))
+    maps = attribute(model, images_of(), [0, 1], None, ["one"])
+    truth = true_gradient(model, images_of())
+    assert reference.relative_error(maps["vanilla", None], truth) < EXACT
+    assert set(maps.undefined) == {"guided", "deconvnet", "guided_gradcam"}
+
+
+@pytest.mark.parametrize("name", ODD_OUTPUTS)
+def test_whatever_a_network_returns_or_raises_is_a_map_or_an_error(name):
+    for methods in (["vanilla"], ["gradcam"], None):
+        with pytest.raises(XFaceError):
+            attribute(Returning(ODD_OUTPUTS[name]).double(), images_of(), None, methods, ["two"])
+
+
+def test_a_gradient_that_a_node_does_not_hand_on_is_refused():
+    class Keeping(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, *grads):
+            return None
+
+    model = Returning(Keeping.apply).double()
+    for methods in (["vanilla"], ["gradcam"], None):
+        with pytest.raises(AttributionError, match="does not reach"):
+            attribute(model, images_of(), methods=methods, layers=["two"])
+
+
 # Anything else ends in a map or an error that says what to do ---------------------------------------------
 
 

@@ -47,6 +47,14 @@ RELUS = {
     "sign": lambda x: x * (torch.sign(x) + 1) / 2,
     "-min(-x, 0)": lambda x: -torch.minimum(-x, torch.zeros_like(x)),
     "-clamp(-x, max=0)": lambda x: -(-x).clamp(max=0),
+    "mask.type_as": lambda x: x * (x >= 0).type_as(x),
+    "mask.int": lambda x: (x > 0).int() * x,
+    "mask & mask": lambda x: x * ((x > 0) & (x >= 0)),
+    "sgn": lambda x: x * (1 + x.sgn()) / 2,
+    "addcmul": lambda x: torch.addcmul(torch.zeros_like(x), x, (x > 0).to(x)),
+    "root of a square": lambda x: (x + (x**2) ** 0.5) / 2,
+    "threshold": lambda x: F.threshold(x, 0, 0),
+    "hardtanh(0, inf)": lambda x: F.hardtanh(x, 0, math.inf),
 }
 OTHERS = {
     "silu": {
@@ -63,6 +71,10 @@ OTHERS = {
         "clamp": lambda x: x * (x + 3).clamp(0, 6) / 6,
         "hardtanh": lambda x: (F.hardtanh(x + 3, 0.0, 6.0) / 6) * x,
         "hardsigmoid": lambda x: x * F.hardsigmoid(x),
+        "relu, clamp": lambda x: x * F.relu(x + 3).clamp(max=6) / 6,
+        "maximum, minimum": lambda x: (
+            x * torch.minimum(torch.maximum(x + 3, torch.zeros_like(x)), torch.full_like(x, 6)) / 6
+        ),
     },
     "leaky_relu": {
         "max(x, 0.1 x)": lambda x: torch.max(x, 0.1 * x),
@@ -117,10 +129,20 @@ def test_another_rectifier_by_hand(name, spelling):
     check(OTHERS[name][spelling], NAMED[name], "extended")
 
 
-def test_mish_by_hand_is_mish():
+SOFTPLUS = {
+    "softplus": F.softplus,
+    "log1p": lambda x: torch.log1p(x.exp()),
+    "-logsigmoid": lambda x: -F.logsigmoid(-x),
+}
+
+
+@pytest.mark.parametrize("spelling", SOFTPLUS)
+@pytest.mark.parametrize("mish", [True, False])
+def test_mish_and_softplus_by_hand_are_these(spelling, mish):
     torch.manual_seed(0)
-    images = torch.randn(2, 3, 12, 12, dtype=torch.float64)
-    model, named = lively(Two(lambda x: x * torch.tanh(F.softplus(x)))), Two(F.mish).double()
+    images, by_hand = torch.randn(2, 3, 12, 12, dtype=torch.float64), SOFTPLUS[spelling]
+    model = lively(Two((lambda x: x * torch.tanh(by_hand(x))) if mish else by_hand))
+    named = Two(F.mish if mish else F.softplus).double()
     named.load_state_dict(model.state_dict())
     found, truth = (attribute(m, images, [0, 1], list(RULES)) for m in (model, named))
     for method in RULES:
@@ -160,6 +182,9 @@ UNROUTED = {
     "clamp(min=0.1)": lambda x: x.clamp(min=0.1),
     "minimum(x, 1)": lambda x: torch.minimum(x, torch.full_like(x, 0.2)),
     "hardtanh": F.hardtanh,
+    "x[x < 0] = 0.2 x[x < 0]": lambda x: x.index_put((x < 0,), 0.2 * x[x < 0]),
+    "masked_scatter": lambda x: x.masked_scatter(x < 0, torch.zeros_like(x)),
+    "max of a stack": lambda x: torch.stack([x, torch.zeros_like(x)]).max(dim=0).values,
 }
 
 
@@ -186,6 +211,7 @@ NO_RECTIFIERS = {
     "F.normalize": lambda x: F.normalize(F.relu(x)),
     "a square": lambda x: F.relu(x) * F.relu(x),
     "tanh": lambda x: torch.tanh(F.relu(x)),
+    "max(dim=)": lambda x: F.relu(x) + 0 * x.max(dim=1, keepdim=True).values,
     "maxout": lambda x: torch.max(F.relu(x), F.relu(x).flip(1)),
 }
 

@@ -22,7 +22,10 @@ KEEPING = frozenset(
     adaptive_max_pool2d interpolate upsample pad pixel_shuffle pixel_unshuffle
     batch_norm instance_norm group_norm local_response_norm dropout dropout2d alpha_dropout feature_dropout
     add sub mul div truediv radd rsub rmul iadd isub imul itruediv idiv neg abs pow exp log sqrt rsqrt square
-    gt lt ge le eq ne clamp clamp_min clamp_max clip maximum minimum where sign lerp addcmul addcdiv erf
+    log1p expm1 log2 exp2 reciprocal floor ceil round frac sinh cosh atan asinh logaddexp logaddexp2 hypot
+    gt lt ge le eq ne logical_not logical_and logical_or bitwise_not invert heaviside nan_to_num masked_fill
+    fmax fmin clamp clamp_min clamp_max clip maximum minimum where sign sgn lerp addcmul addcdiv erf bool
+    rpow rdiv rtruediv
     relu relu6 leaky_relu prelu rrelu elu selu celu silu gelu mish hardswish hardtanh threshold softplus
     softsign tanh sigmoid hardsigmoid logsigmoid tanhshrink hardshrink softshrink sin cos
     """.split()  # noqa: SIM905
@@ -33,6 +36,10 @@ ALONG_CHANNELS = frozenset(
     mean sum amax amin max min std var logsumexp
     """.split()  # noqa: SIM905
 )
+
+
+WEIGHTED = frozenset(("conv2d", "conv_transpose2d", "batch_norm", "instance_norm", "group_norm", "prelu"))
+"""Of their tensors only the first has positions; weights may be computed, by a spectral norm say."""
 
 
 class Provenance(TorchFunctionMode):
@@ -68,7 +75,7 @@ class Provenance(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         # Before the call, which may write into its argument.
-        keeps = _may_keep(func, args, kwargs) and self._come_from_images(args, kwargs)
+        keeps = _may_keep(func, args, kwargs) and self._come_from_images(*_laid(func, args, kwargs))
         result = func(*args, **kwargs)
         if keeps:
             for tensor in _tensors(result):
@@ -99,6 +106,13 @@ def _tensors(value: object) -> Iterator[Tensor]:
     elif isinstance(value, (tuple, list)):
         for part in value:
             yield from _tensors(part)
+
+
+def _laid(func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return the arguments that may have positions."""
+    if getattr(func, "__name__", "").strip("_") not in WEIGHTED:
+        return args, kwargs
+    return (args[:1], {}) if args else ((kwargs.get("input"),), {})
 
 
 def _may_keep(func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> bool:

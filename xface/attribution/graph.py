@@ -18,7 +18,10 @@ _ENDS = re.compile(r"^(Round|Floor|Ceil|Trunc|Sign|Sgn|Fill|Zero|Bernoulli)Backw
 _NATIVE_RECTIFIERS = re.compile(
     r"(Relu|Silu|Gelu|Hardswish|Elu|Mish|Softplus)\w*Backward|DifferentiableGraph"
 )
-_CUTS = re.compile(r"^(Clamp|ClampMin|ClampMax|Clip|Maximum|Minimum|Threshold|Hardtanh)Backward\d*$")
+_CUTS = re.compile(
+    r"^(Clamp|ClampMin|ClampMax|Clip|Maximum|Minimum|Threshold|Hardtanh|IndexPut|MaskedScatter|Max|Amax)"
+    r"Backward\d*$"
+)
 _PASSES_ON = re.compile(
     r"^(View|Reshape|UnsafeView|Squeeze|Unsqueeze|T|Transpose|ToCopy|Clone|Alias)Backward\d*$"
 )
@@ -27,6 +30,7 @@ _PROBABILITIES = {
     "SoftmaxBackward0": "softmax",
     "LogSoftmaxBackward0": "log_softmax",
 }
+_TORCHVISION = "GeneratedBackwardFor_torchvision_"  # deformable convolutions, RoI poolings
 NOTICEABLE = 1e-4  # a cut by less is a guard against dividing by zero, not a rectifier
 
 Following = Callable[[Node], Iterable[Node | None]]
@@ -104,7 +108,8 @@ def hidden_rectifiers(nodes: Iterable[Node], ours: str) -> list[str]:
 def _is_known(node: Any, ours: str) -> bool:
     """Whether a custom node is this package's or a module hook's; a network's own may bear the same name."""
     module: str = node._forward_cls.__module__
-    return module.rpartition(".")[0] == ours or module == "torch.nn.modules._functions"
+    torchs = module == "torch.nn.modules._functions"
+    return torchs or module.rpartition(".")[0] == ours or node.name().startswith(_TORCHVISION)
 
 
 def cuts(nodes: Iterable[Node]) -> list[str]:
@@ -123,11 +128,24 @@ def _cuts_something(node: Any) -> bool:
     """Whether a cut moved a value noticeably; nothing says that a threshold or hardtanh did not."""
     if node.name().startswith(("Maximum", "Minimum")):
         return _exceeds_a_number(node)
+    if node.name().startswith(("Max", "Amax")) and "Scatter" not in node.name():
+        return _chooses_among_numbers(node)
+    if node.name().startswith("IndexPut"):
+        return any(index is not None and index.dtype == torch.bool for index in node._saved_indices)
     values, low, high = (getattr(node, f"_saved_{name}", None) for name in ("self", "min", "max"))
     if values is None or (low is None and high is None):
         return True
     below = low is not None and bool((low - values > NOTICEABLE).any())
     return below or (high is not None and bool((values - high > NOTICEABLE).any()))
+
+
+def _chooses_among_numbers(node: Any) -> bool:
+    """Whether a maximum over a side took from a stack of which a part doesn't depend on the image."""
+    before = node.next_functions[0][0]
+    while before is not None and _PASSES_ON.match(before.name()):
+        before = before.next_functions[0][0]
+    stacked = before is not None and before.name().startswith(("Stack", "Cat"))
+    return stacked and None in list(all_inputs(before))
 
 
 def _exceeds_a_number(node: Any) -> bool:
@@ -141,14 +159,14 @@ def _exceeds_a_number(node: Any) -> bool:
     return bool((beyond > NOTICEABLE).any())
 
 
-def probability_of(output: Tensor) -> str | None:
+def probability_of(output: object) -> str | None:
     """Return `sigmoid`, `softmax` or `log_softmax` where that gave a network's output, reshaped or not.
 
     Example:
         >>> probability_of(torch.ones(2, 1, requires_grad=True).sigmoid().squeeze(1))
         'sigmoid'
     """
-    node = node_of(output)
+    node = node_of(output) if isinstance(output, Tensor) else None
     while node is not None and _PASSES_ON.match(node.name()):
         node = node.next_functions[0][0]
     return None if node is None else _PROBABILITIES.get(node.name())

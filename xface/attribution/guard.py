@@ -82,17 +82,25 @@ def _buffers(model: nn.Module) -> Iterator[None]:
         (module, name, buffer, buffer.clone(), buffer._version)
         for module in model.modules()
         for name, buffer in module._buffers.items()
-        if buffer is not None and not buffer.is_inference()
+        if buffer is not None and not buffer.is_inference() and not buffer.is_meta
     ]
     try:
         yield
     finally:
         for module, name, buffer, value, version in before:
-            if module._buffers.get(name) is not buffer:
-                module._buffers[name] = buffer
-            if buffer._version != version:
+            if getattr(module, name, None) is not buffer:
+                _put(module, name, buffer)
+            # A batch norm in training writes its statistics without a new version.
+            if buffer._version != version or not torch.equal(buffer, value):
                 with torch.no_grad():
                     buffer.copy_(value)
+
+
+def _put(module: nn.Module, name: str, buffer: torch.Tensor) -> None:
+    if isinstance(module, torch.jit.ScriptModule):  # its buffers are a view that takes no new ones
+        setattr(module, name, buffer)
+    else:
+        module._buffers[name] = buffer
 
 
 class RandomState:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -27,25 +27,43 @@ if TYPE_CHECKING:
 
 Numbers = Callable[[Tensor], Any]
 
-COMPARISONS = {"gt", "ge", "lt", "le", "greater", "greater_equal", "less", "less_equal", "sign", "heaviside"}
+COMPARISONS = {
+    "gt",
+    "ge",
+    "lt",
+    "le",
+    "greater",
+    "greater_equal",
+    "less",
+    "less_equal",
+    "sign",
+    "sgn",
+    "heaviside",
+}
 CUTS = {
     "clamp", "clamp_min", "clamp_max", "clip", "maximum", "minimum", "max", "min", "fmax", "fmin", "where",
     "masked_fill", "abs", "absolute",
 }  # fmt: skip
-PRODUCTS = {"mul", "multiply", "rmul", "div", "divide", "true_divide", "truediv"}
-LOGARITHMS = {"log", "log1p", "logaddexp"}
+PRODUCTS = {"mul", "multiply", "rmul", "div", "divide", "true_divide", "truediv", "addcmul", "lerp"}
+LOGARITHMS = {"log", "log1p", "logaddexp", "logsigmoid", "log_sigmoid"}
+ROOTS = {"pow", "sqrt", "hypot"}
+OF_THE_FIRST = {"to", "type", "type_as", "detach"}
+"""Functions of their first argument's values alone; another tensor lends its dtype."""
 POINTWISE = {
-    *COMPARISONS, *CUTS, *PRODUCTS, *LOGARITHMS,
-    "add", "radd", "sub", "rsub", "subtract", "rdiv", "rtruediv", "neg", "negative", "pow", "square", "sqrt",
-    "exp", "expm1", "erf", "erfc", "tanh", "sigmoid", "expit", "hardsigmoid", "logsigmoid", "reciprocal",
-    "logical_not", "bitwise_not", "invert", "float", "double", "type_as", "to", "type", "clone", "contiguous",
-    "hardtanh", "threshold", "detach",
+    *COMPARISONS, *CUTS, *PRODUCTS, *LOGARITHMS, *ROOTS, *OF_THE_FIRST,
+    "add", "radd", "sub", "rsub", "subtract", "rdiv", "rtruediv", "neg", "negative", "square", "ndtr",
+    "exp", "expm1", "erf", "erfc", "tanh", "sigmoid", "expit", "hardsigmoid", "reciprocal",
+    "logical_not", "bitwise_not", "invert", "logical_and", "bitwise_and", "and", "logical_or",
+    "bool", "int", "long", "half", "bfloat16", "float", "double", "clone", "contiguous", "hardtanh",
+    "threshold", "bitwise_or", "or",
 }  # fmt: skip
 """Functions whose value at a position depends on the arguments' values at that position alone."""
 
 FAR = (-80.0, -40.0, 40.0, 80.0)
-NEAR = (-2.0, -0.7, -0.1, 0.1, 0.7, 2.0)
+NEAR = (-2.0, -0.7, -0.1, -0.001, 0.001, 0.1, 0.7, 2.0)
 VANISHED, EQUAL = 5e-7, 1e-6
+TRIALS = (RuntimeError, TypeError, ValueError, IndexError, AttributeError)
+"""What a call raises when it is tried on numbers and takes none."""
 
 
 @dataclass
@@ -77,6 +95,10 @@ class Pointwise:
         source = self.source()
         return source is not None and source._version == self.version
 
+    def through(self, unit: Unit) -> Pointwise:
+        """Return the note with one more rectifier on the way."""
+        return replace(self, units=(*self.units, unit), bends=True)
+
     def values(self, at: Iterable[float]) -> list[float] | None:
         """Return the function at some numbers, the same at every position; None where it isn't so plain."""
         source = self.source()
@@ -88,7 +110,7 @@ class Pointwise:
                 found = self.function(points)
             if found.shape == points.shape:
                 return [float(value) for value in found.double().tolist()]
-        except (RuntimeError, TypeError, ValueError, IndexError):
+        except TRIALS:
             pass  # it holds tensors of the source's shape
         return self._values_at_every_position(source, points)
 
@@ -98,7 +120,7 @@ class Pointwise:
             with torch.no_grad():
                 each = [self.function(torch.full_like(source, float(point))).double() for point in points]
             kinds = {shape_of([float(e.flatten()[i]) for e in each]) for i in _corners(each[0].numel())}
-        except (RuntimeError, TypeError, ValueError, IndexError):
+        except TRIALS:
             return None
         return [float(e.flatten()[0]) for e in each] if len(kinds) == 1 else None
 
@@ -179,10 +201,12 @@ class Notes:
 
     def combined(self, func: Callable[..., Any], name: str, args: tuple[Any, ...]) -> Combination | None:
         """Return what a pointwise call makes of its arguments, if all that vary come from one tensor."""
+        read = args[:1] if name in OF_THE_FIRST else args
         varying = {
-            i: self.with_itself(a) for i, a in enumerate(args) if isinstance(a, Tensor) and self._varies(a)
+            i: self.with_itself(a) for i, a in enumerate(read) if isinstance(a, Tensor) and self._varies(a)
         }
-        if not varying or (name in ("max", "min") and not isinstance(args[-1], Tensor)):
+        along_a_side = name in ("max", "min") and not (len(args) > 1 and isinstance(args[-1], Tensor))
+        if not varying or along_a_side:
             return None
         by_source = [{id(note.source()): note for note in notes} for notes in varying.values()]
         shared = [key for key in by_source[0] if all(key in each for each in by_source)]
@@ -245,7 +269,7 @@ def _combined(
             {i: each.function for i, each in found.items()},
         ),
         tuple({id(unit): unit for note in found.values() for unit in note.units}.values()),
-        bends=name in CUTS | LOGARITHMS
+        bends=name in CUTS | LOGARITHMS | ROOTS
         or product
         or any(each.bends or each.is_mask for each in found.values()),
         is_mask=is_mask,
@@ -293,15 +317,11 @@ class Select(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, y: Tensor, source: Tensor, router: Router, known: Combination, in_place: bool
+        ctx: Any, y: Tensor, source: Tensor, router: Router, known: Combination, unit: Unit, in_place: bool
     ) -> Tensor:
         """Return y, or a copy where it isn't written in place."""
-        ctx.router, ctx.unit, ctx.slope, ctx.function = (
-            router,
-            Unit(str(known.kind)),
-            known.slope,
-            known.function,
-        )
+        ctx.router, ctx.unit, ctx.slope, ctx.function = router, unit, known.slope, known.function
+        ctx.set_materialize_grads(False)  # no gradient is another thing than 0
         if in_place:
             ctx.mark_dirty(y)
         result = y if in_place else y.clone()
@@ -312,12 +332,12 @@ class Select(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         """Return the gradient for y, or for the source; a slope other than 1 is a factor outside the rule."""
-        if ctx.router.rule is plain:
-            return grads[0], None, None, None, None
+        if grads[0] is None or ctx.unit.is_gate or ctx.router.rule is plain:
+            return grads[0], *[None] * 5
         (z,), slope = ctx.saved_tensors, ctx.slope
         chain = None if ctx.unit.name == "relu" else partial(_chain, ctx.function, slope, z)
         g = grads[0] if slope == 1 else grads[0] * slope
-        return None, ctx.router.apply(ctx.unit, g, z.to(g.dtype), chain), None, None, None
+        return None, ctx.router.apply(ctx.unit, g, z.to(g.dtype), chain), *[None] * 4
 
 
 def _chain(function: Numbers, slope: float, z: Tensor, g: Tensor) -> Tensor:
@@ -330,4 +350,6 @@ def _chain(function: Numbers, slope: float, z: Tensor, g: Tensor) -> Tensor:
 def varying_inputs(node: Any) -> Iterator[Any]:
     """The nodes that a gradient goes on to under the other rules: past a `Select`, its source's."""
     inputs = [following for following, _ in node.next_functions]
-    yield from inputs[1:2] if getattr(node, "_forward_cls", None) is Select else inputs
+    if getattr(node, "_forward_cls", None) is Select:
+        inputs = inputs[:1] if node.unit.is_gate else inputs[1:2]
+    yield from inputs

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, partial
+from math import inf
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ RECTIFIER_NAMES = (
 )  # fmt: skip
 """The functions that count as rectifiers; sigmoid, hardsigmoid, tanh and GLU are gates and do not."""
 
-PARTS_OF_GATES = {"relu6", "hardtanh", "softplus"}
+PARTS_OF_GATES = {"relu", "relu6", "hardtanh", "softplus"}
 """Rectifiers that hand-written gates are made of: relu6(x + 3) / 6, tanh(softplus(x))."""
 
 ENDING = {
@@ -73,11 +74,13 @@ def _spelled(func: Callable[..., Any]) -> tuple[str, bool]:
 
 def _known_as(name: str, rest: tuple[Any, ...], kwargs: dict[str, Any]) -> str | None:
     """The rectifier that a call is, or None: hardtanh and threshold are some where they cut at zero."""
-    bounds = [*rest, *kwargs.values()]
     if name == "hardtanh":  # `nn.ReLU6` calls hardtanh(x, 0, 6)
-        return name if (rest[0] if rest else kwargs.get("min_val", -1.0)) == 0 else None
+        low = rest[0] if rest else kwargs.get("min_val", -1.0)
+        high = rest[1] if len(rest) > 1 else kwargs.get("max_val", 1.0)
+        return None if low != 0 else "relu" if high == inf else name
     if name == "threshold":
-        return name if all(bound == 0 for bound in bounds[:2]) else None
+        bounds = [*rest, *kwargs.values()]
+        return "relu" if all(bound == 0 for bound in bounds[:2]) else None
     return name
 
 
@@ -85,8 +88,8 @@ class Router(TorchFunctionMode):
     """While active, sends each rectifier call on a differentiable tensor through `Rectify`.
 
     `rule` is the backward rule in force. With `routes` False it only watches; `shortcuts` are taken where it
-    routes. `ends` says that a call was seen behind which a gradient may be lost, `altered` that the rule in
-    force gave another gradient than the plain one.
+    routes. `ends` says that a call was seen behind which a gradient may be lost, `hooked` that a tensor got a
+    hook, `altered` that the rule in force gave another gradient than the plain one.
     """
 
     def __init__(self, routes: bool = True, shortcuts: bool = True) -> None:
@@ -97,6 +100,7 @@ class Router(TorchFunctionMode):
         self.shortcuts = Shortcuts(routes and shortcuts)
         self.notes = Notes()
         self.ends = False
+        self.hooked = False
 
     def __torch_function__(
         self,
@@ -108,6 +112,7 @@ class Router(TorchFunctionMode):
         kwargs = kwargs or {}
         name, in_place = _spelled(func)
         self.ends = self.ends or name in ENDING
+        self.hooked = self.hooked or name == "register_hook"
         if not self.routes:
             return func(*args, **kwargs)
         if not torch.is_grad_enabled():
@@ -163,7 +168,11 @@ class Router(TorchFunctionMode):
         before = source.clone() if in_place and source is given[0] else source
         result = func(*args, **kwargs)
         result = given[0] if result is None else result
-        return Select.apply(result, before, self, found, in_place)
+        unit = Unit(str(found.kind))
+        result = Select.apply(result, before, self, found, unit, in_place)
+        # It may be part of a gate, as one by name may be.
+        self.notes.keep(result, tuple(note.through(unit) for note in found.notes if note.holds()))
+        return result
 
     def _noted(self, result: Any, found: Combination | None) -> Any:
         if found and isinstance(result, Tensor) and (result.requires_grad or has_no_gradient(found.notes)):
@@ -254,6 +263,7 @@ class Rectify(torch.autograd.Function):
     def forward(ctx: Any, z: Tensor, router: Router, call: _Call, unit: Unit) -> Tensor:
         """Return sigma(z)."""
         ctx.router, ctx.call, ctx.unit = router, call, unit
+        ctx.set_materialize_grads(False)  # no gradient is another thing than 0
         is_relu = unit.name == "relu"
         version = z._version
         before = z.clone() if call.may_write and not is_relu else z
@@ -267,6 +277,8 @@ class Rectify(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         """Return what the rule makes of the gradient."""
+        if grads[0] is None:
+            return None, None, None, None
         (kept,) = ctx.saved_tensors
         chain = None if ctx.unit.name == "relu" else partial(ctx.call.chain, kept)
         return ctx.router.apply(ctx.unit, grads[0], kept, chain), None, None, None

@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from xface.attribution.graph import Reach, node_of
 from xface.attribution.targets import class_scores
-from xface.attribution.trace import FAILURES, Trace
-from xface.errors import AttributionError
+from xface.attribution.trace import Trace
 
 NAMED = 4
 _independent: weakref.WeakSet[nn.Module] = weakref.WeakSet()
@@ -57,7 +56,7 @@ def _influence(passes: Trace) -> tuple[str, ...]:
 
 
 def _scores(model: nn.Module, images: Tensor) -> Tensor | None:
-    with torch.no_grad(), suppress(AttributionError, *FAILURES):
+    with torch.no_grad(), suppress(Exception):
         return class_scores(model(images.clone()), len(images)).double()
     return None
 
@@ -71,7 +70,7 @@ def _lost(passes: Trace) -> tuple[str, ...]:
     """Name the outermost modules that the image and the score depend through, and no gradient reaches."""
     if not passes.ends:
         return ()
-    with suppress(AttributionError, *FAILURES):
+    with suppress(Exception):
         parts = [name for name in _unreached(passes) if _matters(passes, name)]
         if parts:
             more = f" and {len(parts) - NAMED} more" if len(parts) > NAMED else ""
@@ -106,7 +105,8 @@ def _observed(model: nn.Module, images: Tensor, record: Any) -> Tensor:
         module.register_forward_hook(partial(record, name)) for name, module in model.named_modules() if name
     ]
     try:
-        output: Tensor = model(images)
+        with torch.set_grad_enabled(torch.is_grad_enabled()):  # a network may leave it changed
+            output: Tensor = model(images)
         return output
     finally:
         for handle in handles:

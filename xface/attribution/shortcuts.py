@@ -102,6 +102,7 @@ class _WithGradient(torch.autograd.Function):
         gradient: Callable[..., Tensor],
         *constants: Any,
     ) -> Tensor:
+        ctx.set_materialize_grads(False)
         ctx.gradient, ctx.constants = gradient, [None if isinstance(c, Tensor) else c for c in constants]
         ctx.save_for_backward(*(c if isinstance(c, Tensor) else None for c in constants))
         return value()
@@ -110,7 +111,8 @@ class _WithGradient(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Any:
         saved = zip(ctx.saved_tensors, ctx.constants, strict=True)
         constants = [other if tensor is None else tensor for tensor, other in saved]
-        return ctx.gradient(grads[0], *constants), None, None, *(None for _ in constants)
+        gradient = None if grads[0] is None else ctx.gradient(grads[0], *constants)
+        return gradient, None, None, *(None for _ in constants)
 
 
 DOUBTFUL: set[Any] = {Tensor.register_hook, Tensor.retain_grad, Tensor.grad_fn.__get__}  # type: ignore[union-attr]

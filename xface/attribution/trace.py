@@ -191,11 +191,11 @@ def _traced(model: nn.Module, images: Tensor, targets: Targets, needs: Needs) ->
     run = _forward(model, images, needs, shortcuts=True)
     if run.router.shortcuts.doubtful:
         run = _forward(model, images, needs, shortcuts=False)
+    kind = probability_of(run.output)
     with explaining_errors(images):
         grids = run.taps.grids()
-    kind = probability_of(run.output)
-    target = resolve(targets, run.output, len(images), probability=kind == "sigmoid")
-    score = target.scores(run.output).sum()
+        target = resolve(targets, run.output, len(images), probability=kind == "sigmoid")
+        score = target.scores(run.output).sum()
     end = node_of(run.leaf)
     undefined, nodes = _undefined(score, end, needs.rules - {"plain"})
     if needs.gradients:
@@ -279,7 +279,7 @@ def _undefined(score: Tensor, end: Any, rules: frozenset[str]) -> tuple[dict[str
     if hidden := hidden_rectifiers(nodes, PACKAGE):
         reason = (
             f"{', '.join(hidden)} may be rectifiers, but only their gradient can be seen; "
-            "call torch.nn.functional's rectifiers, unscripted, instead"
+            "call torch.nn.functional's rectifiers instead, unscripted and in the same thread"
         )
     elif nodes and not rectifiers_among(nodes):
         reason = (
@@ -306,22 +306,37 @@ def _backward(
         run.router.rule, run.router.altered = RULES[rule], False
         variables = wanted + (list(by_layer.values()) if rule == "plain" else [])
         with explaining_errors(run.leaf):
-            gradients = list(
-                torch.autograd.grad(score, variables, retain_graph=index < len(passes) - 1, allow_unused=True)
-            )
+            gradients = _gradients(score, variables, index < len(passes) - 1, apart=run.router.hooked)
         if wanted:
-            inputs[rule] = _or_zeros(gradients.pop(0), run.leaf)
+            inputs[rule] = _arrived(gradients.pop(0), "the image", "use occlusion or scorecam")
         if rule == "plain":
             for name, gradient in zip(by_layer, gradients, strict=True):
-                layers[name] = _or_zeros(gradient, run.taps.outputs[name])
+                layers[name] = _arrived(gradient, f"layer {name!r}", "choose another layer")
         elif _is_copy(inputs[rule], inputs.get("plain"), run.router.altered):
             copies[rule] = "its map would be that of vanilla: no rectifier on the way changes the gradient"
             del inputs[rule]
     return inputs, layers, copies
 
 
-def _or_zeros(gradient: Tensor | None, like: Tensor) -> Tensor:
-    return torch.zeros_like(like) if gradient is None else gradient
+def _gradients(score: Tensor, variables: list[Any], retain: bool, apart: bool) -> list[Tensor | None]:
+    """Return the score's gradients, each from its own pass where tensors bear hooks.
+
+    Beside others, autograd gives a tensor's gradient before its hooks; alone, after them as `.grad` has it.
+    """
+    if not apart:
+        return list(torch.autograd.grad(score, variables, retain_graph=retain, allow_unused=True))
+    last = len(variables) - 1
+    return [
+        torch.autograd.grad(score, [variable], retain_graph=retain or i < last, allow_unused=True)[0]
+        for i, variable in enumerate(variables)
+    ]
+
+
+def _arrived(gradient: Tensor | None, end: str, advice: str) -> Tensor:
+    """Return a gradient; where a node on its way handed none on, it isn't 0 but lost."""
+    if gradient is None:
+        raise AttributionError(f"the score's gradient does not reach {end}: {LOST}; {advice}")
+    return gradient
 
 
 def _is_copy(gradient: Tensor, plain: Tensor | None, altered: bool) -> bool:
@@ -334,25 +349,14 @@ class _OverwrittenError(AttributionError):
     """A tensor that a gradient needs was overwritten."""
 
 
-FAILURES = (
-    RuntimeError,
-    TypeError,
-    ValueError,
-    LookupError,
-    AttributeError,
-    AssertionError,
-    NotImplementedError,
-)
-
-
 @contextmanager
 def explaining_errors(images: Tensor) -> Iterator[None]:
     """Turn what a network raises on these images into AttributionError; what is out of memory passes."""
     try:
         yield
-    except (XFaceError, torch.OutOfMemoryError):
+    except (XFaceError, MemoryError, torch.OutOfMemoryError):
         raise
-    except FAILURES as error:
+    except Exception as error:  # whatever code of others raises
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         if "inplace operation" in str(error) or "in-place" in str(error):
             raise _OverwrittenError(
