@@ -36,7 +36,7 @@ from xface.models.unpickling import Data, Pickle, UnboundedError, is_known
 
 LONGEST_REASON = 3000
 LISTED = 10
-MAX_TENSORS = 10_000  # in one set of weights; the largest of timm's networks has 3,000
+MAX_TENSORS = 6_000  # in one set of weights; the largest of timm's networks has 3,000
 MOST_SHARED = 4  # times a file's size: tied weights lie in it once
 MARK = bytes.fromhex("6cfc9c46f9206aa85019")  # of torch's old format
 OTHER_PROTOCOLS = (1, 3, 4, 5)

@@ -19,7 +19,7 @@ MAX_DIRECTORY = 4 << 20
 """Bytes of a zip archive's directory; torch needs about 80 for a tensor."""
 MAX_HEADER = 16 << 20
 """Bytes of a safetensors header; it has about 120 for a tensor."""
-MAX_INDEX = 32 << 20
+MAX_INDEX = 8 << 20
 
 TORCH_SAVE = "give a .safetensors file or one of torch.save"
 STATE = "load it where it comes from, and save model.state_dict() with torch.save"
