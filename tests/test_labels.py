@@ -1,6 +1,7 @@
 """A label is a class, a spelling that is said, or an error with its count: never "not fake" in silence."""
 
 import itertools
+import os
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from test_evaluation import GREYS, HALF, picture, planted, scored
 
 from xface.analysis.analysed_data import read_data
 from xface.analysis.evaluation import evaluate
+from xface.analysis.files import TABLE_FORMATS
 from xface.analysis.labelled_sets import LabelledSet, evaluate_set, read_sets, validated_threshold
 from xface.analysis.scoring import vocabulary
 from xface.data import Samples, Vocabulary, read_samples
@@ -96,6 +98,15 @@ def test_the_classes_of_any_card(classes, positive, expected):
     words = Vocabulary.of_detector(classes, positive)
     assert {label: words.class_of(label) for label in expected} == expected
     assert words.read([words.positive_label], "x") == ([words.positive_label], ())
+
+
+@pytest.mark.parametrize("digit", ["1", "0", "1.0", "0.0"])
+@pytest.mark.parametrize("meaning", ["fake", "real"])
+def test_digits_have_their_usual_meaning_unless_one_is_given_another(digit, meaning):
+    usual = {"1": "fake", "1.0": "fake", "0": "real", "0.0": "real"}
+    words = Vocabulary(given={digit: meaning})
+    others = usual if usual[digit] == meaning else dict.fromkeys(usual)
+    assert {label: words.class_of(label) for label in usual} == others | {digit: meaning}
 
 
 def test_labels_of_several_kinds_never_count_as_not_fake(tmp_path):
@@ -262,8 +273,25 @@ def test_a_run_does_not_go_on_with_fewer_pictures(tmp_path):
     table = labelled(tmp_path, "fake", "real").assign(split=["train", "val"] * 6)
     write_samples({"train": Samples(table[::2]), "val": Samples(table[1::2])}, tmp_path / "samples.csv")
     (tmp_path / "fake40.png").unlink()
-    with pytest.raises(DataError, match=r"1 files .* are missing.*a run goes on only with"):
+    with pytest.raises(UsageError, match=r"1 pictures of .* changed .*fake40\.png'; put back what was there"):
         written_samples(tmp_path / "samples.csv", ("fake", "real"))
+
+
+@pytest.mark.parametrize("how", ["folder", "table"])
+def test_names_that_are_no_utf_8_are_read(tmp_path, how):
+    folder = tmp_path / "set\udcff"
+    for label in ("fake", "real"):
+        picture(folder / label / "a\udc80.png", 50)
+        picture(folder / label / "b.png", 50)
+    (folder / "faces.csv").write_text("path,label\nfake/b.png,fake\nreal/b.png,real\n")
+    read = read_samples([folder if how == "folder" else folder / "faces.csv", folder / "fake" / ".."])
+    assert read.counts() == {"fake": 2, "real": 2}
+    assert {os.path.dirname(path) for path in read.paths} == {str(folder / "fake"), str(folder / "real")}
+    assert read_data(str(folder), limit=1).samples.counts() == {"fake": 1, "real": 1}
+    [named] = read_sets([str(folder)])
+    assert named.name == r"set\udcff"
+    for write in TABLE_FORMATS.values():
+        write(named.samples.table, tmp_path / "table")
 
 
 class TestLimit:

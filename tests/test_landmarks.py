@@ -322,7 +322,8 @@ class TestReadLandmarks:
     @pytest.mark.parametrize(
         ("name", "text", "complaint"),
         [
-            ("a.pts", "version: 1", "no list of points"),
+            ("a.pts", "version: 1", "0 lists of points"),
+            ("a.pts", _pts(FACE) * 2, "2 lists of points"),
             ("a.pts", _pts(FACE[:67], 67), "67 points"),
             ("a.pts", _pts(FACE).replace("3.0", "nan", 1), "not finite"),
             ("a.pts", _pts(FACE).replace("3.0", "three", 1), "pair of numbers"),
@@ -335,6 +336,7 @@ class TestReadLandmarks:
             ("a.csv", _table({"a": FACE}) + "b,1,2\n", "row 2 has 3 cells"),
             ("a.csv", _table({"a": FACE}) + _table({"a": FACE}).splitlines()[1], "image 'a' is there twice"),
             ("a.csv", _table({"a": FACE * np.nan}), "row 1: a coordinate is not finite"),
+            ("a.csv", _table({"a": FACE}).replace("x1,", "x1,x1,", 1), "columns x1 are there twice"),
             ("a.csv", _table({"a": FACE, "b": FACE}).replace("image", "frame"), "2 rows but no column image"),
             ("a.csv", _table({"a\0b": FACE}), "null characters"),
             ("a.json", "[]", "no landmark file"),

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from xface.files import as_utf8
+
 FORMULA = re.compile(
     r"'*(?:[\t\r\n\0]|[\s\ufeff\u200b-\u200f\u2060]*[=+\-@\N{FULLWIDTH EQUALS SIGN}"
     r"\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}])"
@@ -85,4 +87,4 @@ def write_table(table: Any, path: Path) -> None:
 
 def _cell(value: Any) -> Any:
     # before Python 3.11, csv neither writes a NUL nor reads one
-    return escaped(value.replace("\0", r"\x00")) if isinstance(value, str) else value
+    return escaped(as_utf8(value).replace("\0", r"\x00")) if isinstance(value, str) else value

@@ -109,6 +109,16 @@ def absolute(path: PathLike, kind: type[XFaceError]) -> Path:
         return Path(path).absolute()
 
 
+def as_utf8(text: str) -> str:
+    """A text in which what UTF-8 lacks, as undecodable bytes of a file's name, is spelled out.
+
+    Example:
+        >>> as_utf8("a\\udc80.jpg")
+        'a\\\\udc80.jpg'
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def is_file(path: PathLike, kind: type[XFaceError]) -> bool:
     """Whether a regular file lies at a path; raises as `status` does."""
     found = status(path, kind)

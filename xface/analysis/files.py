@@ -15,7 +15,7 @@ from xface.analysis.evaluation import Evaluation
 from xface.analysis.figures import draw_evaluation
 from xface.csv_files import write_table
 from xface.errors import OutputError
-from xface.files import absolute, writing
+from xface.files import absolute, as_utf8, writing
 from xface.images import safe_name
 
 if TYPE_CHECKING:
@@ -24,8 +24,12 @@ if TYPE_CHECKING:
 DPI = 130
 TABLE_FORMATS: Mapping[str, Callable[[pd.DataFrame, Path], object]] = {
     "csv": write_table,
-    "parquet": lambda table, path: table.to_parquet(path, index=False),
+    "parquet": lambda table, path: table.map(_as_utf8).to_parquet(path, index=False),
 }
+
+
+def _as_utf8(cell: Any) -> Any:
+    return as_utf8(cell) if isinstance(cell, str) else cell
 
 
 @contextmanager

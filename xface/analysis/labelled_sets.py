@@ -15,7 +15,7 @@ from xface.analysis.scoring import score, vocabulary
 from xface.analysis.thresholds import Threshold, choose_threshold
 from xface.data import DataError, Samples, Vocabulary, read_samples
 from xface.errors import UsageError
-from xface.files import absolute
+from xface.files import absolute, as_utf8
 from xface.models.detector import Detector
 from xface.report.wording import UNTRAINED_RUN
 
@@ -45,7 +45,7 @@ def read_sets(
     names = [_short_name(Path(source)) for source in sources]
     often = Counter(names)
     return [
-        LabelledSet(name if often[name] == 1 else source, _read(source, split, labels))
+        LabelledSet(name if often[name] == 1 else as_utf8(source), _read(source, split, labels))
         for name, source in zip(names, sources, strict=True)
     ]
 
@@ -122,4 +122,4 @@ def _of_split(samples: Samples, split: str) -> Samples:
 
 def _short_name(source: Path) -> str:
     place = absolute(source, DataError)
-    return place.parent.name if source.stem == MANIFEST else place.stem
+    return as_utf8(place.parent.name if source.stem == MANIFEST else place.stem)

@@ -16,6 +16,7 @@ from xface.analysis.measured_maps import MEASURED, MeasuredImage
 from xface.analysis.reading import ReadFace
 from xface.faces import REGIONS
 from xface.faces.attributes import ATTRIBUTES
+from xface.files import as_utf8
 from xface.runs.tables import REGIONS_SCHEMA, THUMBNAILS_SCHEMA, images_schema
 
 MAPPED = ("path", "label", "group")
@@ -94,8 +95,7 @@ class Rows:
 
     def _column(self, name: str, rows: Sequence[int]) -> list[str]:
         values = self.data.samples.table[name].iloc[list(rows)]
-        # what UTF-8 lacks, an undecodable byte of a file's name, is spelled out
-        return [str(value).encode("utf-8", "backslashreplace").decode() for value in values]
+        return [as_utf8(str(value)) for value in values]
 
     def _others(self) -> dict[str, str]:
         """The data's further columns by their names here: `given_` stands before a name that is taken."""

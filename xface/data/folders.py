@@ -35,7 +35,7 @@ def read_folder(folder: Path, labels: Vocabulary) -> tuple[pd.DataFrame, tuple[s
             "mean: --label NAME=CLASS"
         )
     outside = [path for path, names in placed.items() if not names]
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows, dtype=object)  # a text column of pandas holds no name that isn't UTF-8
     respelled = [name for names in placed.values() for name in names[1:]]
     parts = {part for path in placed for part in path.relative_to(folder).parts[:-1]}
     notes = (*_outside_note(outside, folder, labels), *found.notes, *_spelling_note(respelled, folder))

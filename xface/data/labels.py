@@ -70,8 +70,7 @@ class Vocabulary:
 
     def class_of(self, label: str) -> str | None:
         """The class that a label means, None if it isn't known."""
-        digit = DIGITS.get(_folded(label), "") if len(self.classes) == 2 else ""
-        return self.class_of_folder(label) or self._by_meaning.get(digit)
+        return self.class_of_folder(label) or self._by_digit.get(_folded(label))
 
     def class_of_folder(self, name: str) -> str | None:
         """The class that a folder's name means: as a label, but 1 and 0 are no names of classes."""
@@ -171,6 +170,14 @@ class Vocabulary:
         if len(self.classes) == 2:
             return self._of_two(meant)
         return {"real": meant["real"][0]} if len(meant["real"]) == 1 else {}
+
+    @cached_property
+    def _by_digit(self) -> dict[str, str | None]:
+        """The class of 1 and of 0, as is usual; none if one of them is given another one."""
+        usual = {digit: self._by_meaning.get(meaning) for digit, meaning in DIGITS.items()}
+        given = {label: self._class_of_word(name) for label, name in self._given_folded.items()}
+        unusual = any(given[digit] != usual[digit] for digit in usual.keys() & given)
+        return {} if unusual or len(self.classes) != 2 else usual
 
     def _of_two(self, meant: Mapping[str, Sequence[str]]) -> dict[str, str]:
         """One class that is known tells the other; without any the positive one is the forgery."""

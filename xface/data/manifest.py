@@ -54,7 +54,9 @@ def read_manifest(path: Path, labels: Vocabulary) -> tuple[pd.DataFrame, tuple[s
     found = {name: [paths.find(cell) for cell in table[name]] for name in PATHS if name in table}
     if "split" in table:
         found["split"] = [SPLITS.get(name.strip().lower(), name) for name in plain["split"]]
-    return plain.assign(label=names, **found), (*notes, *said, *_root_note(paths, path))
+    # as objects: a text column of pandas holds no name that isn't UTF-8, as the folder's may be
+    columns = {name: pd.Series(cells, plain.index, object) for name, cells in found.items()}
+    return plain.assign(label=names, **columns), (*notes, *said, *_root_note(paths, path))
 
 
 def _plain(cell: str) -> str:

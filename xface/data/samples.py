@@ -16,7 +16,7 @@ from xface.data.folders import read_folder
 from xface.data.labels import CLASSES, Vocabulary
 from xface.data.manifest import COLUMNS, read_manifest
 from xface.errors import DataError
-from xface.files import absolute, is_file, is_folder, reading
+from xface.files import absolute, as_utf8, is_file, is_folder, reading
 
 MANIFEST = "manifest.csv"
 NAMED = 3  # so many files are named in a note, the rest counted
@@ -189,7 +189,7 @@ def _checked(
     table: pd.DataFrame, path: Path, source: str, notes: Sequence[str], keep_missing: bool = False
 ) -> Samples:
     if "source" not in table:
-        table = table.assign(source=source)
+        table = table.assign(source=as_utf8(source))
     present = np.array([bool(name) and os.path.isfile(name) for name in table["path"]], bool)
     if not present.any():
         first = f" (the first is '{table['path'].iloc[0]}')" if len(table) else ""
@@ -211,9 +211,9 @@ def _without_repeats(table: pd.DataFrame, where: str) -> tuple[pd.DataFrame, tup
     again = table["path"].duplicated()
     if not again.any():
         return table, ()
-    labels = table.groupby("path")["label"].nunique()
-    if (labels > 1).any():
-        raise DataError(f"'{labels.idxmax()}' has two labels in {where}; keep the right one")
+    labelled = table[["path", "label"]].drop_duplicates()["path"]
+    if (twice := labelled[labelled.duplicated()]).size:
+        raise DataError(f"'{twice.iloc[0]}' has two labels in {where}; keep the right one")
     named = [f"'{name}'" for name in table["path"][again]]
     return table[~again], _note(f"rows of {where} repeat a file and are left out", named)
 

@@ -159,10 +159,10 @@ def face_from_landmarks(points: FloatArray, source: str) -> Face:
 
 
 def _read_pts(text: str) -> dict[str | None, FloatArray]:
-    body = re.search(r"\{([^{}]*)\}", text)
-    if body is None:
-        raise ValueError("no list of points in braces")
-    return {None: _points([line.split() for line in body[1].splitlines() if line.strip()])}
+    lists = re.findall(r"\{([^{}]*)\}", text)
+    if len(lists) != 1:
+        raise ValueError(f"{len(lists)} lists of points in braces, not one")
+    return {None: _points([line.split() for line in lists[0].splitlines() if line.strip()])}
 
 
 def _read_csv(text: str) -> dict[str | None, FloatArray]:
@@ -181,6 +181,8 @@ def _read_table(header: list[str], rows: list[list[str]]) -> dict[str | None, Fl
     wanted = [f"{axis}{index}" for index in range(POINTS) for axis in "xy"]
     if missing := [column for column in wanted if column not in header]:
         raise ValueError(f"the columns {', '.join(missing[:4])} are missing")
+    if twice := [column for column in (*wanted, IMAGE_COLUMN) if header.count(column) > 1]:
+        raise ValueError(f"the columns {', '.join(twice[:4])} are there twice")
     named = IMAGE_COLUMN in header
     if not named and len(rows) != 1:
         raise ValueError(f"{len(rows)} rows but no column {IMAGE_COLUMN}")
