@@ -62,7 +62,7 @@ def save_evaluations(
     TABLE_FORMATS[table_format](pd.concat(tables, ignore_index=True), folder / f"scores.{table_format}")
     content = {"detector": detector, "evaluations": [each.to_json() for each in evaluations]}
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / "evaluation.json").write_text(f"{text}\n", encoding="utf-8")
+    (folder / "evaluation.json").write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
     for index, each in enumerate(evaluations):
         draw_evaluation(each).savefig(folder / f"{index}-{safe_name(each.data)}.png", dpi=DPI)
 
