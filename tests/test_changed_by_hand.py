@@ -46,7 +46,7 @@ def changes_of(path: Path) -> list:
     return [*ANY.items(), *special]
 
 
-@pytest.mark.parametrize("count", [10, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [10])
 @pytest.mark.parametrize("file", [*JSON, *PARQUET])
 def test_a_run_is_read_whole_or_refused_with_the_file(whole, tmp_path, file, count):
     accepted = 0
@@ -206,7 +206,7 @@ FILES = (
 )
 
 
-@pytest.mark.parametrize("count", [3, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [3])
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("state", ["finished", "stopped"])
 def test_a_training_run_goes_on_rightly_or_is_refused(trained, tmp_path, state, file, count):

@@ -110,7 +110,7 @@ def ended(process: multiprocessing.Process, said: Path) -> tuple[int, str]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="workers are found in /proc")
-@pytest.mark.parametrize("kills", [2, pytest.param(6, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2])
 @pytest.mark.parametrize("name", WORK)
 def test_a_worker_killed_at_any_moment_is_told_of_and_the_run_goes_on(place, tmp_path, name, kills):
     work, lasts = WORK[name]

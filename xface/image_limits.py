@@ -36,7 +36,7 @@ MOST_EXIF = 1 << 17
 MOST_COMMENTS = 1_000
 """So many comments a PPM in words may have: Pillow copies what it has read for each of them."""
 
-BYTES_PER_PIXEL = {"WEBP": 17, "AVIF": 24, "HEIF": 24, "JPEG2000": 40}
+BYTES_PER_PIXEL = {"WEBP": 17, "AVIF": 24, "HEIF": 24, "JPEG2000": 60}
 """What reading takes of memory at its height, by format: what the decoder holds, and the result."""
 BYTES_OF_MODE = {"F": 24, "I": 24, "I;16": 12}
 BYTES = 10

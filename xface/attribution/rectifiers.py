@@ -102,6 +102,12 @@ class Router(TorchFunctionMode):
         self.ends = False
         self.hooked = False
 
+    def __exit__(self, *raised: Any) -> None:
+        """End the forward pass; what was noted of its tensors would keep its graph alive."""
+        super().__exit__(*raised)  # type: ignore[no-untyped-call]
+        self.notes = Notes()
+        self.shortcuts.forget()
+
     def __torch_function__(
         self,
         func: Callable[..., Any],

@@ -142,6 +142,11 @@ class Shortcuts:
         skipped = self._skipped.get(id(tensor))
         self.doubtful = self.doubtful or (skipped is not None and skipped() is tensor)
 
+    def forget(self) -> None:
+        """Drop what was noted of the tensors of a forward pass."""
+        self._made.clear()
+        self._skipped.clear()
+
     def _convolve(self, func: Call, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """Run a conv2d call, and note its result for a batch norm that may follow."""
         made = _convolution(*args, **kwargs)
