@@ -50,8 +50,10 @@ def check_hashes(
 
 @contextmanager
 def failures_named(file: Path, remedy: str = REMEDY) -> Iterator[None]:
-    """Turn what reading a file of a run raises into a UsageError that names it."""
+    """Turn what reading a file of a run raises into a UsageError that names it; a pipe would be waited for."""
     try:
+        if file.exists() and not file.is_file():
+            raise ValueError("it is no regular file")
         yield
     except XFaceError:
         raise
