@@ -50,7 +50,7 @@ def check_hashes(
 
 @contextmanager
 def failures_named(file: Path, remedy: str = REMEDY) -> Iterator[None]:
-    """Turn what reading a file of a run raises into a UsageError that names it; a pipe would be waited for."""
+    """Turn what reading a file of a run raises into a UsageError that names it; no pipe is waited for."""
     try:
         if file.exists() and not file.is_file():
             raise ValueError("it is no regular file")
