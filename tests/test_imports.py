@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "files": {"errors"},
     "json_text": {"errors", "files"},
     "file_kinds": set(),
-    "csv_files": set(),
+    "csv_files": {"files"},
     "written_paths": {"csv_files"},
     "picture_files": {"errors", "images", "file_kinds"},
     "provenance": set(),
