@@ -258,7 +258,7 @@ def test_caches_that_cannot_be(samples, tmp_path):
     with pytest.raises(UsageError, match="give a size, or no cache"):
         FaceDataset(samples, PRESETS["none"], cache=tmp_path / "cache")
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="name another folder"):
+    with pytest.raises(OutputError, match="give another path"):
         FaceDataset(samples, PLAIN, cache=tmp_path / "file")
 
 

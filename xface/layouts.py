@@ -80,8 +80,9 @@ def module_at(model: nn.Module, name: str) -> nn.Module | None:
 def experiment(model: nn.Module, layers: Iterable[str], images: Tensor) -> dict[str, Grid | AttributionError]:
     """Return how each layer's output is read, or why it can't be, for images like these (N, C, H, W).
 
-    One forward pass of the network, in the mode that it is in; of `images` only the shape,
-    device and dtype are used.
+    A forward pass of the network with textures that differ in light, in the mode that it is in, and one with
+    textures of opposite colours for the layers that no reading fits: a deep network may forget the light. Of
+    `images` only the shape, device and dtype are used.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 4, stride=4), nn.Flatten(2))
@@ -89,8 +90,17 @@ def experiment(model: nn.Module, layers: Iterable[str], images: Tensor) -> dict[
         {'1': Grid(shape=(8, 4, 6), axes=(1, 2), start=0, turned=False)}
     """
     found: dict[str, Grid | AttributionError] = {}
-    modules, size = dict(model.named_modules(remove_duplicate=False)), images.shape[2:]
-    textures, thread = _pictures(images), get_ident()
+    for textures in (_in_light(images), _in_colour(images)):
+        undecided = [name for name in layers if not isinstance(found.get(name), Grid)]
+        if undecided:
+            found |= _tried(model, undecided, _pictures(images, *textures))
+    return found
+
+
+def _tried(model: nn.Module, layers: Iterable[str], textures: Tensor) -> dict[str, Grid | AttributionError]:
+    found: dict[str, Grid | AttributionError] = {}
+    modules, size = dict(model.named_modules(remove_duplicate=False)), textures.shape[2:]
+    thread = get_ident()
 
     def record(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
         if get_ident() != thread:
@@ -114,13 +124,29 @@ def _detached(output: object) -> object:
     return output.detach() if isinstance(output, Tensor) else output
 
 
-def _pictures(images: Tensor) -> Tensor:
-    """Two textures, bright and dark, and for each pattern the first where it is 1, the second elsewhere.
+def _in_light(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Noise between 0.5 and 1, and between 0 and 0.5."""
+    one, other = _noise(images)
+    return 0.5 + 0.5 * one, 0.5 * other
+
+
+def _in_colour(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Noise of a sign that alternates over channels, and of the opposite signs, strong."""
+    channels = images.shape[1]
+    signs = torch.tensor([3.0, -3.0]).repeat(channels)[:channels, None, None]
+    one, other = _noise(images)
+    return signs * (0.5 + 0.5 * one), -signs * (0.5 + 0.5 * other)
+
+
+def _noise(images: Tensor) -> Tensor:
+    return torch.rand(2, 1, *images.shape[1:], generator=torch.Generator().manual_seed(0))
+
+
+def _pictures(images: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """Two textures, and for each pattern the first where it is 1, the second elsewhere.
 
     There are more or fewer than `images`, so that no other side of an output passes for that of the images.
     """
-    generator = torch.Generator().manual_seed(0)
-    one, other = (start + 0.5 * torch.rand(1, *images.shape[1:], generator=generator) for start in (0.5, 0.0))
     mixed = torch.where(_patterns(images.shape[2], images.shape[3])[:, None] > 0, one, other)
     spare = [one] if len(mixed) + 2 == len(images) else []
     return torch.cat([one, other, mixed, *spare]).to(images.device, images.dtype)
