@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib import import_module
 from io import TextIOWrapper
@@ -18,7 +19,7 @@ COMMANDS = {
     "evaluate": "Measure a detector on labelled images, with intervals.",
     "analyze": "Find out where a detector fails, and what it was looking at.",
     "report": "Draw the report of an analysis again, from its folder alone.",
-    "train": "Train a detector as a config says, or go on with a run.",
+    "train": "Train a detector as a config says, or resume a run.",
     "models": "List the networks that can be restored, with their sizes and stages.",
     "layers": "List the layers of a network.",
     "methods": "List the attribution methods.",
@@ -42,6 +43,15 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = getattr(import_module(f".{name}", __package__), name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the arguments name; UsageError if one is empty, which as a path would mean `.`."""
+        for before, word in zip(["xface", *args], args, strict=False):
+            if re.fullmatch("(--[a-z-]+=)?", word):
+                raise UsageError(f"what follows {(word or before)!r} is empty; name it, or leave it out")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands' one-line helps from COMMANDS."""

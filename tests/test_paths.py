@@ -22,7 +22,7 @@ from xface import analysis, data, faces, models, report, training
 from xface.analysis import read_data
 from xface.analysis.files import appearing
 from xface.data import read_samples
-from xface.errors import XFaceError
+from xface.errors import UsageError, XFaceError
 from xface.faces import read_landmarks
 from xface.images import read_picture
 from xface.models.card import Card, read_card, write_card
@@ -180,6 +180,7 @@ TELLING = {
 )
 def bad(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     cwd = Path.cwd()
+    os.chdir(tmp_path)  # an empty name is the working directory
     try:
         path = BAD[request.param](tmp_path)
         with _as_anybody(), _limited():
@@ -255,6 +256,20 @@ def test_commands_name_what_is_wrong_with_a_path(command: str, bad: str, good: P
     arguments = [word.format(**places).replace("PATH", bad) for word in COMMANDS[command].split()]
     result = CliRunner().invoke(xface, arguments)
     _check_named(result.exception, bad, result.output)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["|a.png", "explain|a.png|", "regions|--out||a.png", "evaluate|--out=|.", "report|", "train|--resume|"],
+)
+def test_no_empty_name_stands_for_the_working_directory(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(xface, line.split("|"))
+    assert isinstance(result.exception, UsageError)
+    assert "is empty; name it" in str(result.exception)
+    assert not list(tmp_path.iterdir())
 
 
 def _check_named(error: BaseException | None, path: str, output: str = "") -> None:
