@@ -42,7 +42,7 @@ STOPPED = 130  # what a shell says of a command that Ctrl-C ended
 @click.option("--maps", is_flag=True, help="Write the raw maps too.")
 @click.option("--workers", type=click.IntRange(0), metavar="N",
               help="Processes that read pictures; by default a core is left.")  # fmt: skip
-@click.option("--resume", is_flag=True, help="Go on with a run that was stopped; leave a whole one as it is.")
+@click.option("--resume", is_flag=True, help="Resume a run that was stopped; leave a whole one as it is.")
 def analyze(
     arch: str | None,
     weights: str | None,
@@ -87,7 +87,7 @@ def _run(plan: Plan, out: Path, workers: int | None, resume: bool) -> Path:
             plan, out, workers=workers, resume=resume, command=["xface", *sys.argv[1:]], progress=_progress
         )
     except KeyboardInterrupt:
-        click.echo("\nxface: stopped; the same command with --resume goes on from here", err=True)
+        click.echo("\nxface: stopped; the same command with --resume resumes it", err=True)
         sys.exit(STOPPED)
 
 

@@ -28,9 +28,7 @@ Examples:
     "--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a key, such as optimizer.lr=1e-3."
 )
 @LABELS
-@click.option(
-    "--resume", "folder", metavar="RUN", help="Go on with the run in this folder from its last epoch."
-)
+@click.option("--resume", "folder", metavar="RUN", help="Resume the run in this folder after its last epoch.")
 @click.option(
     "--grid", is_flag=True, help="Run every combination of the values that the config's `grid` lists."
 )
@@ -40,17 +38,15 @@ def train(
 ) -> None:
     """Train a detector as CONFIG.yaml says, into the folder that it calls `prefix`.
 
-    A run that was killed at any moment is gone on with by --resume and ends, on the same CPU, with the same
+    A run that was killed at any moment resumes with --resume and ends, on the same CPU, with the same
     weights. The folder holds the config, the samples with their splits, metrics.csv, last.ckpt, and
-    best.safetensors with its card, which every other command takes. A grid that was broken off goes on when
+    best.safetensors with its card, which every other command takes. A grid that was broken off resumes when
     it is called again: what is finished isn't run twice.
     """
     if labels:
         changes = (*changes, f"data.labels={json.dumps(labels)}")
     if folder is not None and (config or changes or grid):
-        raise UsageError(
-            "--resume goes on with a run as it was begun: it takes no config, --set, --label or --grid"
-        )
+        raise UsageError("a run resumes as it was begun: --resume takes no config, --set, --label or --grid")
     if folder is not None:
         _resume(folder)
     elif config is None:

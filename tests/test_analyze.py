@@ -393,7 +393,7 @@ def stopped(detector, small, store, tmp_path):
 
 def test_a_run_that_is_there_or_was_stopped_is_not_written_over(detector, small, store, stopped, tmp_path):
     plan = plan_analysis(detector, read_data(str(small)))
-    with pytest.raises(UsageError, match="of a run that was stopped: --resume goes on with it"):
+    with pytest.raises(UsageError, match="of a run that was stopped: resume it with --resume"):
         analyze(plan, stopped, workers=0, store=store)
     done = analyze(plan, stopped, workers=0, store=store, resume=True)
     with pytest.raises(UsageError, match="run' exists already"):
@@ -488,7 +488,7 @@ class Deadly(LandmarkStore):
 
 def test_a_worker_that_dies_is_told_of(detector, small, tmp_path):
     plan = plan_analysis(detector, read_data(str(small)))
-    with pytest.raises(XFaceError, match=r"died .* go on with --resume and fewer --workers"):
+    with pytest.raises(XFaceError, match=r"died .* resume with --resume and fewer --workers"):
         analyze(plan, tmp_path / "run", workers=1, store=Deadly(tmp_path))
 
 
@@ -589,7 +589,7 @@ def test_killed_at_random_and_resumed_it_is_the_run_that_was_never_stopped(many,
         process.wait(timeout=60)
         assert not broken.exists() or process.returncode == 0
         if process.returncode == 130:
-            assert "with --resume goes on from here" in process.stderr.read()
+            assert "with --resume resumes it" in process.stderr.read()
     if not broken.exists():
         assert started(many, broken, "--resume").wait(timeout=300) == 0
     for name in TABLES:

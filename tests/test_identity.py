@@ -1,4 +1,4 @@
-"""What a run goes on with is known by what it holds, not by its name: pictures, cards, models."""
+"""What a run resumes with is known by what it holds, not by its name: pictures, cards, models."""
 
 import json
 import os

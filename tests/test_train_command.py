@@ -123,7 +123,7 @@ def test_an_interrupt_ends_the_grid_and_not_a_cell_of_it(tmp_path, monkeypatch):
     monkeypatch.setattr(grids, "train", interrupted)
     text = f"network: meso4\ndata: {{train: a.csv}}\nprefix: {tmp_path}/g\ngrid: {{seed: [0, 1]}}\n"
     lines = []
-    with pytest.raises(InterruptedRunError, match="the same command goes on with the grid"):
+    with pytest.raises(InterruptedRunError, match="the same command resumes the grid"):
         run_grid(parse(text, "g.yaml"), lines.append)
     assert len(lines) == 1
     assert not (tmp_path / "g" / "table.csv").exists()
@@ -197,7 +197,7 @@ def test_a_killed_command_goes_on_from_another_folder(manifest, tmp_path, monkey
     [
         ([], "give a config"),
         (["--resume", "nowhere"], "there is no run in 'nowhere'"),
-        (["a.yaml", "--resume", "run"], "--resume goes on with a run as it was begun"),
+        (["a.yaml", "--resume", "run"], "a run resumes as it was begun: --resume takes no config"),
         (["nowhere.yaml"], "cannot read 'nowhere.yaml': there is no such file"),
         ([CONFIGS[0], "--set", "seed"], "--set 'seed' must have the form key=value"),
         ([GRIDS[0]], "lists a grid: run it with --grid"),

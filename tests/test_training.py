@@ -214,7 +214,7 @@ def test_a_kill_in_the_middle_of_writing_a_checkpoint_leaves_the_one_before(face
 
 
 def test_a_kill_after_the_last_checkpoint_trains_no_more(faces, tmp_path):
-    """Early stopping has decided in the epoch of the checkpoint; the run that goes on must know."""
+    """Early stopping has decided in the epoch of the checkpoint; the run that resumes must know."""
     config = settings(
         faces,
         tmp_path / "whole",
@@ -656,7 +656,7 @@ def test_what_cannot_be_trained_is_refused_before_it_begins(faces, tmp_path):
         with pytest.raises(DeviceError, match="--set device=auto"):
             train(settings(faces, tmp_path / "c", device="cuda"))
     train(settings(faces, tmp_path / "d", num_epochs=1))
-    with pytest.raises(UsageError, match="holds a run; go on with it"):
+    with pytest.raises(UsageError, match="holds a run; resume it"):
         train(settings(faces, tmp_path / "d", num_epochs=1))
     (tmp_path / "e").mkdir()
     (tmp_path / "e" / "thesis.tex").write_text("")

@@ -1,4 +1,4 @@
-"""A process that reads pictures is killed at any moment: one error that says so, and the run can go on."""
+"""A process that reads pictures is killed at any moment: one error that says so, and the run can resume."""
 
 import multiprocessing
 import os

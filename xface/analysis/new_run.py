@@ -147,7 +147,7 @@ def is_finished(target: Path, manifest: Mapping[str, Any], paths: Sequence[str])
 def begin_run(
     target: Path, manifest: Mapping[str, Any], paths: Sequence[str], count: int, resume: bool = False
 ) -> Iterator[NewRun]:
-    """Make the folder of a run, or go on with one that was stopped; hold it, so that no other process does.
+    """Make the folder of a run, or resume one that was stopped; hold it, so that no other process does.
 
     `paths` are those of the images by their rows, `count` is the number of parts.
 
@@ -161,7 +161,7 @@ def begin_run(
     _check_name(run.target)
     with writing(run.folder):
         run.folder.mkdir(parents=True, exist_ok=True)
-    with held(run.folder) as lock, lock.losses_told("make room, then go on with --resume"):
+    with held(run.folder) as lock, lock.losses_told("make room, then resume with --resume"):
         run = replace(run, lock=lock)
         _check_free(run)  # another process may have finished it meanwhile
         if _is_begun(run):
@@ -183,7 +183,7 @@ def _check_free(run: NewRun) -> None:
 def _check_same(run: NewRun, manifest: Mapping[str, Any], resume: bool) -> None:
     if not resume:
         raise UsageError(
-            f"'{run.folder}' is of a run that was stopped: --resume goes on with it; or remove it, or name "
+            f"'{run.folder}' is of a run that was stopped: resume it with --resume, or remove it, or name "
             "another folder with --out"
         )
     before, _ = read_json(run.folder / MANIFEST, BegunManifest, _remedy(run.folder))

@@ -40,7 +40,7 @@ REGION_COLUMNS = ("row", *REPEATED, "share", "lift", "coarse")
 """What the findings need of the tables: the rest isn't read, since all that is read is held."""
 
 MOST_WORKERS = 16
-FEWER = "go on with --resume and fewer --workers"
+FEWER = "resume with --resume and fewer --workers"
 STAGE_NAMES = ("decode", "landmarks", "attributes", "attribution", "regions", "writing")
 STAGES_NOTE = (
     "decode, landmarks and attributes are summed over the processes that read, beside attribution; "
@@ -69,7 +69,7 @@ def analyze(
         plan: from `plan_analysis`.
         out: the folder; it must not exist, unless with `resume`.
         workers: processes that read pictures; 0 reads in this one, None leaves a core for the network.
-        resume: go on with a run that was stopped, after its whole parts; one that is whole is left as it is.
+        resume: resume a run that was stopped, after its whole parts; one that is whole is left as it is.
         store: where landmarks are kept; the user's cache folder if None.
         command: the command line, for the manifest.
         progress: see `Progress`.

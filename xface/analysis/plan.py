@@ -80,7 +80,7 @@ class Plan:
         return Rows(self.data, self.kinds, positive, self.threshold.value, self.data.groups)
 
     def settings(self) -> dict[str, Any]:
-        """All that the tables depend on; a run that was stopped goes on only if none of it has changed."""
+        """All that the tables depend on; a run that was stopped resumes only if none of it has changed."""
         card = self.detector.card.to_json()
         return {
             "weights_sha256": self.detector.weights_sha256,

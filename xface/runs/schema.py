@@ -73,7 +73,7 @@ class Detector(Record):
 
 
 class Settings(Record):
-    """What the tables depend on, all of which is compared when a run goes on."""
+    """What the tables depend on, all of which is compared when a run resumes."""
 
     weights_sha256: str | None = None
 

@@ -69,7 +69,7 @@ class Epochs(Checkpoint):
     Lightning's CSV logger deletes what an earlier process logged; these rows are part of every checkpoint.
     Lightning calls this, as a kind of checkpoint, after the scores are logged; it must stand before the
     callback that writes the checkpoint. `check` gets the best row so far and the number of epochs of a run
-    that goes on, and looks whether what was kept is there; `held` is the run's folder. `waiting` are the
+    that resumes, and looks whether what was kept is there; `held` is the run's folder. `waiting` are the
     seconds in which an epoch's training had no batch.
     """
 
@@ -88,14 +88,14 @@ class Epochs(Checkpoint):
         self._begun = self._idle_since = self._waiting = self._lr = 0.0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check what an earlier process kept of the run that goes on, and write its rows anew."""
+        """Check what an earlier process kept of the run that resumes, and write its rows anew."""
         if trainer.is_global_zero and self.rows:
             best = best_of(self.rows, self.metric)
             self.check(None if best is None else self.rows[best], len(self.rows))
             write_epochs(self.rows, self.folder / "metrics.csv")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop at once if the run that goes on had been stopped early."""
+        """Stop at once if the run that resumes had been stopped early."""
         stopping = trainer.early_stopping_callback
         if (
             isinstance(stopping, EarlyStopping)
@@ -143,5 +143,5 @@ class Epochs(Checkpoint):
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The rows of the run that goes on."""
+        """The rows of the run that resumes."""
         self.rows = list(state_dict["rows"])

@@ -213,7 +213,7 @@ class Faces(LightningDataModule):
         return -(-batches // config.accumulate)
 
     def state_dict(self) -> dict[str, Any]:
-        """The epoch to go on with (one is over when this is written), and what was found of the pictures."""
+        """The epoch to resume with (one is over when this is written), and what was found of the pictures."""
         found = {name: dataset.found.clone() for name, dataset in self.datasets.items()}
         over = self.trainer.current_epoch if self.trainer else self.epoch
         return {"epoch": over + 1, "found": found, "begun_with": self.begun_with}
@@ -228,7 +228,7 @@ class Faces(LightningDataModule):
             )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with that epoch."""
+        """Resume with that epoch."""
         self.epoch = int(state_dict["epoch"])
         for name, found in state_dict.get("found", {}).items():
             self.datasets[name].found.copy_(found)

@@ -148,7 +148,7 @@ def _outcome(cell: Cell, tell: Tell, progress: bool) -> dict[str, Any]:
     try:
         run = _ran(cell, tell, progress)
     except InterruptedRunError as error:
-        raise InterruptedRunError("interrupted; the same command goes on with the grid") from error
+        raise InterruptedRunError("interrupted; the same command resumes the grid") from error
     except XFaceError as error:
         tell(f"failed: {error}")
         return {"error": str(error)}

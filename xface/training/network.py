@@ -129,7 +129,7 @@ class Learner(LightningModule):
         """Step a schedule.
 
         Lightning steps those that wait for a metric after the checkpoint of the epoch is written, so that a
-        run that goes on from it would miss a step: theirs is made in `on_train_epoch_end`.
+        run that resumes from it would miss a step: theirs is made in `on_train_epoch_end`.
         """
         if metric is None:
             scheduler.step()

@@ -53,7 +53,7 @@ CONFIG, SAMPLES, LAST, WEIGHTS, DONE = (
     "best.safetensors",
     "run.json",
 )
-GO_ON = "go on with xface train --resume {folder}"
+RESUME = "resume it with xface train --resume {folder}"
 UNNAMED = f"{CONFIG}.part"  # in a folder whose run was killed as it began
 NAMED = 3
 
@@ -85,7 +85,7 @@ def train(config: Config, tell: Tell = _silent, progress: bool = False) -> Run:
 
     `tell` gets the banner and a line for each epoch; `progress` shows Lightning's progress bar. In the folder
     lie the config with all that it implies, the samples and their splits, `metrics.csv` with a row for each
-    epoch, `last.ckpt` to go on from, and `best.safetensors` with its card.
+    epoch, `last.ckpt` to resume from, and `best.safetensors` with its card.
 
     Raises:
         UsageError: the folder is taken, or the config cannot be followed.
@@ -109,7 +109,7 @@ def _check_free(folder: Path, config: Config) -> None:
         taken = sorted(os.listdir(folder)) if is_folder(folder, OutputError) else []
     if CONFIG in taken:
         raise UsageError(
-            f"{config.prefix!r} holds a run; go on with it (xface train --resume {config.prefix}), or give "
+            f"{config.prefix!r} holds a run; resume it (xface train --resume {config.prefix}), or give "
             "another folder (--set prefix=...)"
         )
     if strange := sorted({*taken} - {LOCK, UNNAMED, SAMPLES, f"{SAMPLES}.part"}):
@@ -123,11 +123,11 @@ def _holding(folder: Path) -> Iterator[Held]:
     """The folder, made if need be, for this process alone; what goes wrong with it is one OutputError."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    go_on = GO_ON.format(folder=folder)
+    remedy = RESUME.format(folder=folder)
     with (
         held(folder) as lock,
-        lock.losses_told(f"make room, then {go_on}"),
-        deaths_told(f"{go_on}, with fewer num_workers in its config.yaml"),
+        lock.losses_told(f"make room, then {remedy}"),
+        deaths_told(f"{remedy}, with fewer num_workers in its config.yaml"),
     ):
         yield lock
 
@@ -141,7 +141,7 @@ def _begin(folder: Path, config: Config, parts: Mapping[str, Samples]) -> None:
 
 
 def resume(folder: str | Path, tell: Tell = _silent, progress: bool = False) -> Run:
-    """Go on with a run from its last whole epoch, to the weights of an unbroken one on the same CPU.
+    """Resume a run after its last whole epoch, to the weights of an unbroken one on the same CPU.
 
     A finished run is returned as it is.
 
@@ -252,7 +252,7 @@ def _fit(learner: Learner, faces: Faces, lock: Held, tell: Tell, progress: bool)
     folder = lock.folder
     config, last = learner.config, folder / LAST
     if last.is_file():
-        tell(f"going on from {last}")
+        tell(f"resuming from {last}")
     with _quiet():
         trainer = Trainer(
             **placement(config),
@@ -276,7 +276,7 @@ def _fit(learner: Learner, faces: Faces, lock: Held, tell: Tell, progress: bool)
             )
         except SystemExit as error:  # what Lightning makes of an interrupt
             raise InterruptedRunError(
-                f"interrupted; `xface train --resume {folder}` goes on with the run"
+                f"interrupted; `xface train --resume {folder}` resumes the run"
             ) from error
     if trainer.should_stop:
         tell(f"stopped early: {config.early_stopping and config.early_stopping.monitor} got no better")
