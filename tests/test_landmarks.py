@@ -210,7 +210,7 @@ def _write(path: Path, text: str) -> Path:
     return path
 
 
-def _pts(points: np.ndarray, count: int = 68) -> str:
+def _pts(points: np.ndarray, count: object = 68) -> str:
     return f"version: 1\nn_points: {count}\n{{\n" + "\n".join(f"{x} {y}" for x, y in points) + "\n}\n"
 
 
@@ -219,7 +219,8 @@ def _rows(points: np.ndarray) -> str:
 
 
 def _table(faces: dict[str, np.ndarray], style: str = "{}{}") -> str:
-    names = [style.format(axis, i) for axis in "xy" for i in range(68)]
+    count = max(map(len, faces.values()))
+    names = [style.format(axis, i) for axis in "xy" for i in range(count)]
     lines = [",".join(["image", *names])]
     lines += [",".join([f'"{name}"', *map(str, points.T.ravel())]) for name, points in faces.items()]
     return "\n".join(lines) + "\n"
@@ -236,6 +237,9 @@ class TestReadLandmarks:
         [
             ("a.pts", _pts(FACE)),
             ("A.PTS", "\ufeff" + _pts(FACE).replace("\n", "\r\n")),
+            ("a.pts", _pts(FACE, "  68 ").replace("n: 1", "n: 1.0")),
+            ("a.pts", _pts(FACE).split("68", 1)[1]),
+            ("a.pts", _pts(FACE).replace(" ", "\t")),
             ("a.csv", _rows(FACE)),
             ("a.csv", "x,y\n" + _rows(FACE) + "\n\n"),
             ("a.csv", " X, Y\r\n" + _rows(FACE).replace("\n", "\r\n")),
@@ -325,6 +329,21 @@ class TestReadLandmarks:
             ("a.pts", "version: 1", "0 lists of points"),
             ("a.pts", _pts(FACE) * 2, "2 lists of points"),
             ("a.pts", _pts(FACE[:67], 67), "67 points"),
+            ("a.pts", _pts(FACE, 67), "n_points is '67', not 68"),
+            ("a.pts", _pts(FACE, "68 69"), "n_points is '68 69', not 68"),
+            ("a.pts", _pts(FACE, "6_8"), "n_points is '6_8'"),
+            ("a.pts", _pts(FACE, ""), "n_points is '', not 68"),
+            ("a.pts", _pts(FACE, "68\nn_points: 68"), "'n_points: 68' .* unknown or twice"),
+            ("a.pts", _pts(FACE, "68\nscale: 2"), "'scale: 2' .* unknown or twice"),
+            ("a.pts", _pts(FACE).replace("n: 1", "n: 2"), "version is '2', not 1"),
+            ("a.pts", _pts(FACE).replace("{", "{ {"), "stands before the points"),
+            ("a.pts", _pts(FACE) + "}", "'}' stands behind the points"),
+            ("a.pts", _pts(FACE) + "1 2\n", "'1 2' stands behind the points"),
+            ("a.pts", _pts(FACE).replace("}", ""), "0 lists of points"),
+            ("a.pts", _pts(FACE).replace(" ", ", "), "pair of numbers"),
+            ("a.pts", _pts(FACE).replace("3.0", "3_0", 1), "'3_0' is no number"),
+            ("a.pts", _pts(FACE).replace("3.0", "\u0663", 1), "'\u0663' is no number"),
+            ("a.pts", _pts(np.vstack([FACE, FACE[:1]])), "69 points"),
             ("a.pts", _pts(FACE).replace("3.0", "nan", 1), "not finite"),
             ("a.pts", _pts(FACE).replace("3.0", "three", 1), "pair of numbers"),
             ("a.pts", _pts(FACE).replace("3.0 ", "", 1), "pair of numbers"),
@@ -332,6 +351,16 @@ class TestReadLandmarks:
             ("a.csv", _rows(FACE[:5]), "5 points"),
             ("a.csv", "a,b\n" + _rows(FACE), "pair of numbers"),
             ("a.csv", _rows(FACE).replace("3.0", "inf", 1), "not finite"),
+            ("a.csv", "y,x\n" + _rows(FACE), "pair of numbers"),
+            ("a.csv", _rows(FACE).replace(",", ";"), "pair of numbers"),
+            ("a.csv", _rows(FACE).replace("3.0", "3_0", 1), "'3_0' is no number"),
+            (
+                "a.csv",
+                _table({"a": FACE}).replace("x0,", "x1,"),
+                "columns x1 are there twice|68 pairs|of numbers",
+            ),
+            ("a.csv", _table({"a": np.vstack([FACE, FACE])}), "columns x68, x69"),
+            ("a.csv", _table({"a": FACE}).replace("3.0", "3_0", 1), "row 1: '3_0' is no number"),
             ("a.csv", "image,x0\na.jpg,1", "columns y0, x1"),
             ("a.csv", _table({"a": FACE}) + "b,1,2\n", "row 2 has 3 cells"),
             ("a.csv", _table({"a": FACE}) + _table({"a": FACE}).splitlines()[1], "image 'a' is there twice"),

@@ -30,6 +30,11 @@ FORMATS = (
     f"{IMAGE_COLUMN},x0..x{POINTS - 1},y0..y{POINTS - 1}"
 )
 
+NUMBER = re.compile(
+    r"\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?\s*|\s*[-+]?(nan|inf(inity)?)\s*", re.I
+)
+"""What every program reads as the same number; Python also takes `1_0` and digits of other scripts."""
+
 
 @dataclass(frozen=True)
 class LandmarkFile:
@@ -162,7 +167,24 @@ def _read_pts(text: str) -> dict[str | None, FloatArray]:
     lists = re.findall(r"\{([^{}]*)\}", text)
     if len(lists) != 1:
         raise ValueError(f"{len(lists)} lists of points in braces, not one")
-    return {None: _points([line.split() for line in lists[0].splitlines() if line.strip()])}
+    points = _points([line.split() for line in lists[0].splitlines() if line.strip()])
+    before, _, after = (part.strip() for part in re.split(r"(\{[^{}]*\})", text))
+    if after:
+        raise ValueError(f"{after.splitlines()[0][:40]!r} stands behind the points")
+    _check_head(before.splitlines())
+    return {None: points}
+
+
+def _check_head(lines: list[str]) -> None:
+    """Raise ValueError for a line before the points that contradicts them, or isn't known."""
+    known = {"version": 1, "n_points": POINTS}
+    for line in filter(str.strip, lines):
+        name, _, value = (part.strip() for part in line.partition(":"))
+        if name not in known:
+            raise ValueError(f"the line {line[:40]!r} stands before the points, unknown or twice")
+        if not NUMBER.fullmatch(value) or float(value) != known[name]:
+            raise ValueError(f"{name} is {value[:40]!r}, not {known[name]}")
+        del known[name]
 
 
 def _read_csv(text: str) -> dict[str | None, FloatArray]:
@@ -181,6 +203,8 @@ def _read_table(header: list[str], rows: list[list[str]]) -> dict[str | None, Fl
     wanted = [f"{axis}{index}" for index in range(POINTS) for axis in "xy"]
     if missing := [column for column in wanted if column not in header]:
         raise ValueError(f"the columns {', '.join(missing[:4])} are missing")
+    if more := [name for name in header if re.fullmatch("[xy][0-9]+", name) and name not in wanted]:
+        raise ValueError(f"the columns {', '.join(more[:4])} are of more than {POINTS} points")
     if twice := [column for column in (*wanted, IMAGE_COLUMN) if header.count(column) > 1]:
         raise ValueError(f"the columns {', '.join(twice[:4])} are there twice")
     named = IMAGE_COLUMN in header
@@ -203,6 +227,8 @@ def _points(rows: Any, where: str = "") -> FloatArray:
         points = np.array(rows, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}not every point is a pair of numbers") from error
+    if odd := [cell for row in rows for cell in row if isinstance(cell, str) and not NUMBER.fullmatch(cell)]:
+        raise ValueError(f"{where}{odd[0][:40]!r} is no number")
     if points.shape != (POINTS, 2):
         raise ValueError(f"{where}{len(rows)} points, not {POINTS} pairs")
     if not np.isfinite(points).all():
