@@ -6,12 +6,14 @@ import ctypes
 import inspect
 import os
 import re
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -21,16 +23,19 @@ import xface as xface_package
 from xface import analysis, data, faces, models, report, training
 from xface.analysis import read_data
 from xface.analysis.files import appearing
-from xface.data import read_samples
+from xface.data import Samples, read_samples
 from xface.errors import UsageError, XFaceError
 from xface.faces import read_landmarks
 from xface.images import read_picture
+from xface.json_text import parse
+from xface.models.bundled import bundled
 from xface.models.card import Card, read_card, write_card
 from xface.models.card_changes import CardChanges, change_card
 from xface.models.conversion import convert
 from xface.models.preprocessing import PRESETS
 from xface.picture_files import find_pictures
 from xface.report.page import write_report
+from xface.training.faces import write_samples
 
 SECONDS = 30
 CARD = Card("meso4", ("fake", "real"), PRESETS["meso"])
@@ -256,6 +261,42 @@ def test_commands_name_what_is_wrong_with_a_path(command: str, bad: str, good: P
     arguments = [word.format(**places).replace("PATH", bad) for word in COMMANDS[command].split()]
     result = CliRunner().invoke(xface, arguments)
     _check_named(result.exception, bad, result.output)
+
+
+def test_names_that_are_no_text_are_spelled_out_where_they_are_written(good: Path, tmp_path: Path) -> None:
+    faces = shutil.copytree(good / "faces", _undecodable(tmp_path))
+    os.rename(f"{faces}/real/0.png", os.fsdecode(os.fsencode(faces) + b"/real/\xff.png"))
+    analysed = f"analyze --workers 0 --limit 1 --method vanilla --data PATH --out {tmp_path}/run"
+    for line in (
+        analysed,
+        f"{analysed} --resume",
+        f"report {tmp_path}/run",
+        f"regions --format parquet --method vanilla --out {tmp_path} PATH",
+        f"evaluate --format parquet --out {tmp_path} PATH",
+    ):
+        result = CliRunner().invoke(xface, [word.replace("PATH", faces) for word in line.split()])
+        assert result.exception is None, repr(result.exception)
+    assert parse((tmp_path / "run" / "manifest.json").read_text())["data"]["source"].endswith(r"\udcff\udcfe")
+    parse((tmp_path / "evaluation.json").read_text())
+    images = pd.read_parquet(tmp_path / "regions.parquet")["image"]
+    assert images.str.endswith(r"\udcff.png").any()
+
+
+@pytest.mark.parametrize("reader", ["load", "convert", "train"])
+def test_what_takes_no_such_name_says_so(reader: str, tmp_path: Path) -> None:
+    odd = _undecodable(tmp_path)
+    Path(odd).mkdir()
+    shutil.copy(bundled()["meso4"], f"{odd}/a.safetensors")
+    samples = Samples(pd.DataFrame({"path": [f"{odd}/a.png"], "label": ["real"]}, dtype=object))
+    calls: dict[str, Callable[[], object]] = {
+        "load": lambda: models.load(f"{odd}/a.safetensors"),
+        "convert": lambda: convert("meso4", f"{odd}/b.safetensors"),
+        "train": lambda: write_samples({"train": samples}, tmp_path / "samples.csv"),
+    }
+    with pytest.raises(
+        XFaceError, match=r"udcff.* is no text in UTF-8, as .* needs; rename it, or its folder"
+    ):
+        calls[reader]()
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,18 @@ def as_utf8(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def check_utf8(path: PathLike, kind: type[XFaceError], reader: str) -> None:
+    """Raise a `kind` for a path that isn't text in UTF-8, where `reader`, a library, takes no other.
+
+    Example:
+        >>> check_utf8("\\udc80", OutputError, "PyTorch")
+        Traceback (most recent call last):
+        xface.errors.OutputError: '\\udc80' is no text in UTF-8, as PyTorch needs; rename it, or its folder
+    """
+    if as_utf8(name := os.fspath(path)) != name:
+        raise kind(f"{name!r} is no text in UTF-8, as {reader} needs; rename it, or its folder")
+
+
 def is_file(path: PathLike, kind: type[XFaceError]) -> bool:
     """Whether a regular file lies at a path; raises as `status` does."""
     found = status(path, kind)

@@ -1,4 +1,4 @@
-"""JSON from outside, held to what every program reads alike: RFC 8259, without what only Python takes."""
+"""JSON that every program reads alike, from outside or written: RFC 8259, without what only Python takes."""
 
 from __future__ import annotations
 
@@ -40,6 +40,20 @@ def parse(text: str) -> Any:
         raise ValueError(f"line {error.lineno}: this is no valid JSON: {error.msg}") from error
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def written(content: Any) -> str:
+    """A content as indented JSON text, in which what UTF-8 lacks is spelled out, as by `files.as_utf8`.
+
+    Raises:
+        ValueError: it holds NaN or Infinity.
+
+    Example:
+        >>> parse(written({"image": "a\\udc80.jpg"}))
+        {'image': 'a\\\\udc80.jpg'}
+    """
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    return re.sub("[\ud800-\udfff]", lambda half: rf"\\u{ord(half[0]):x}", text) + "\n"
 
 
 def _object(text: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -17,6 +16,7 @@ from xface.csv_files import write_table
 from xface.errors import OutputError
 from xface.files import absolute, as_utf8, writing
 from xface.images import safe_name
+from xface.json_text import written
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,8 +61,7 @@ def save_evaluations(
     tables = [each.table.assign(data=each.data) for each in evaluations]
     TABLE_FORMATS[table_format](pd.concat(tables, ignore_index=True), folder / f"scores.{table_format}")
     content = {"detector": detector, "evaluations": [each.to_json() for each in evaluations]}
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / "evaluation.json").write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
+    (folder / "evaluation.json").write_text(written(content), encoding="utf-8")
     for index, each in enumerate(evaluations):
         draw_evaluation(each).savefig(folder / f"{index}-{safe_name(each.data)}.png", dpi=DPI)
 

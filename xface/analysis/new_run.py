@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +15,8 @@ import pyarrow.parquet as pq
 
 from xface.analysis.parts import Parts
 from xface.errors import OutputError, UsageError
-from xface.files import absolute, is_file, reading, status, writing
+from xface.files import absolute, check_utf8, is_file, reading, status, writing
+from xface.json_text import written
 from xface.models.card_changes import written_aside
 from xface.report.run_folder import RunFolder
 from xface.report.words import counted
@@ -100,9 +100,8 @@ class NewRun:
     def write(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file, whole or not at all; raises OutputError."""
         self.check()
-        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         with written_aside(self.folder / name) as aside:
-            aside.write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
+            aside.write_text(written(content), encoding="utf-8")
 
     def add(self, **entries: Any) -> None:
         """Add to the manifest, or replace there; raises OutputError."""
@@ -158,7 +157,7 @@ def begin_run(
     """
     run = NewRun(absolute(target, OutputError))
     _check_free(run)
-    _check_name(run.target)
+    check_utf8(run.target, UsageError, "Parquet")
     with writing(run.folder):
         run.folder.mkdir(parents=True, exist_ok=True)
     with held(run.folder) as lock, lock.losses_told("make room, then resume with --resume"):
@@ -192,14 +191,6 @@ def _check_same(run: NewRun, manifest: Mapping[str, Any], resume: bool) -> None:
             f"'{run.folder}' was begun otherwise, so its parts would not fit together: "
             f"{'; '.join(different)}; give what it was begun with, or remove it to start anew"
         )
-
-
-def _check_name(path: Path) -> None:
-    """Raise UsageError for a path that Parquet's writer cannot take."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        raise UsageError(f"{str(path)!r} is no text in UTF-8; name another folder with --out") from error
 
 
 def _check_images(folder: Path, paths: Sequence[str], hashed: Iterable[tuple[int, str]]) -> None:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from xface.analysis.files import DPI, TABLE_FORMATS, appearing
 from xface.faces import REGIONS
 from xface.faces.measures import MEASURES
+from xface.files import as_utf8
 from xface.report import draw_lift_bars
 from xface.report.table import Key
 from xface.report.wording import map_name, origin
@@ -31,7 +32,7 @@ def region_rows(findings: Findings) -> pd.DataFrame:
     `no_face` where no face was found), then those of `xface.results.RegionMeasure`; `layer` is "" for none.
     """
     status = {(amap.method, amap.layer): amap.status for amap in findings.maps}
-    named = {"image": findings.image, "label": findings.label}
+    named = {"image": as_utf8(findings.image), "label": findings.label}
     rows = [{**named, "status": status[row.method, row.layer], **asdict(row)} for row in findings.regions]
     if not findings.face.found:
         places = [(method, layer, region) for method, layer in status for region in REGIONS]

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.serialization import safe_globals
 
 from xface.errors import CheckpointError
+from xface.files import check_utf8
 from xface.models.contents import (
     MAX_NAME,
     Found,
@@ -108,6 +109,7 @@ def _content(path: Path) -> tuple[str, object]:
     try:
         if not path.exists():
             raise refusal(path, "there is no such file; check the path")
+        check_utf8(path, CheckpointError, "PyTorch or safetensors")
         kind = format_of(path)
         return kind, READERS[kind](path)
     except ForeignError as error:

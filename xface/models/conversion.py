@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from xface.errors import OutputError, UsageError
-from xface.files import absolute, is_folder
+from xface.files import absolute, check_utf8, is_folder
 from xface.models.card import Card, card_path, write_card
 from xface.models.card_changes import (
     CardChanges,
@@ -89,6 +89,7 @@ def convert(
 def _new_file(path: Path) -> Path:
     if path.suffix != SUFFIX:
         raise UsageError(f"{str(path)!r} must end in {SUFFIX}, which is the format that is written")
+    check_utf8(path, UsageError, "safetensors")
     if taken := [str(file) for file in (path, card_path(path)) if os.path.lexists(file)]:
         raise UsageError(f"{' and '.join(taken)} would be overwritten; give another name, or remove it first")
     if not is_folder(absolute(path, OutputError).parent, OutputError):

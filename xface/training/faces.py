@@ -21,8 +21,8 @@ from xface.data.random_crop import RandomCrop
 from xface.data.samples import Samples, apart, read_samples
 from xface.data.sampling import SAMPLERS
 from xface.data.splits import shared_groups, split
-from xface.errors import UsageError
-from xface.files import status
+from xface.errors import DataError, UsageError
+from xface.files import check_utf8, status
 from xface.models.preprocessing import Preprocessing
 from xface.runs.hashes import changed, hashes, named
 from xface.runs.settings import changes
@@ -108,9 +108,15 @@ def _check(parts: Mapping[str, Samples], classes: tuple[str, ...]) -> None:
 
 
 def write_samples(parts: Mapping[str, Samples], file: Path) -> None:
-    """Write all samples, with their splits and the hashes of their files, as a CSV for `read_samples`."""
+    """Write all samples, with their splits and the hashes of their files, as a CSV for `read_samples`.
+
+    Raises:
+        DataError: a path isn't text in UTF-8, so that it could not be read again.
+    """
     tables = [part.table.assign(split=name) for name, part in parts.items()]
     table = pd.concat(tables, ignore_index=True).fillna("")
+    for path in (*table["path"], *table["pair"]):
+        check_utf8(path, DataError, "the run's table of samples")
     write_table(table.assign(**{HASH: list(hashes([*table["path"]]))}), file)
 
 
