@@ -271,6 +271,7 @@ def test_unevenness_is_chi_squared_or_fishers():
     assert unevenness(counts) == pytest.approx(chi2_contingency([(a, n - a) for a, n in counts]).pvalue)
     assert unevenness([(1, 9), (4, 8)]) == pytest.approx(fisher_exact([[1, 8], [4, 4]]).pvalue)
     assert 0.5 < unevenness([(1, 9), (1, 8), (1, 10)]) <= 1
+    assert unevenness([(0, 2), (1, 2), (0, 1)]) == pytest.approx(1)
     assert unevenness([(3, 9), (0, 0)]) is None
 
 

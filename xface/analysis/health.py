@@ -121,7 +121,8 @@ def unevenness(counts: Sequence[tuple[int, int]]) -> float | None:
         return float(chi2_contingency(table, correction=False).pvalue)
     if len(table) == 2:
         return float(fisher_exact(table).pvalue)
-    return float(fisher_exact(table, method=MonteCarloMethod(rng=np.random.default_rng(SEED))).pvalue)
+    found = fisher_exact(table, method=MonteCarloMethod(rng=np.random.default_rng(SEED)))
+    return float(np.asarray(found.pvalue).item())  # of few images scipy gives an array of one number
 
 
 def _coarse(regions: pd.DataFrame) -> tuple[Mapping[str, Any], ...]:
