@@ -1,5 +1,8 @@
 """Samples are read from CSV files and folders as they are, and whatever is left out is said."""
 
+import os
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +10,7 @@ from PIL import Image
 
 from xface.data import DataError, Samples, join, read_samples
 from xface.data.samples import apart
+from xface.picture_files import find_pictures
 
 
 @pytest.fixture
@@ -115,6 +119,68 @@ def test_missing_and_repeated_files_are_left_out_and_counted(folder):
     assert missing.endswith(", ...")
     assert repeated.startswith("1 rows")
     assert "a.png" in repeated
+
+
+LINKS = {
+    "symbolic": lambda target, name: name.symlink_to(target),
+    "relative": lambda target, name: name.symlink_to(os.path.relpath(target, name.parent)),
+    "of a link": lambda target, name: name.symlink_to(linked_to(target, name.with_suffix(".way")).name),
+    "hard": lambda target, name: name.hardlink_to(target),
+}
+
+
+def linked_to(target, name):
+    name.symlink_to(target)
+    return name
+
+
+@pytest.fixture(params=LINKS)
+def linked(request, folder):
+    """A folder in which sub/x.png is another name of a.png."""
+    LINKS[request.param](folder / "a.png", folder / "sub" / "x.png")
+    return folder
+
+
+def test_a_file_of_two_names_counts_once(linked):
+    text = "path,label,pair\na.png,real,b.png\nb.png,fake,sub/x.png\nsub/x.png,real,b.png\n"
+    samples = read_samples(written(linked, text))
+    assert samples.paths == [f"{linked}/a.png", f"{linked}/b.png"]
+    assert samples.column("pair") == [f"{linked}/b.png", f"{linked}/a.png"]
+    assert samples.notes == (
+        f"1 rows of '{linked}/faces.csv' repeat a file and are left out: '{linked}/sub/x.png' (which is "
+        f"'{linked}/a.png')",
+    )
+    with pytest.raises(DataError, match=r"a.png', there also called '.*x.png', has two labels"):
+        read_samples(written(linked, text.replace("x.png,real", "x.png,fake")))
+    one, two = (
+        read_samples(written(linked, f"path,label\n{name},real\nd.png,real\n"))
+        for name in ("a.png", "sub/x.png")
+    )
+    assert join([one, two]).paths == [f"{linked}/a.png", f"{linked}/d.png"]
+    assert len(apart(two, one, "two")) == 0
+
+
+def test_so_it_does_in_folders(linked):
+    (linked / "sub").rename(linked / "real")
+    assert read_samples(linked).counts() == {"real": 2}  # a.png itself lies in no class
+    found = find_pictures([linked])
+    assert [path.name for path in found.paths] == ["a.png", "b.png", "d.png", "c.png"]
+    assert re.search(r"1 \.png(, 1 \.way)? \(another name of a file that is there\)", found.notes[-1])
+    (linked / "fake").mkdir()
+    os.link(linked / "a.png", linked / "fake" / "y.png")
+    with pytest.raises(DataError, match=r"fake/y.png', there also called '.*real/x.png', has two labels"):
+        read_samples(linked)
+
+
+def test_a_folder_that_is_linked_into_itself_counts_once(folder):
+    (folder / "sub" / "up").symlink_to("..")
+    for argument in (folder, folder / "**", folder / "**" / "*.png"):
+        assert sorted(path.name for path in find_pictures([argument]).paths) == [
+            "a.png",
+            "b.png",
+            "c.png",
+            "d.png",
+        ]
 
 
 def test_folders_of_any_case_and_depth(tmp_path):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
@@ -129,6 +129,22 @@ def check_utf8(path: PathLike, kind: type[XFaceError], reader: str) -> None:
     """
     if as_utf8(name := os.fspath(path)) != name:
         raise kind(f"{name!r} is no text in UTF-8, as {reader} needs; rename it, or its folder")
+
+
+def identity(path: PathLike) -> Hashable:
+    """What is the same for all names of one file, links of either kind; the path where nothing lies.
+
+    Size and time are part of it, as on some shared folders files have numbers that aren't their own.
+
+    Example:
+        >>> identity(".") == identity(os.getcwd()), identity("nowhere")
+        (True, 'nowhere')
+    """
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return os.fspath(path)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def is_file(path: PathLike, kind: type[XFaceError]) -> bool:

@@ -6,12 +6,13 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from xface.errors import UsageError
 from xface.file_kinds import kind_of, read_head
+from xface.files import identity
 from xface.images import EXTENSIONS, can_read
 
 NAMED = 6  # so many endings are named in a note, the rest counted
@@ -28,13 +29,14 @@ class FoundPictures:
         return len(self.paths)
 
 
-def find_pictures(arguments: Sequence[str | os.PathLike[str]]) -> FoundPictures:
+def find_pictures(arguments: Sequence[str | os.PathLike[str]], by_name: bool = False) -> FoundPictures:
     """List the picture files that files, folders and globs stand for, in the order of the arguments.
 
     What exists is taken literally, even if its name holds `[`, `*` or `?`. A folder gives the files in and
     below it that have an image extension, or the content of a picture that can be read here; a glob (`**`
     allowed) gives those that match; both in natural order, without hidden files and linked folders. Notes say
-    how many other files there are, and of which kinds. A file named twice is listed twice. An argument that
+    how many other files there are, and of which kinds. A file that a folder or a glob has under several names
+    (links) is listed once, or `by_name` under each; an argument that is named twice is listed twice. One that
     gives nothing stays in the list, so that `read_picture` explains it and it costs only itself.
 
     Raises:
@@ -47,6 +49,9 @@ def find_pictures(arguments: Sequence[str | os.PathLike[str]]) -> FoundPictures:
     if "" in arguments:
         raise UsageError("an image argument is empty; give a file, a folder or a glob")
     searches = [_Search.of(Path(argument)) for argument in arguments]
+    if not by_name:
+        for search in searches:
+            search.leave_out_repeats()
     paths = [path for search in searches for path in search.paths]
     return FoundPictures(tuple(paths), tuple(note for search in searches for note in search.notes()))
 
@@ -74,6 +79,14 @@ class _Search:
     @property
     def paths(self) -> list[Path]:
         return sorted(self.found, key=natural_order) or [self.argument]
+
+    def leave_out_repeats(self) -> None:
+        """Keep the first name of each file."""
+        first: dict[Hashable, Path] = {}
+        for path in sorted(self.found, key=natural_order):
+            if first.setdefault(identity(path), path) != path:
+                self._leave_out("another name of a file that is there", path.suffix.lower())
+        self.found = list(first.values())
 
     def notes(self) -> Iterator[str]:
         if self.by_content:

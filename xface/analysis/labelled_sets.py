@@ -15,7 +15,7 @@ from xface.analysis.scoring import score, vocabulary
 from xface.analysis.thresholds import Threshold, choose_threshold
 from xface.data import DataError, Samples, Vocabulary, read_samples
 from xface.errors import UsageError
-from xface.files import absolute, as_utf8
+from xface.files import absolute, as_utf8, identity
 from xface.models.detector import Detector
 from xface.report.wording import UNTRAINED_RUN
 
@@ -102,9 +102,9 @@ def _without_results(samples: Samples) -> tuple[pd.DataFrame, tuple[str, ...]]:
 
 def check_apart(validation: LabelledSet, sets: Sequence[LabelledSet]) -> None:
     """Raise UsageError if an image on which the threshold was chosen is in a test set."""
-    chosen = set(validation.samples.paths)
+    chosen = set(map(identity, validation.samples.paths))
     for each in sets:
-        if shared := chosen & set(each.samples.paths):
+        if shared := [path for path in each.samples.paths if identity(path) in chosen]:
             raise UsageError(
                 f"{len(shared)} images of {each.name}, such as {min(shared)!r}, are those on which the "
                 "threshold was to be chosen; which would flatter; name other data, or a split with --split"

@@ -25,7 +25,7 @@ def read_folder(folder: Path, labels: Vocabulary) -> tuple[pd.DataFrame, tuple[s
     Raises:
         DataError: there is no such picture; or one is below folders of two classes.
     """
-    found = find_pictures([folder])
+    found = find_pictures([folder], by_name=True)
     placed = {path: _class_names(path, folder, labels) for path in found.paths if path != folder}
     rows = [_row(path, folder, names[0]) for path, names in placed.items() if names]
     if not rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,7 +16,7 @@ from xface.data.folders import read_folder
 from xface.data.labels import CLASSES, Vocabulary
 from xface.data.manifest import COLUMNS, read_manifest
 from xface.errors import DataError
-from xface.files import absolute, as_utf8, is_file, is_folder, reading
+from xface.files import absolute, as_utf8, identity, is_file, is_folder, reading
 
 MANIFEST = "manifest.csv"
 NAMED = 3  # so many files are named in a note, the rest counted
@@ -112,10 +112,11 @@ def read_samples(
     pictures in and below folders that classes are called by, at any depth; a folder `train`, `val` or `test`
     above or below them gives the split.
 
-    Missing files and repeated ones are left out, and `notes` say how many and which; `keep_missing` keeps the
-    rows of files that are missing, for who accounts for each row. Several sources get `source`, the name of
-    their folder, and their groups that name before them. `labels` say which class each label means; by
-    default they are fake, real and their common spellings. Notes say what was spelled otherwise.
+    Missing files and repeated ones, also by links, are left out, and `notes` say how many and which;
+    `keep_missing` keeps the rows of files that are missing, for who accounts for each row. Several sources
+    get `source`, the name of their folder, and their groups that name before them. `labels` say which class
+    each label means; by default they are fake, real and their common spellings. Notes say what was spelled
+    otherwise.
 
     Raises:
         DataError: a file cannot be read, lacks a column, or has labels that mean no class, with their counts;
@@ -135,7 +136,7 @@ def read_samples(
 
 
 def join(parts: Sequence[Samples]) -> Samples:
-    """Several samples as one; a path in two of them counts once, and its groups are named after the source.
+    """Several samples as one; a file in two of them counts once, and its groups are named after the source.
 
     Raises:
         DataError: a file has two labels.
@@ -154,11 +155,12 @@ def apart(samples: Samples, others: Samples, where: str) -> Samples:
     Raises:
         DataError: a file has another label there.
     """
-    labels = dict(zip(others.paths, others.labels, strict=True))
-    for path, label in zip(samples.paths, samples.labels, strict=True):
-        if labels.get(path, label) != label:
-            raise DataError(f"'{path}' is {label} in '{where}', but {labels[path]} elsewhere; correct one")
-    known = np.array([path in labels for path in samples.paths], bool)
+    labels = dict(zip(map(identity, others.paths), others.labels, strict=True))
+    files = list(map(identity, samples.paths))
+    for file, path, label in zip(files, samples.paths, samples.labels, strict=True):
+        if labels.get(file, label) != label:
+            raise DataError(f"'{path}' is {label} in '{where}', but {labels[file]} elsewhere; correct one")
+    known = np.array([file in labels for file in files], bool)
     named = [f"'{path}'" for path in samples.table["path"][known]]
     notes = _note(f"files of '{where}' are in the other data too and are left out of it", named)
     return Samples(samples.table[~known], (*samples.notes, *notes))
@@ -208,13 +210,24 @@ def _checked(
 
 
 def _without_repeats(table: pd.DataFrame, where: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    again = table["path"].duplicated()
-    if not again.any():
+    """The first row of each file, under whatever names (links) it is there; pairs are called as it."""
+    files, first = list(map(identity, table["path"])), dict[Hashable, tuple[str, str]]()
+    for file, row in zip(files, zip(table["path"], table["label"], strict=True), strict=True):
+        path, label = first.setdefault(file, row)
+        if label != row[1]:
+            also = f", there also called '{row[0]}'," if row[0] != path else ""
+            raise DataError(f"'{path}'{also} has two labels in {where}; keep the right one")
+    if len(first) == len(table):
         return table, ()
-    labelled = table[["path", "label"]].drop_duplicates()["path"]
-    if (twice := labelled[labelled.duplicated()]).size:
-        raise DataError(f"'{twice.iloc[0]}' has two labels in {where}; keep the right one")
-    named = [f"'{name}'" for name in table["path"][again]]
+    kept = dict(zip(table["path"], (first[file][0] for file in files), strict=True))
+    again = pd.Series(files, table.index).duplicated()
+    named = [
+        f"'{path}'{f' (which is {kept[path]!r})' if kept[path] != path else ''}"
+        for path in table["path"][again]
+    ]
+    if "pair" in table:
+        pairs = [kept.get(path, path) for path in table["pair"]]
+        table = table.assign(pair=pd.Series(pairs, table.index, object))
     return table[~again], _note(f"rows of {where} repeat a file and are left out", named)
 
 
