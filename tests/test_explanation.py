@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_cli import run
+from test_cli import REAL, run
 from test_regions import FACE
 from torch import nn
 
@@ -21,8 +21,8 @@ from xface.errors import (
     UnknownNameError,
     UsageError,
 )
-from xface.faces import REGIONS, region_labels
-from xface.images import Picture
+from xface.faces import REGIONS, face_from_landmarks, find_face, region_labels
+from xface.images import Picture, read_picture
 from xface.models import Architecture, Card, Detector, Preprocessing
 from xface.results import Face, RegionMeasure
 
@@ -293,6 +293,27 @@ class TestFaces:
         face = Face(True, ON_FACE.box, FACE + shift, "else\nwhere.csv")
         with pytest.raises(LandmarkError, match=r"'a face\.png' \('else\\nwhere\.csv'\).*past its 200x240"):
             xface.explain(planted(mask("mouth")), picture(), ["vanilla"], face=face)
+
+    @pytest.mark.parametrize("points_turned", range(4))
+    @pytest.mark.parametrize("picture_turned", [0, 1, 2])
+    def test_landmarks_turned_otherwise_than_the_face_are_refused(self, points_turned, picture_turned):
+        """Unless by them the face is upright: then dlib isn't asked."""
+        upright = read_picture(REAL).pixels
+        points, side = find_face(upright).landmarks, len(upright) - 1
+        assert upright.shape[0] == upright.shape[1]
+        for _ in range(points_turned):
+            points = np.stack([side - points[:, 1], points[:, 0]], axis=1)  # clockwise
+        turned = Picture("a.jpg", np.ascontiguousarray(np.rot90(upright, -picture_turned)))
+        face = face_from_landmarks(points, "a.pts")
+        if points_turned in (0, picture_turned):
+            found = xface.explain(planted(mask("mouth")), turned, ["vanilla"], face=face)
+            said = f"the face is turned by {90 * points_turned}° clockwise in the picture"
+            assert (said in found.notes) == (points_turned > 0)
+        else:
+            with pytest.raises(
+                LandmarkError, match=r"turned by \d+° clockwise .* dlib sees it lie otherwise"
+            ):
+                xface.explain(planted(mask("mouth")), turned, ["vanilla"], face=face)
 
     @pytest.mark.parametrize("count", [33, 34, 35, 36, 67])
     def test_landmarks_mostly_outside_the_picture_are_noted(self, count):

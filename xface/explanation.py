@@ -13,7 +13,7 @@ from xface.attribution import METHODS, Maps, attribute, gaps
 from xface.attribution.targets import Targets
 from xface.errors import LandmarkError, UnknownNameError, UsageError
 from xface.faces import find_face, measure, region_labels, region_outlines
-from xface.faces.plausibility import implausible
+from xface.faces.plausibility import angle_between, implausible, quarter_turns, turn_note
 from xface.images import Picture, read_picture
 from xface.models.detector import Detector, ImageLike
 from xface.models.preprocessing import Prepared
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ALL_STAGES = "all"
+OTHERWISE = 60  # degrees from which on two faces lie otherwise
 
 
 class Explanation(Findings):
@@ -188,7 +189,8 @@ def _maps(found: Maps) -> tuple[AttributionMap, ...]:
 def _misplaced(face: Face, picture: Picture, prepared: Prepared) -> tuple[str, ...]:
     """A note if most landmarks lie outside what is seen.
 
-    Raises LandmarkError if they can't be a face's, or if their box misses the picture.
+    Raises LandmarkError if they can't be a face's, if their box misses the picture, or if dlib sees that they
+    are turned.
     """
     if face.landmarks is None:
         return ()
@@ -204,6 +206,7 @@ def _misplaced(face: Face, picture: Picture, prepared: Prepared) -> tuple[str, .
             f"{high.round(1).tolist()}, past its {width}x{height} pixels; give them in pixels of the upright "
             "original"
         )
+    _check_turn(face, picture)
     places = {
         "picture": (face.landmarks, picture.pixels),
         "part that the network sees": (prepared.geometry.to_input(face.landmarks), prepared.view),
@@ -213,6 +216,23 @@ def _misplaced(face: Face, picture: Picture, prepared: Prepared) -> tuple[str, .
         if outside > len(points) / 2:
             return (f"{outside} of {len(points)} landmarks lie outside the {place}",)
     return ()
+
+
+def _check_turn(face: Face, picture: Picture) -> None:
+    """Raise LandmarkError for given landmarks of a turned face where dlib sees one that lies otherwise."""
+    points = np.asarray(face.landmarks)
+    if not quarter_turns(points) or face.source.startswith("dlib"):
+        return
+    seen = find_face(picture.pixels)
+    if seen.landmarks is None or angle_between(points, seen.landmarks) < OTHERWISE:
+        return
+    middle = seen.landmarks.mean(axis=0)
+    if ((points.min(axis=0) < middle) & (middle < points.max(axis=0))).all():
+        raise LandmarkError(
+            f"the landmarks of {picture.name!r} ({face.source!r}) can't be right: by them "
+            f"{turn_note(quarter_turns(points))}, where dlib sees it lie otherwise; count x from the left, y "
+            "from the top, of the picture as its EXIF tag turns it"
+        )
 
 
 def _count_outside(points: FloatArray, pixels: ByteArray) -> int:

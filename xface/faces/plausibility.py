@@ -87,6 +87,19 @@ def quarter_turns(landmarks: FloatArray) -> int:
     return round(float(np.arctan2(right, up)) / (np.pi / 2)) % 4
 
 
+def angle_between(one: FloatArray, other: FloatArray) -> float:
+    """The angle between the directions up of two faces, in degrees.
+
+    Example:
+        >>> face = np.random.default_rng(0).uniform(0, 100, (68, 2))
+        >>> round(angle_between(face, -face))
+        180
+    """
+    ups = [points[36:48].mean(axis=0) - points[CHIN] for points in (one, other)]
+    cosine = np.dot(*ups) / np.prod(np.linalg.norm(ups, axis=1))
+    return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+
+
 def turn_note(turns: int) -> str:
     """What is said of a face that is turned clockwise by so many quarters."""
     return f"the face is turned by {90 * turns}° clockwise in the picture"
