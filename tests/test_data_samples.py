@@ -175,6 +175,7 @@ def test_so_it_does_in_folders(linked):
 def test_a_folder_that_is_linked_into_itself_counts_once(folder):
     (folder / "sub" / "up").symlink_to("..")
     for argument in (folder, folder / "**", folder / "**" / "*.png"):
+        assert "1 up (folder that is hidden or a link)" in find_pictures([argument]).notes[0]
         assert sorted(path.name for path in find_pictures([argument]).paths) == [
             "a.png",
             "b.png",

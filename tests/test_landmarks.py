@@ -237,7 +237,7 @@ class TestReadLandmarks:
         [
             ("a.pts", _pts(FACE)),
             ("A.PTS", "\ufeff" + _pts(FACE).replace("\n", "\r\n")),
-            ("a.pts", _pts(FACE, "  68 ").replace("n: 1", "n: 1.0")),
+            ("a.pts", _pts(FACE, "  68 ").replace("n: 1", "n: 1.0").replace("n_p", "N_P")),
             ("a.pts", _pts(FACE).split("68", 1)[1]),
             ("a.pts", _pts(FACE).replace(" ", "\t")),
             ("a.csv", _rows(FACE)),

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 
 from xface.errors import UsageError
@@ -15,6 +16,7 @@ from xface.file_kinds import kind_of, read_head
 from xface.files import identity
 from xface.images import EXTENSIONS, can_read
 
+UNSEARCHED = "folder that is hidden or a link"
 NAMED = 6  # so many endings are named in a note, the rest counted
 
 
@@ -82,9 +84,12 @@ class _Search:
 
     def leave_out_repeats(self) -> None:
         """Keep the first name of each file."""
+        files = {path: identity(path) for path in self.found}
+        if len(set(files.values())) == len(self.found):
+            return
         first: dict[Hashable, Path] = {}
-        for path in sorted(self.found, key=natural_order):
-            if first.setdefault(identity(path), path) != path:
+        for path in sorted(files, key=natural_order):
+            if first.setdefault(files[path], path) != path:
                 self._leave_out("another name of a file that is there", path.suffix.lower())
         self.found = list(first.values())
 
@@ -99,7 +104,7 @@ class _Search:
         for parent, folders, files in os.walk(folder, onerror=self._unreadable):
             for name in [name for name in folders if name.startswith(".") or _is_link(parent, name)]:
                 folders.remove(name)
-                self._leave_out("folder that is hidden or a link", name)
+                self._leave_out(UNSEARCHED, name)
             for name in files:
                 self._take(Path(parent, name))
 
@@ -107,11 +112,17 @@ class _Search:
         # the part that exists is literal: in "set[1]/*.jpg" only the star is a wildcard
         base = next(parent for parent in pattern.parents if os.path.lexists(parent))
         wanted = str(pattern.relative_to(base))
+        linked, link_on = set(), cache(partial(_first_link, base))
         for match in glob.glob(wanted, root_dir=base, recursive=True):
-            if not os.path.isdir(base / match):
+            is_folder = os.path.isdir(base / match)
+            if "**" in wanted and (link := link_on(match if is_folder else os.path.dirname(match))):
+                linked.add(link)  # once, though `**` follows a circle of them forty times
+            elif not is_folder:
                 self._take(base / match)
             elif "**" not in wanted:
                 self._leave_out("folder: a glob takes none", match)
+        for link in linked:
+            self._leave_out(UNSEARCHED, os.path.basename(link))
 
     def _take(self, path: Path) -> None:
         ending = path.suffix.lower()
@@ -143,6 +154,12 @@ class _Search:
 
 def _is_link(parent: str, name: str) -> bool:
     return os.path.islink(os.path.join(parent, name))
+
+
+def _first_link(base: Path, folder: str) -> str:
+    """The first linked folder on the way from `base` to one below, or that itself; "" if there is none."""
+    way = [*reversed(Path(folder).parents), Path(folder)]
+    return next((str(place) for place in way[1:] if _is_link(str(base), str(place))), "")
 
 
 def _counted(endings: Counter[str]) -> str:

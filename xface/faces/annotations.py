@@ -179,7 +179,7 @@ def _check_head(lines: list[str]) -> None:
     """Raise ValueError for a line before the points that contradicts them, or isn't known."""
     known = {"version": 1, "n_points": POINTS}
     for line in filter(str.strip, lines):
-        name, _, value = (part.strip() for part in line.partition(":"))
+        name, _, value = (part.strip() for part in line.lower().partition(":"))
         if name not in known:
             raise ValueError(f"the line {line[:40]!r} stands before the points, unknown or twice")
         if not NUMBER.fullmatch(value) or float(value) != known[name]:
