@@ -51,6 +51,18 @@ PICKLES = {
     "dicts without end": b"](" + b"}" * 3_000_000 + b"e.",
     "names without end": b"](" + b"".join(asks(f"numpy.m{i}", "a") for i in range(70_000)) + b"e.",
     "a name without end": b"c" + b"x" * 3_000_000 + b"\na\n.",
+    "nested tuples": b")" + b"\x85" * 1_900_000 + b".",
+    "nested lists": b"]" * 900_000 + b"a" * 899_999 + b".",
+    "empty lists": b"](" + b"]" * 1_900_000 + b"e.",
+    "keys of lists": b"}(" + b"".join(text(f"k{i}") + b"]" for i in range(600_000)) + b"u.",
+    "tuples of marks": b"(" * 900_000 + b"t" * 900_000 + b".",
+    "memories": b"N" + b"".join(b"r" + struct.pack("<I", i) for i in range(1_900_000)) + b".",
+    "halves of surrogates": b"X" + struct.pack("<I", 30_000_000) + b"\xed\xa0\x80" * 10_000_000 + b".",
+    "many classes": b"](" + b"".join(asks(f"numpy.m{i}", "a") for i in range(30_000)) + b"e.",
+    "a dict of numbers that collide": asks("lightning_fabric.utilities.data", "AttributeDict") + b"]("
+    + COLLIDING.replace(b"\x8a", b"N\x86\x8a")[2:] + b"N\x86e\x85R.",
+    "the text of endless lists": asks("torch.torch_version", "TorchVersion") + b"]q\x00"
+    + b"0](h\x00h\x00eq\x00" * 40 + b"\x85R.",
     "wrappers in wrappers": (b"}" + text("model")) * 4000 + b"}" + b"s" * 4000 + b".",
     "many wrappers": b"}(" + b"".join(
         text(f"d{i}") + b"}(" + b"".join(text(key) + b"}" for key in WRAPPERS) + b"u" for i in range(4000)

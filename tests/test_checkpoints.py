@@ -436,6 +436,30 @@ def test_sparse_weights(state: dict[str, Tensor], tmp_path: Path) -> None:
     assert "no dense tensors: dense.head.weight" in reason(tmp_path / "a.pth")
 
 
+NEWER: dict[str, Callable[[], Tensor]] = {
+    "float8": lambda: torch.ones(2, 2).to(torch.float8_e4m3fn),
+    "uint16": lambda: torch.ones(2, 2).to(torch.uint16),
+    "uint32": lambda: torch.ones(2, 2).to(torch.uint32),
+    "uint64": lambda: torch.ones(2, 2).to(torch.uint64),
+    "nested": lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", NEWER)
+def test_what_torchs_old_format_cannot_give_back_is_refused_by_its_name(
+    name: str, state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    """torch cannot read it either; in the new format it does no harm beside the weights."""
+    content = {"model": state, "extra": NEWER[name]()}
+    torch.save(content, tmp_path / "a.pth")
+    assert_restores(tmp_path / "a.pth", state)
+    torch.save(content, tmp_path / "a.pth", _use_new_zipfile_serialization=False)
+    message = reason(tmp_path / "a.pth")
+    assert name in message
+    assert message.endswith("; save it in the new one")
+
+
 def test_integer_weights(state: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save({**state, "dense.head.bias": torch.zeros(2, dtype=torch.uint8)}, tmp_path / "a.pth")
     assert "dense.head.bias holds torch.uint8" in reason(tmp_path / "a.pth")

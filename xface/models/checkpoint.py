@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import reprlib
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -42,6 +43,11 @@ MOST_SHARED = 4  # times a file's size: tied weights lie in it once
 MARK = bytes.fromhex("6cfc9c46f9206aa85019")  # of torch's old format
 OTHER_PROTOCOLS = (1, 3, 4, 5)
 PICKLES = 5  # before the numbers in torch's old format: a mark, a version, the system, the content, the keys
+NOT_IN_OLD = {
+    "torch.storage.UntypedStorage": "numbers of a newer type (float8, uint16, uint32, uint64, ...)",
+    "torch._utils._rebuild_nested_tensor": "nested tensors",
+}
+"""What torch writes in its old format and cannot read again, by the names that stand for it."""
 NEVER = (
     "running a file's own code is never allowed; where it comes from, load the model and save its "
     "model.state_dict() with torch.save"
@@ -144,7 +150,7 @@ def _read_zip(path: Path) -> object:
         content = torch._C.PyTorchFileReader(str(path)).get_record("data.pkl")
     except Exception as error:  # RuntimeError, and what pybind makes of odd names
         raise _damaged(path, error) from error
-    return _read_torch(path, content, 1, mmap=True)
+    return _read_torch(path, _followed(path, content, 1), mmap=True)
 
 
 def _read_old(path: Path) -> object:
@@ -153,14 +159,17 @@ def _read_old(path: Path) -> object:
         if MARK not in content[:32]:
             names = pickled_names(content[:MAX_BYTES])
             raise _damaged(path, EOFError()) if names is None else _bare_pickle(path, names)
-        return _read_torch(path, content, PICKLES, mmap=False)
+        read = _followed(path, content, PICKLES)
+        if lacking := [what for name, what in NOT_IN_OLD.items() if name in read.named]:
+            reason = f"it holds {lacking[0]} in torch's old format, from which torch itself cannot read them"
+            raise refusal(path, f"{reason}; save it in the new one")
+        return _read_torch(path, read, mmap=False)
 
 
-def _read_torch(path: Path, content: Data, count: int, mmap: bool) -> object:
-    """What torch reads of a file whose pickles were followed first, `count` of them from its beginning."""
-    names = _followed(path, content, count)
+def _read_torch(path: Path, read: Pickle, mmap: bool) -> object:
+    """What torch reads of a file whose pickles were followed first."""
     try:
-        with safe_globals(allowed(names)), warnings.catch_warnings():
+        with safe_globals(allowed(read.harmless)), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # on damaged files, the unpickler raises a dozen kinds
@@ -170,8 +179,8 @@ def _read_torch(path: Path, content: Data, count: int, mmap: bool) -> object:
         raise _damaged(path, cause) from error
 
 
-def _followed(path: Path, content: Data, count: int) -> set[str]:
-    """The harmless names that the pickles ask for."""
+def _followed(path: Path, content: Data, count: int) -> Pickle:
+    """What so many pickles at the file's beginning ask for, which is harmless."""
     read = Pickle(content)
     try:
         for _ in range(count):
@@ -184,7 +193,9 @@ def _followed(path: Path, content: Data, count: int) -> set[str]:
             raise _unfollowed(path, content[:MAX_BYTES], error) from error
     if read.asked:
         raise _asking(path, read.asked)
-    return read.harmless
+    del read.stack[:], read.marked[:]  # they may be large, and torch makes its own
+    read.memo.clear()
+    return read
 
 
 def _unfollowed(path: Path, content: bytes, error: Exception) -> CheckpointError:
@@ -283,5 +294,5 @@ def _is_seed(content: object) -> bool:
 
 def _describe(content: object) -> str:
     if isinstance(content, Mapping):
-        return f"a dict with {', '.join(map(repr, list(content)[:8])) or 'nothing in it'}"
+        return f"a dict with {', '.join(map(reprlib.repr, list(content)[:8])) or 'nothing in it'}"
     return f"one {type(content).__name__}"

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from xface.errors import XFaceError
+from xface.models.unpickling import MAX_PICKLE
 
 LISTED = 5
 BEGINNING = 4096
@@ -138,6 +139,8 @@ def check_zip(path: Path) -> None:
         raise _inside(_in_zip(names), names, "a zip archive of other files")
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise _foreign("a file of torch.save that was packed again, compressed", ORIGINAL)
+    if any(entry.file_size > MAX_PICKLE for entry in entries if entry.filename.endswith("/data.pkl")):
+        raise ForeignError(f"what lies beside its tensors has more than {MAX_PICKLE >> 20} MiB; {STATE}")
     if len(set(names)) < len(names):
         raise ForeignError(f"it is damaged (it holds one name twice); {AGAIN}")
     _check_sums(path, entries)

@@ -130,6 +130,12 @@ KNOWN: Mapping[str, Callable[..., Any]] = {
 }
 """Stand-ins that keep what they stand for, as plain values."""
 
+
+def standing_for(*kinds: Callable[..., Any]) -> list[str]:
+    """The names in whose place one of these is made."""
+    return [name for name, kind in KNOWN.items() if kind in kinds]
+
+
 _CALLED_BY_TORCH = ("collections.OrderedDict", "collections.Counter")
 
 

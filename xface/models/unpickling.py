@@ -13,21 +13,32 @@ from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable, Mapping
 from math import prod
 from mmap import mmap
+from pathlib import PurePosixPath, PureWindowsPath
+from sys import getsizeof
 from typing import Any, Protocol, TypeAlias, cast
 
 from xface.models.contents import MAX_NAME
-from xface.models.stand_ins import is_harmless
+from xface.models.stand_ins import is_harmless, standing_for
 
-MAX_WORK = 2_000_000
-"""Instructions, and members of what is passed around; densenet121 has 25,000."""
-MAX_CALLS = 60_000
-"""Calls, names and storages; torch takes 50 microseconds for each. A tensor has three."""
+MAX_WORK = 4_000_000
+"""Microseconds that it takes to follow a pickle, to let torch read it, and to look at what it holds, about.
+
+A tensor takes 250, all of densenet121's state dict 0.2 s.
+"""
+CALL = 30
+"""For a call, a name or a storage; a tensor has three."""
+LOOKED_UP = 100
+"""More for what has a stand-in: torch goes through the list of all of them each time."""
+MAX_STAND_INS = 200
 MAX_ODD_KEYS = 5_000
 """Keys that are neither text nor small integers: whoever writes a file can make their hashes collide."""
 MAX_KEY_DEPTH = 3
-OBJECT = 10
-"""Work for an object, and again for each place that it takes in a dict or list: all are looked at later."""
-BYTES_PER_WORK = 100
+OBJECT, CONTAINER, ENTRY = 10, 2, 3
+"""For each place in a list or dict that an object takes, a list or tuple, and for each entry of a dict."""
+BYTES_PER_WORK = 50  # of text, of which there may be four copies in memory at a time
+LETTERS_PER_WORK = 10  # of paths, which are split
+MAX_PICKLE = BYTES_PER_WORK * MAX_WORK
+"""Bytes."""
 SMALL = 1 << 31
 
 CODES = {info.name: ord(info.code) for info in pickletools.opcodes}
@@ -63,7 +74,7 @@ class Pickle:
     """One pickle in `data`, from the byte `at` on, as torch's loader for weights reads it.
 
     `asked` has the names of functions and classes that are neither torch's for weights nor harmless,
-    `harmless` those for which there are stand-ins.
+    `harmless` those for which there are stand-ins, `named` has all.
 
     Example:
         >>> import pickle
@@ -79,7 +90,8 @@ class Pickle:
         self.memo: dict[int, Any] = {}
         self.asked: dict[str, None] = {}
         self.harmless: set[str] = set()
-        self.work = self.calls = self.odd_keys = 0
+        self.named: set[str] = set()
+        self.work = self.odd_keys = 0
 
     def follow(self) -> object:
         """Go to the end, and return what the pickle holds.
@@ -90,7 +102,7 @@ class Pickle:
         """
         while (operation := self.data[self.at]) != STOP:
             self.at += 1
-            self.charge(1)
+            self.charge(COSTS.get(operation, COST))
             STEPS[operation](self)
         self.at += 1
         return self.stack.pop()
@@ -111,16 +123,18 @@ class Pickle:
         """Count work, and stop where it is too much."""
         self.work += work
         if self.work > MAX_WORK:
-            raise UnboundedError("more than two million entries")
+            raise UnboundedError("too many entries, or too long ones")
 
     def place(self, values: list[Any]) -> None:
         """Count what it costs to look at each value later, at the same one again too."""
-        self.charge(OBJECT * sum(isinstance(value, Made) for value in values))
+        objects = sum(isinstance(value, Made) for value in values)
+        containers = sum(isinstance(value, (list, tuple)) for value in values)
+        self.charge(OBJECT * objects + CONTAINER * containers)
 
     def look(self, value: object, depth: int = 2) -> int:
         """Count what it costs to look at each member of a value, and return it."""
         if isinstance(value, (list, tuple)):
-            self.charge(len(value))
+            self.charge(COST * len(value))
             return len(value) + (sum(self.look(part, depth - 1) for part in value) if depth else 0)
         if isinstance(value, (str, bytes)):
             size = len(value) // BYTES_PER_WORK
@@ -139,16 +153,19 @@ class Pickle:
     def ask(self, name: str) -> None:
         """Note a name that is no part of plain weights."""
         if is_harmless(name):
+            self.charge(LOOKED_UP)
             self.harmless.add(name)
+            if len(self.harmless) > MAX_STAND_INS:
+                raise UnboundedError(f"objects of more than {MAX_STAND_INS} classes")
         else:
             self.asked[name] = None
 
     def call(self, function: object, arguments: object, new: bool = False) -> Made:
         """What a call would make, after a look at what it would cost."""
-        self.calls += 1
         if type(function) is not Named or type(arguments) is not tuple:
             raise TypeError("it calls what is no function")
         name, size = function.name, self.look(arguments)
+        self.charge(CALL + LOOKED_UP * is_harmless(name))
         if not is_harmless(name) and (new or name not in CALLS):
             self.asked[name] = None
         made = CALLS.get(name, _make)(self, name, arguments)
@@ -163,7 +180,7 @@ class Pickle:
         if depth > MAX_KEY_DEPTH or self.odd_keys > MAX_ODD_KEYS:
             raise UnboundedError("too many keys of dicts that are no text, or too deep ones")
         if type(key) is tuple:
-            self.charge(len(key))
+            self.charge(COST * len(key))
             for part in key:
                 self.key(part, depth + 1)
 
@@ -183,8 +200,17 @@ def _gather(read: Pickle, name: str, arguments: tuple[Any, ...]) -> Made:
     """Containers that hash their members."""
     for members in arguments:
         for member in members if isinstance(members, (list, tuple)) else ():
-            is_pair = name.endswith("OrderedDict") and isinstance(member, (list, tuple))
+            is_pair = name not in _KEYS_ALONE and isinstance(member, (list, tuple))
             read.key(member[0] if is_pair else member)
+            read.charge(ENTRY)
+    return Made(name)
+
+
+def _spell(read: Pickle, name: str, arguments: tuple[Any, ...]) -> Made:
+    """Paths and versions: of anything but text, its representation would be made, however long that is."""
+    if not all(isinstance(part, str) for part in arguments):
+        raise UnboundedError("a path or a version that is no text")
+    read.charge(COST * len(arguments) + sum(map(len, arguments)) // LETTERS_PER_WORK)
     return Made(name)
 
 
@@ -229,6 +255,7 @@ def _subclass(read: Pickle, name: str, arguments: tuple[Any, ...]) -> Made:
     return read.call(function, its_arguments)
 
 
+_KEYS_ALONE = ("collections.Counter", "builtins.set")
 _TENSOR_CALLS: Mapping[str, _Call] = {
     **dict.fromkeys(("tensor", "tensor_v2", "tensor_v3"), _rebuild),
     **dict.fromkeys(("parameter", "parameter_with_state", "meta_tensor_no_storage"), _make),
@@ -237,7 +264,8 @@ _TENSOR_CALLS: Mapping[str, _Call] = {
 CALLS: Mapping[str, _Call] = {
     **{f"torch._utils._rebuild_{name}": call for name, call in _TENSOR_CALLS.items()},
     "torch._tensor._rebuild_from_type_v2": _subclass,
-    **dict.fromkeys(("collections.OrderedDict", "collections.Counter", "builtins.set"), _gather),
+    **dict.fromkeys(("collections.OrderedDict", *_KEYS_ALONE, *standing_for(dict)), _gather),
+    **dict.fromkeys(standing_for(PurePosixPath, PureWindowsPath, str), _spell),
     "_codecs.encode": _encode,
     "builtins.bytearray": _bytearray,
     **dict.fromkeys(
@@ -256,13 +284,14 @@ def is_known(name: str) -> bool:
 
 
 def _global(read: Pickle) -> None:
-    read.calls += 1
+    read.charge(CALL)
     module, name = read.line(), read.line()
     module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
-    read.stack.append(Named(f"{module}.{name}"))
-    if f"{module}.{name}" not in CALLS and not _is_torch_value(module):
-        read.ask(f"{module}.{name}")
-    _check_calls(read)
+    full = f"{module}.{name}"
+    read.stack.append(Named(full))
+    read.named.add(full)
+    if is_harmless(full) or (full not in CALLS and not _is_torch_value(module)):
+        read.ask(full)
 
 
 def _is_torch_value(module: str) -> bool:
@@ -271,7 +300,7 @@ def _is_torch_value(module: str) -> bool:
 
 
 def _persistent(read: Pickle) -> None:
-    read.calls += 1
+    read.charge(CALL)
     before = read.odd_keys
     read.key(read.stack.pop())  # torch looks its parts up
     read.odd_keys = before
@@ -281,29 +310,22 @@ def _persistent(read: Pickle) -> None:
 def _reduce(read: Pickle) -> None:
     arguments, function = read.stack.pop(), read.stack.pop()
     read.stack.append(read.call(function, arguments))
-    _check_calls(read)
 
 
 def _new(read: Pickle) -> None:
     arguments, kind = read.stack.pop(), read.stack.pop()
     read.stack.append(read.call(kind, arguments, new=True))
-    _check_calls(read)
 
 
 def _build(read: Pickle) -> None:
     """An object's state: of tensors, only files from before torch 0.4 set it so."""
     state, built = read.stack.pop(), read.stack[-1]
-    read.calls += 1
     read.look(state)
     if not isinstance(built, Made):
         raise TypeError("it sets the state of what has none")
+    read.charge(CALL + LOOKED_UP * is_harmless(built.name))
     if built.name != "collections.OrderedDict" and not is_harmless(built.name):
         read.asked[built.name] = None
-
-
-def _check_calls(read: Pickle) -> None:
-    if read.calls > MAX_CALLS:
-        raise UnboundedError(f"more than {MAX_CALLS // 3:,} tensors or other objects")
 
 
 def _append(read: Pickle, items: list[Any]) -> None:
@@ -313,14 +335,18 @@ def _append(read: Pickle, items: list[Any]) -> None:
         target += items
     elif isinstance(target, Made):
         target.size += len(items)
+    else:
+        raise TypeError("it appends to what is no list")
 
 
 def _set(read: Pickle, items: list[Any]) -> None:
     for key in items[::2]:
         read.key(key)
     read.place(items[1::2])
-    if isinstance(read.stack[-1], Made):
-        read.stack[-1].size += len(items) // 2
+    read.charge(ENTRY * (len(items) // 2))
+    if not isinstance(read.stack[-1], Made):
+        raise TypeError("it sets entries of what is no dict")
+    read.stack[-1].size += len(items) // 2
 
 
 def _unmarked(read: Pickle) -> list[Any]:
@@ -348,11 +374,6 @@ def _pushes(value: Callable[[Pickle], Any]) -> _Step:
     return lambda read: read.stack.append(value(read))
 
 
-def _empty(read: Pickle, name: str) -> Made:
-    read.charge(OBJECT)
-    return Made(name)
-
-
 def _number(code: str) -> _Step:
     size = struct.calcsize(code)
     return _pushes(lambda read: struct.unpack(code, read.take(size))[0])
@@ -366,7 +387,18 @@ def _remember(size: int) -> _Step:
 
 
 def _text(read: Pickle) -> str:
-    return str(read.take(int.from_bytes(read.take(4), "little")), "utf-8", "surrogatepass")
+    """Text in UTF-8; what only `surrogatepass` takes begins with ED, and takes a microsecond."""
+    size = int.from_bytes(read.take(4), "little")
+    read.charge(size // BYTES_PER_WORK)
+    content = read.take(size)
+    read.charge(content.count(b"\xed"))
+    text = str(content, "utf-8", "surrogatepass")
+    read.charge(max(0, getsizeof(text) - size) // BYTES_PER_WORK)  # up to four bytes for each letter
+    return text
+
+
+def _long(read: Pickle) -> int:
+    return int.from_bytes(read.take(read.take(1)[0]), "little", signed=True)
 
 
 STEPS: Mapping[int, _Step] = {
@@ -378,15 +410,15 @@ STEPS: Mapping[int, _Step] = {
         "NEWFALSE": _pushes(lambda read: False),
         "EMPTY_TUPLE": _pushes(lambda read: ()),
         "EMPTY_LIST": _pushes(lambda read: []),
-        "EMPTY_DICT": _pushes(lambda read: _empty(read, "dict")),
-        "EMPTY_SET": _pushes(lambda read: _empty(read, "builtins.set")),
+        "EMPTY_DICT": _pushes(lambda read: Made("dict")),
+        "EMPTY_SET": _pushes(lambda read: Made("builtins.set")),
         "BININT": _number("<i"),
         "BININT1": _number("<B"),
         "BININT2": _number("<H"),
         "BINFLOAT": _number(">d"),
         "BINUNICODE": _pushes(_text),
         "SHORT_BINSTRING": _pushes(lambda read: read.take(read.take(1)[0])),
-        "LONG1": _pushes(lambda read: int.from_bytes(read.take(read.take(1)[0]), "little", signed=True)),
+        "LONG1": _pushes(_long),
         "BINGET": _pushes(lambda read: read.memo[read.take(1)[0]]),
         "LONG_BINGET": _pushes(lambda read: read.memo[int.from_bytes(read.take(4), "little")]),
         "BINPUT": _remember(1),
@@ -407,6 +439,20 @@ STEPS: Mapping[int, _Step] = {
         "BUILD": _build,
     }.items()
 }
+
+
+COST = 2
+COSTS: Mapping[int, int] = {
+    CODES[code]: cost
+    for code, cost in {
+        **dict.fromkeys(("EMPTY_DICT", "EMPTY_SET"), OBJECT),
+        **dict.fromkeys(("SHORT_BINSTRING", "LONG1"), 8),  # of up to 255 bytes
+        **dict.fromkeys(("EMPTY_LIST", "TUPLE1", "TUPLE2", "TUPLE3"), 5),
+        **dict.fromkeys(("BINUNICODE", "TUPLE", "BINPUT", "LONG_BINPUT"), 4),
+        **dict.fromkeys(("MARK", "BINGET", "LONG_BINGET"), 3),
+    }.items()
+}
+"""Microseconds for an instruction, ours and torch's together; `COST` for all others."""
 
 
 def _tuple(read: Pickle, items: list[Any]) -> None:
