@@ -167,6 +167,18 @@ def test_folders_are_called_what_they_are(name: str, tmp_path: Path) -> None:
     assert remedy in to_do
 
 
+@pytest.mark.parametrize("is_zip", [False, True])
+def test_files_that_are_a_hole_are_not_read_through(is_zip: bool, tmp_path: Path) -> None:
+    torch.save({"a.weight": torch.ones(2, 2)}, tmp_path / "a.pth", _use_new_zipfile_serialization=is_zip)
+    try:
+        os.truncate(tmp_path / "a.pth", 1 << 40)
+    except OSError:
+        pytest.skip("this file system has no files of 1 TiB")
+    if (tmp_path / "a.pth").stat().st_blocks > 1000:
+        pytest.skip("this file system has no holes")
+    assert "are a hole, as of a broken download; copy or download it again" in refused(tmp_path / "a.pth")
+
+
 def test_pipes_and_devices_are_not_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.pth")
     (tmp_path / "b.pth").symlink_to("/dev/zero")

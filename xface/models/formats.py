@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import struct
 import tarfile
@@ -21,6 +22,8 @@ MAX_DIRECTORY = 4 << 20
 MAX_HEADER = 16 << 20
 """Bytes of a safetensors header; it has about 120 for a tensor."""
 MAX_INDEX = 8 << 20
+LARGE = 1 << 30
+MAX_PIECES = 10_000
 
 TORCH_SAVE = "give a .safetensors file or one of torch.save"
 STATE = "load it where it comes from, and save model.state_dict() with torch.save"
@@ -105,6 +108,7 @@ def format_of(path: Path) -> str:
         beginning = file.read(BEGINNING)
     if not beginning:
         raise ForeignError(f"it is empty (0 bytes); {AGAIN}")
+    _check_holes(path)
     if beginning.startswith(b"PK\x03\x04"):
         check_zip(path)
         return "zip"
@@ -122,6 +126,27 @@ def format_of(path: Path) -> str:
         return "pickle"
     _check_others(path, beginning)
     return ""
+
+
+def _check_holes(path: Path) -> None:
+    """Refuse a large file of which hardly anything is there: a hole takes as long to hash as data."""
+    size = path.stat().st_size
+    if size >= LARGE and hasattr(os, "SEEK_DATA") and _written(path) < size // 10:
+        raise ForeignError(f"most of its {size >> 30:,} GiB are a hole, as of a broken download; {AGAIN}")
+
+
+def _written(path: Path) -> int:
+    """The bytes of a file that are in no hole; all, where it has very many holes."""
+    written = start = 0
+    with open(path, "rb") as file:
+        for _ in range(MAX_PIECES):
+            try:
+                start = os.lseek(file.fileno(), start, os.SEEK_DATA)
+            except OSError:  # there is no more of them
+                return written
+            end = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+            written, start = written + end - start, end
+    return path.stat().st_size
 
 
 def check_zip(path: Path) -> None:
