@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "file_kinds": set(),
     "csv_files": {"files"},
     "written_paths": {"csv_files"},
-    "picture_files": {"errors", "images", "file_kinds"},
+    "picture_files": {"errors", "files", "images", "file_kinds"},
     "provenance": set(),
     "grids": {"errors"},
     "layouts": {"errors", "grids"},
