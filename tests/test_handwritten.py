@@ -60,6 +60,8 @@ OTHERS = {
     "silu": {
         "x * sigmoid(x + 0)": lambda x: x * torch.sigmoid(x + 0),
         "x / (1 + e^-x)": lambda x: x / (1 + (-x).exp()),
+        "addcdiv": lambda x: torch.addcdiv(torch.zeros_like(x), x, 1 + torch.exp(-x)),
+        "tanh": lambda x: x * (1 + torch.tanh(x / 2)) / 2,
     },
     "gelu": {
         "erf": lambda x: 0.5 * x * (1 + torch.erf(x / math.sqrt(2))),
@@ -133,6 +135,9 @@ SOFTPLUS = {
     "softplus": F.softplus,
     "log1p": lambda x: torch.log1p(x.exp()),
     "-logsigmoid": lambda x: -F.logsigmoid(-x),
+    "clamp + log1p": lambda x: x.clamp(min=0) + torch.log1p(torch.exp(-x.abs())),
+    "log1p + relu": lambda x: torch.log1p(torch.exp(-x.abs())) + F.relu(x),
+    "logaddexp": lambda x: torch.logaddexp(x, torch.zeros_like(x)),
 }
 
 
@@ -172,6 +177,115 @@ def test_a_gate_by_hand_is_that_gate(spelling):
         assert maps.rule[method, None] == "published"
 
 
+def with_zeros(x):
+    return torch.stack([x, torch.zeros_like(x)])
+
+
+def without_gradient(function):
+    with torch.no_grad():
+        return function()
+
+
+def written(x):
+    both = torch.zeros(2, *x.shape, dtype=x.dtype)
+    both[0] = x
+    return both.amax(0)
+
+
+def per_channel(x):
+    return torch.linspace(-0.5, 0.9, x.shape[1]).to(x).view(1, -1, 1, 1)
+
+
+def by_hand(x):
+    """The softplus as numerically careful code writes it."""
+    most = with_zeros(x).amax(0).detach()
+    return most + torch.log(torch.exp(x - most) + torch.exp(-most))
+
+
+s = torch.sigmoid
+SELF_GATED = {
+    "einsum": lambda x: torch.einsum("nchw,nchw->nchw", x, s(x)),
+    "einsum, summed": lambda x: torch.einsum("nchw,nchw->nc", x, s(x))[..., None, None] + 0 * x,
+    "baddbmm": lambda x: torch.baddbmm(
+        torch.zeros(1, 1, 1).to(x), x.reshape(-1, 1, 1), s(x).reshape(-1, 1, 1)
+    ).view_as(x),
+    "matmul": lambda x: (x[..., None, None] @ s(x)[..., None, None])[..., 0, 0],
+    "grouped convolution": lambda x: F.conv2d(
+        x.reshape(1, -1, 1, 1), s(x).reshape(-1, 1, 1, 1), groups=x.numel()
+    ).view_as(x),
+    "softmax of a stack": lambda x: x * with_zeros(x).softmax(0)[0],
+    "softmax, unbound": lambda x: x * with_zeros(x).softmax(0).unbind(0)[0],
+    "softmax of a padded": lambda x: x * F.pad(x[..., None], (0, 1)).softmax(-1)[..., 0],
+    "softmax over channels": lambda x: x * x.softmax(1),
+    "glu": lambda x: F.glu(torch.cat([x, x], 1), 1),
+    "prod": lambda x: torch.stack([x, s(x)]).prod(0),
+    "lerp by name": lambda x: torch.lerp(input=torch.zeros_like(x), end=x, weight=s(x)),
+    "vmap": lambda x: torch.vmap(lambda a: a * s(a))(x),
+    "complex": lambda x: (torch.complex(x, 0 * x) * torch.complex(s(x), 0 * x)).real,
+    "turned": lambda x: x * s(x.flip(3)).flip(3),
+    "rolled": lambda x: x * s(x.roll(1, 3)).roll(-1, 3),
+    "through a view": lambda x: x * F.hardsigmoid(x[None])[0],
+    "chunks": lambda x: x * torch.cat([s(part) for part in x.chunk(2, 1)], 1),
+    "through a norm": lambda x: (
+        x * s(F.batch_norm(x, per_channel(x).flatten(), torch.ones(x.shape[1]).to(x)))
+    ),
+    "kernel of length 1": lambda x: (
+        x * s(F.conv2d(x, torch.ones(x.shape[1], 1, 1, 1).to(x), groups=x.shape[1]))
+    ),
+    "pooling of length 1": lambda x: x * s(F.avg_pool2d(x, 1)),
+    "around the mean": lambda x: x * s(x - x.mean()),
+    "a gate between": lambda x: x * s(x.mean(dim=(2, 3), keepdim=True)) * F.hardsigmoid(x),
+    "overwritten": lambda x: (lambda gate, y: y.add_(1) * gate)(s(x), x),
+    "detached": lambda x: x * s(x).detach(),
+    "relu, straight through": lambda x: x + (x.relu() - x).detach(),
+}
+FOLDED = {
+    "logsumexp": lambda x: torch.logsumexp(with_zeros(x), 0),
+    "log_softmax": lambda x: -torch.log_softmax(with_zeros(x), 0)[1],
+    "cross entropy": lambda x: F.binary_cross_entropy_with_logits(x, torch.zeros_like(x), reduction="none"),
+    "logcumsumexp": lambda x: torch.logcumsumexp(with_zeros(x), 0)[1],
+    "log of a sum": by_hand,
+    "amax with itself": lambda x: torch.stack([x, 0.1 * x]).amax(0),
+    "amax of multiples": lambda x: (x[..., None] * torch.tensor([1, 0.1]).to(x)).amax(-1),
+    "amax of a padded": lambda x: F.pad(x[..., None], (0, 1)).amax(-1),
+    "amax of a buffer": written,
+    "-amin": lambda x: -with_zeros(-x).amin(0),
+    "cummax": lambda x: torch.cummax(with_zeros(x), 0).values[1],
+    "max_pool3d": lambda x: F.max_pool3d(torch.stack([x, torch.zeros_like(x)], 2), (2, 1, 1))[:, :, 0],
+    "gather": lambda x: with_zeros(x).gather(0, with_zeros(x).argmax(0, keepdim=True))[0],
+    "mean with |x|": lambda x: torch.stack([x, x.abs()]).mean(0),
+    "tensordot": lambda x: torch.tensordot(
+        torch.stack([x, x.abs()]), torch.full((2,), 0.5).to(x), ([0], [0])
+    ),
+    "norm as |x|": lambda x: (x + torch.linalg.vector_norm(x[None], dim=0)) / 2,
+    "steep": lambda x: torch.where(x > 0, x, 0.6 * x),
+    "turned over": lambda x: torch.minimum(x, 0.1 * x),
+    "of both kinds": lambda x: torch.where(x > 0, x, per_channel(x) * x),
+    "atan": lambda x: x * (0.5 + torch.atan(x) / math.pi),
+    "softshrink": lambda x: F.softshrink(x, 0.1),
+}
+BY_ITS_OWN_VALUES = {
+    "mean": lambda x: x * (x.detach() > x.detach().mean()),
+    "mean, in one": lambda x: x * (x > x.mean()),
+    "mean, as a number": lambda x: x * (x > x.mean().item()),
+    "mean, as a float": lambda x: x * (x > float(x.mean())).float(),
+    "no_grad": lambda x: x * without_gradient(lambda: (x > x.mean()).to(x)),
+    "einsum": lambda x: torch.einsum("nchw,nchw->nchw", x, (x > 0).to(x)),
+    "where": lambda x: torch.where(x > x.mean((2, 3), keepdim=True), x, 0.1 * x),
+    "masked_fill": lambda x: x.masked_fill(x < x.mean(), 0.0),
+    "index_put": lambda x: x.index_put((x < x.mean(),), torch.tensor(0.0).to(x)),
+    "quantile": lambda x: x * (x > torch.quantile(x.detach().flatten(), 0.5)),
+    "kthvalue": lambda x: x * (x >= x.flatten(1).kthvalue(20, 1).values.view(-1, 1, 1, 1)),
+    "winners": lambda x: x * (x >= x.topk(2, 1).values[:, -1:]),
+    "winners, scattered": lambda x: torch.zeros_like(x).scatter(1, x.topk(2, 1).indices, x.topk(2, 1).values),
+    "one winner": lambda x: x * F.one_hot(x.argmax(1), x.shape[1]).permute(0, 3, 1, 2),
+    "threshold": lambda x: F.threshold(x, x.mean().item(), 0.0),
+    "clamp": lambda x: x.clamp(min=x.detach().mean()),
+    "maximum": lambda x: torch.maximum(x, x.mean(1, keepdim=True)),
+    "positions": lambda x: torch.zeros_like(x).masked_scatter(x > 0, x[x > 0]),
+}
+
+
 @torch.jit.script
 def _scripted(x):
     return torch.clamp(x, min=0.0)
@@ -188,10 +302,14 @@ UNROUTED = {
 }
 
 
-@pytest.mark.parametrize("spelling", UNROUTED)
+UNKNOWN = [*UNROUTED.values(), *SELF_GATED.values(), *FOLDED.values(), *BY_ITS_OWN_VALUES.values()]
+KEYS = [*UNROUTED, *SELF_GATED, *FOLDED, *BY_ITS_OWN_VALUES]
+
+
+@pytest.mark.parametrize("spelling", UNKNOWN, ids=KEYS)
 def test_what_may_be_a_rectifier_and_is_not_routed_is_named(spelling):
     torch.manual_seed(0)
-    model, images = lively(Two(UNROUTED[spelling])), 3 * torch.randn(2, 3, 12, 12, dtype=torch.float64)
+    model, images = lively(Two(spelling)), 3 * torch.randn(2, 3, 12, 12, dtype=torch.float64)
     maps = attribute(model, images, [0, 1], list(RULES))
     assert maps.rule["guided", None] == maps.rule["deconvnet", None] == "partial"
     assert maps.rule["vanilla", None] == "published"
@@ -213,6 +331,13 @@ NO_RECTIFIERS = {
     "tanh": lambda x: torch.tanh(F.relu(x)),
     "max(dim=)": lambda x: F.relu(x) + 0 * x.max(dim=1, keepdim=True).values,
     "maxout": lambda x: torch.max(F.relu(x), F.relu(x).flip(1)),
+    "both signs": lambda x: torch.cat([F.relu(x[:, :3]), F.relu(-x[:, :3])], 1),
+    "softmax over positions": lambda x: F.relu(x) * x.mean(1, True).flatten(2).softmax(2).view_as(x[:, :1]),
+    "centred": lambda x: F.relu(x - x.mean((2, 3), keepdim=True).detach()),
+    "GLU": lambda x: F.relu(x) * torch.sigmoid(F.relu(x).flip(1)),
+    "channels' means": lambda x: (
+        F.relu(x) * torch.sigmoid(torch.cat([x.mean(1, True), x.amax(1, True)], 1).sum(1, True))
+    ),
 }
 
 

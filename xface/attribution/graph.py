@@ -18,10 +18,6 @@ _ENDS = re.compile(r"^(Round|Floor|Ceil|Trunc|Sign|Sgn|Fill|Zero|Bernoulli)Backw
 _NATIVE_RECTIFIERS = re.compile(
     r"(Relu|Silu|Gelu|Hardswish|Elu|Mish|Softplus)\w*Backward|DifferentiableGraph"
 )
-_CUTS = re.compile(
-    r"^(Clamp|ClampMin|ClampMax|Clip|Maximum|Minimum|Threshold|Hardtanh|IndexPut|MaskedScatter|Max|Amax)"
-    r"Backward\d*$"
-)
 _PASSES_ON = re.compile(
     r"^(View|Reshape|UnsafeView|Squeeze|Unsqueeze|T|Transpose|ToCopy|Clone|Alias)Backward\d*$"
 )
@@ -31,7 +27,6 @@ _PROBABILITIES = {
     "LogSoftmaxBackward0": "log_softmax",
 }
 _TORCHVISION = "GeneratedBackwardFor_torchvision_"  # deformable convolutions, RoI poolings
-NOTICEABLE = 1e-4  # a cut by less is a guard against dividing by zero, not a rectifier
 
 Following = Callable[[Node], Iterable[Node | None]]
 
@@ -110,53 +105,6 @@ def _is_known(node: Any, ours: str) -> bool:
     module: str = node._forward_cls.__module__
     torchs = module == "torch.nn.modules._functions"
     return torchs or module.rpartition(".")[0] == ours or node.name().startswith(_TORCHVISION)
-
-
-def cuts(nodes: Iterable[Node]) -> list[str]:
-    """Return the names of the nodes that cut off values as a rectifier does: clamps, maxima with a number."""
-    return sorted(
-        {_function_name(node) for node in nodes if _CUTS.match(node.name()) and _cuts_something(node)}
-    )
-
-
-def _function_name(node: Node) -> str:
-    bare = re.sub(r"Backward\d*$", "", node.name())
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", bare).lower()
-
-
-def _cuts_something(node: Any) -> bool:
-    """Whether a cut moved a value noticeably; nothing says that a threshold or hardtanh did not."""
-    if node.name().startswith(("Maximum", "Minimum")):
-        return _exceeds_a_number(node)
-    if node.name().startswith(("Max", "Amax")) and "Scatter" not in node.name():
-        return _chooses_among_numbers(node)
-    if node.name().startswith("IndexPut"):
-        return any(index is not None and index.dtype == torch.bool for index in node._saved_indices)
-    values, low, high = (getattr(node, f"_saved_{name}", None) for name in ("self", "min", "max"))
-    if values is None or (low is None and high is None):
-        return True
-    below = low is not None and bool((low - values > NOTICEABLE).any())
-    return below or (high is not None and bool((values - high > NOTICEABLE).any()))
-
-
-def _chooses_among_numbers(node: Any) -> bool:
-    """Whether a maximum over a side took from a stack of which a part doesn't depend on the image."""
-    before = node.next_functions[0][0]
-    while before is not None and _PASSES_ON.match(before.name()):
-        before = before.next_functions[0][0]
-    stacked = before is not None and before.name().startswith(("Stack", "Cat"))
-    return stacked and None in list(all_inputs(before))
-
-
-def _exceeds_a_number(node: Any) -> bool:
-    """Whether a maximum or minimum took what doesn't depend on the image; of two that do, one wins."""
-    inputs = list(all_inputs(node))
-    if None not in inputs:
-        return False
-    one, other = node._saved_self, node._saved_other
-    values, bound = (one, other) if inputs[1] is None else (other, one)
-    beyond = bound - values if node.name().startswith("Maximum") else values - bound
-    return bool((beyond > NOTICEABLE).any())
 
 
 def probability_of(output: object) -> str | None:

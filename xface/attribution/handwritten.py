@@ -44,15 +44,31 @@ CUTS = {
     "clamp", "clamp_min", "clamp_max", "clip", "maximum", "minimum", "max", "min", "fmax", "fmin", "where",
     "masked_fill", "abs", "absolute",
 }  # fmt: skip
-PRODUCTS = {"mul", "multiply", "rmul", "div", "divide", "true_divide", "truediv", "addcmul", "lerp"}
-LOGARITHMS = {"log", "log1p", "logaddexp", "logsigmoid", "log_sigmoid"}
-ROOTS = {"pow", "sqrt", "hypot"}
+SUMS = {"add", "radd", "sub", "rsub", "subtract"}
+PRODUCTS = {
+    "mul",
+    "multiply",
+    "rmul",
+    "div",
+    "divide",
+    "true_divide",
+    "truediv",
+    "addcmul",
+    "addcdiv",
+    "lerp",
+}
+LOGARITHMS = {
+    "log", "log2", "log10", "log1p", "logaddexp", "logaddexp2", "logsigmoid", "log_sigmoid", "log_ndtr",
+    "xlogy", "xlog1py", "logit", "asinh", "arcsinh",
+}  # fmt: skip
+ROOTS = {"pow", "sqrt", "rsqrt", "hypot", "float_power"}
 OF_THE_FIRST = {"to", "type", "type_as", "detach"}
 """Functions of their first argument's values alone; another tensor lends its dtype."""
 POINTWISE = {
-    *COMPARISONS, *CUTS, *PRODUCTS, *LOGARITHMS, *ROOTS, *OF_THE_FIRST,
-    "add", "radd", "sub", "rsub", "subtract", "rdiv", "rtruediv", "neg", "negative", "square", "ndtr",
-    "exp", "expm1", "erf", "erfc", "tanh", "sigmoid", "expit", "hardsigmoid", "reciprocal",
+    *COMPARISONS, *CUTS, *SUMS, *PRODUCTS, *LOGARITHMS, *ROOTS, *OF_THE_FIRST,
+    "rdiv", "rtruediv", "neg", "negative", "positive", "square", "ndtr", "rpow", "softsign", "tanhshrink",
+    "exp", "exp2", "expm1", "erf", "erfc", "tanh", "sigmoid", "expit", "hardsigmoid", "reciprocal",
+    "sin", "cos", "tan", "sinh", "cosh", "atan", "arctan", "sinc", "nan_to_num", "copysign",
     "logical_not", "bitwise_not", "invert", "logical_and", "bitwise_and", "and", "logical_or",
     "bool", "int", "long", "half", "bfloat16", "float", "double", "clone", "contiguous", "hardtanh",
     "threshold", "bitwise_or", "or",
@@ -176,6 +192,25 @@ class Notes:
     """
 
     by_id: dict[int, tuple[weakref.ref[Tensor], int, tuple[Pointwise, ...]]] = field(default_factory=dict)
+    lost: dict[int, tuple[weakref.ref[Tensor], bool]] = field(default_factory=dict)
+    has_read: bool = False
+
+    def lose(self, tensor: Tensor, mixed: bool) -> None:
+        """Note that a tensor was computed from the image, and has no gradient that says how.
+
+        `mixed` says that a layer or a mean was on the way.
+        """
+        key = id(tensor)
+        self.lost[key] = (weakref.ref(tensor, lambda _: self.lost.pop(key, None)), mixed)
+
+    def is_lost(self, tensor: Tensor) -> bool:
+        """Whether a tensor was computed from the image and has no gradient."""
+        kept, _ = self.lost.get(id(tensor), (None, False))
+        return kept is not None and kept() is tensor and not tensor.requires_grad
+
+    def is_mixed(self, tensor: Tensor) -> bool:
+        """Whether a lost tensor comes from behind a layer or a mean."""
+        return self.lost[id(tensor)][1]
 
     def of(self, tensor: Tensor) -> tuple[Pointwise, ...]:
         """Return how a tensor came about, nearest source first; nothing where it was overwritten since."""
@@ -199,14 +234,16 @@ class Notes:
             else (Pointwise(weakref.ref(tensor), tensor._version, _same), *notes)
         )
 
-    def combined(self, func: Callable[..., Any], name: str, args: tuple[Any, ...]) -> Combination | None:
+    def combined(
+        self, func: Callable[..., Any], name: str, args: tuple[Any, ...], options: Iterable[Any] = ()
+    ) -> Combination | None:
         """Return what a pointwise call makes of its arguments, if all that vary come from one tensor."""
         read = args[:1] if name in OF_THE_FIRST else args
         varying = {
             i: self.with_itself(a) for i, a in enumerate(read) if isinstance(a, Tensor) and self._varies(a)
         }
         along_a_side = name in ("max", "min") and not (len(args) > 1 and isinstance(args[-1], Tensor))
-        if not varying or along_a_side:
+        if not varying or along_a_side or self._depends_on_more(name, (*read, *options), varying):
             return None
         by_source = [{id(note.source()): note for note in notes} for notes in varying.values()]
         shared = [key for key in by_source[0] if all(key in each for each in by_source)]
@@ -219,7 +256,16 @@ class Notes:
             for i, note in zip(shared, notes, strict=True)
         )
         note, kind = next(((note, kind) for note, kind in kinds if kind), (None, None))
-        return Combination(tuple(notes), note, kind) if notes else None
+        is_doubtful = kind is None and any(_is_doubtful(note, name, len(varying)) for note in notes)
+        return Combination(tuple(notes), note, kind, is_doubtful) if notes else None
+
+    def _depends_on_more(self, name: str, args: tuple[Any, ...], varying: dict[int, Any]) -> bool:
+        """Whether a number that comes from the image, such as its mean, is among the arguments."""
+        read = self.has_read and name in COMPARISONS | CUTS and any(isinstance(a, float) and a for a in args)
+        return read or any(
+            isinstance(a, Tensor) and i not in varying and (a.grad_fn is not None or self.is_lost(a))
+            for i, a in enumerate(args)
+        )
 
     def _varies(self, tensor: Tensor) -> bool:
         return tensor.grad_fn is not None or has_no_gradient(self.of(tensor))
@@ -241,6 +287,7 @@ class Combination:
     notes: tuple[Pointwise, ...]
     known: Pointwise | None = None
     kind: str | None = None
+    is_doubtful: bool = False
 
     @property
     def slope(self) -> float:
@@ -258,7 +305,7 @@ def _combined(
     func: Callable[..., Any], name: str, args: tuple[Any, ...], found: dict[int, Pointwise]
 ) -> Pointwise:
     first = next(iter(found.values()))
-    product = name in PRODUCTS and len(found) > 1
+    product = name not in SUMS and len(found) > 1
     is_mask = name in COMPARISONS or all(each.is_mask for each in found.values())
     return Pointwise(
         first.source,
@@ -284,11 +331,39 @@ def _kind(
     if note.is_mask or note.is_detached or not (note.bends or note.units):
         return None
     if note.units and count > 1:
-        gated = name in PRODUCTS and any(_is_linear(each[key]) for each in by_source)
-        return shape_of(note.values((*FAR, *NEAR))) if gated else None
+        operands = [each[key] for each in by_source]
+        gated = name in PRODUCTS and any(_is_linear(each) for each in operands)
+        mended = name in SUMS and any(_rounds_a_corner(each) for each in operands)
+        return shape_of(note.values((*FAR, *NEAR))) if gated or mended else None
     kind = shape_of(note.values((*FAR, *NEAR)))
     # A rectifier on the way is one by itself, whatever it is multiplied with.
     return kind if kind == "gate" or not note.units else None
+
+
+def _is_doubtful(note: Pointwise, name: str, count: int) -> bool:
+    """Whether a function of a tensor and itself can't be told from a rectifier by numbers."""
+    if note.is_detached:
+        return name != "detach" and bool(shape_of(note.values((*FAR, *NEAR))))
+    if note.is_mask or note.units or not note.bends or count < 2:
+        return False
+    values = note.values((*FAR, *NEAR))
+    return values is None or _is_broken_line(values)
+
+
+def _is_broken_line(values: list[float]) -> bool:
+    """Whether a function is linear on both sides, with different slopes; |x| and its like are even."""
+    left, right = (values[1] - values[0]) / 40, slope_of(values)
+    is_straight = all(
+        abs(far - 2 * near) <= 0.05 * abs(far) + 5 for far, near in (values[:2], values[3:1:-1])
+    )
+    is_even = all(abs(a - b) <= EQUAL * abs(a) for a, b in zip(values[:4], values[3::-1], strict=True))
+    return is_straight and not is_even and abs(right - left) > max(1e-3 * abs(left), 1e-3 * abs(right), EQUAL)
+
+
+def _rounds_a_corner(note: Pointwise) -> bool:
+    """Whether a summand is what makes a softplus of a ReLU: log(1 + exp(-|x|)), which vanishes far away."""
+    values = note.values(FAR) if note.bends and not note.units else None
+    return values is not None and max(abs(value) for value in values) <= VANISHED
 
 
 def _is_linear(note: Pointwise) -> bool:

@@ -7,7 +7,8 @@ run's own `Router` when the backward pass arrives.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from math import inf
@@ -23,6 +24,7 @@ from xface.attribution import handwritten
 from xface.attribution.handwritten import Combination, Notes, Pointwise, Select, Unit, has_no_gradient
 from xface.attribution.rules import Chain, Rule, plain
 from xface.attribution.shortcuts import Shortcuts
+from xface.attribution.unrouted import CHOOSING, DOUBTFUL, TRIED, is_marked, mark
 
 RECTIFIER_NAMES = (
     "relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu",
@@ -121,6 +123,19 @@ class Router(TorchFunctionMode):
         self.hooked = self.hooked or name == "register_hook"
         if not self.routes:
             return func(*args, **kwargs)
+        result = self._run(func, name, in_place, args, kwargs)
+        if self.notes.lost or not getattr(result, "requires_grad", False):
+            self._follow(result, name, (*args, *kwargs.values()))
+        return result
+
+    def _run(
+        self,
+        func: Callable[..., Any],
+        name: str,
+        in_place: bool,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
         if not torch.is_grad_enabled():
             return self._watched(func, name, args, kwargs)
         if taken := self.shortcuts.find(func):
@@ -141,8 +156,36 @@ class Router(TorchFunctionMode):
         result = func(*args, **kwargs)
         given, options = _in_order(args, kwargs)
         if name in handwritten.COMPARISONS and given:
-            return self._noted(result, self.notes.combined(partial(func, **options), name, given))
+            known = self.notes.combined(partial(func, **options), name, given, options.values())
+            return self._noted(result, known)
         return result
+
+    def _follow(self, result: Any, name: str, given: tuple[Any, ...]) -> None:
+        """Note what was computed from the image without gradient, and where it chooses what passes on."""
+        if name.startswith("new_") or name.endswith(("_like", "_grad", "data_ptr")) or name in _ASKING:
+            return
+        read = given[:1] if name in handwritten.OF_THE_FIRST or name.endswith("_as") else given
+        lost = [t for t in _tensors(read) if self.notes.is_lost(t)]
+        depends = bool(lost) or any(t.grad_fn is not None for t in _tensors(read))
+        if depends and name in _READING and not isinstance(result, Tensor):
+            self.notes.has_read = True
+        depends = depends or (self.notes.has_read and name in _FROM_NUMBERS)
+        mixed = bool(_MIXING.search(name)) or any(self.notes.is_mixed(t) for t in lost)
+        for each in _tensors((result,)):
+            if not each.requires_grad and depends:
+                self.notes.lose(each, mixed)
+            elif each.grad_fn is not None and not is_marked(each, TRIED):
+                for tensor in lost:
+                    self._weigh(tensor, each, name)
+
+    def _weigh(self, lost: Tensor, result: Tensor, name: str) -> None:
+        """Mark a result where a lost tensor, such as a mask, chose position by position what passes."""
+        is_offset = name in handwritten.SUMS and self.notes.is_mixed(lost)
+        chooses = lost.numel() == result.numel() or not lost.is_floating_point()
+        if name in _INDEXING:
+            mark(result, DOUBTFUL if lost.dtype == torch.bool else CHOOSING)
+        elif name not in _BESIDE and chooses and not is_offset:
+            mark(result, DOUBTFUL)
 
     def _rectified(self, z: Tensor, name: str, call: _Call) -> Any:
         unit = Unit(name)
@@ -163,9 +206,12 @@ class Router(TorchFunctionMode):
         given, options = _in_order(args, kwargs)
         tried, name = (_filled, "masked_fill") if name == "setitem" else (func, name)
         tried = partial(_on_a_copy, tried) if in_place else tried
-        found = self.notes.combined(partial(tried, **options), name, given) if "out" not in kwargs else None
+        found = None
+        if "out" not in kwargs:
+            found = self.notes.combined(partial(tried, **options), name, given, options.values())
         if found is None or found.known is None:
-            return self._noted(func(*args, **kwargs), found)
+            nodes = [a.grad_fn for a in given if isinstance(a, Tensor)] if found else ()
+            return self._noted(func(*args, **kwargs), found, nodes)
         for unit in found.known.units:
             unit.is_gate = True
         if found.kind == "gate":
@@ -180,9 +226,12 @@ class Router(TorchFunctionMode):
         self.notes.keep(result, tuple(note.through(unit) for note in found.notes if note.holds()))
         return result
 
-    def _noted(self, result: Any, found: Combination | None) -> Any:
+    def _noted(self, result: Any, found: Combination | None, nodes: Collection[Any] = ()) -> Any:
+        """Keep how a result came about; it may be an argument, with one of its `nodes`, as it was."""
         if found and isinstance(result, Tensor) and (result.requires_grad or has_no_gradient(found.notes)):
             self.notes.keep(result, tuple(note for note in found.notes if note.holds()))
+            if result.grad_fn not in nodes:
+                mark(result, DOUBTFUL if found.is_doubtful else TRIED)
         return result
 
     def apply(self, unit: Unit, g: Tensor, z: Tensor, chain: Chain | None) -> Tensor:
@@ -192,6 +241,28 @@ class Router(TorchFunctionMode):
         result = self.rule(g, z, chain)
         self.altered = self.altered or not torch.equal(result, plain(g, z, chain))
         return result
+
+
+_ASKING = {
+    "__get__", "size", "dim", "numel", "stride", "is_floating_point", "backward", "register_hook",
+    "broadcast_tensors",
+}  # fmt: skip
+_READING = {"item", "tolist", "numpy", "float", "int", "array"}
+_FROM_NUMBERS = {"tensor", "as_tensor", "asarray", "from_numpy", "full", "scalar_tensor"}
+_INDEXING = {"getitem", "gather", "index_select", "take_along_dim", "take", "embedding"}
+_BESIDE = {*handwritten.OF_THE_FIRST, "stack", "cat", "grid_sample", "max_unpool2d"}
+"""Calls that lay what was lost beside other tensors, or take positions from there."""
+_MIXING = re.compile(
+    r"conv|linear|matmul|mm$|pool|mean|median|norm|std|var|interpolate|fft|attention|embedding"
+)
+
+
+def _tensors(things: Iterable[Any]) -> Iterator[Tensor]:
+    for thing in things:
+        if isinstance(thing, Tensor):
+            yield thing
+        elif isinstance(thing, list | tuple):
+            yield from _tensors(thing)
 
 
 IN_ORDER = ("condition", "input", "self", "other", "exponent")

@@ -21,12 +21,14 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_input
+
+from xface.attribution.unrouted import NORMED
 
 PICTURE_CHANNELS, LARGE_KERNEL = 4, 5
 
@@ -173,6 +175,8 @@ class Shortcuts:
         output: Tensor = _WithGradient.apply(
             made.source, partial(func, *args, **kwargs), made.gradient, made.weight, *norm
         )
+        node, skipped = cast(Any, output.grad_fn), cast(Any, z.grad_fn)
+        node.normed = skipped.metadata.setdefault(NORMED, object())
         return output
 
     def _convolution_of(self, z: Tensor) -> _Convolution | None:

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from xface.attribution.graph import Reach, cuts, hidden_rectifiers, node_of, probability_of
+from xface.attribution.graph import Reach, hidden_rectifiers, node_of, probability_of
 from xface.attribution.guard import set_to
 from xface.attribution.handwritten import varying_inputs
 from xface.attribution.rectifiers import Router, rectifiers_among
 from xface.attribution.rules import RULES
 from xface.attribution.targets import Target, Targets, class_scores, resolve
+from xface.attribution.unrouted import unrouted
 from xface.errors import AttributionError, UnknownNameError, XFaceError
 from xface.grids import Grid, check_shape
 from xface.layouts import is_known, layouts, module_at
@@ -201,7 +202,7 @@ def _traced(model: nn.Module, images: Tensor, targets: Targets, needs: Needs) ->
     if needs.gradients:
         _check_reach(score, end, run.taps, needs)
     defined = replace(needs, rules=needs.rules - undefined.keys())
-    unrouted = tuple(cuts(nodes)) if nodes else ()  # before a backward pass frees what the nodes keep
+    kept = tuple(unrouted(nodes))  # before a backward pass frees what the nodes keep
     inputs, layers, copies = _backward(score, run, defined)
     undefined |= copies
     return Trace(
@@ -213,7 +214,7 @@ def _traced(model: nn.Module, images: Tensor, targets: Targets, needs: Needs) ->
         layer_gradients={name: grids[name].read(tensor) for name, tensor in layers.items()},
         input_gradients=inputs,
         rectifiers=rectifiers_among(nodes),
-        unrouted=unrouted,
+        unrouted=kept,
         undefined=undefined,
         ends=run.router.ends,
         notes=_on_probabilities(kind),
