@@ -192,6 +192,18 @@ def written(x):
     return both.amax(0)
 
 
+def in_parts(x):
+    x = x.clone()
+    x[:, :2] *= torch.sigmoid(x[:, :2].clone())
+    x[:, 2:] *= torch.sigmoid(x[:, 2:].clone())
+    return x
+
+
+def by_numpy(x):
+    values = x.detach().numpy()
+    return x * torch.from_numpy((values > values.mean()).astype("float64"))
+
+
 def per_channel(x):
     return torch.linspace(-0.5, 0.9, x.shape[1]).to(x).view(1, -1, 1, 1)
 
@@ -226,6 +238,11 @@ SELF_GATED = {
     "rolled": lambda x: x * s(x.roll(1, 3)).roll(-1, 3),
     "through a view": lambda x: x * F.hardsigmoid(x[None])[0],
     "chunks": lambda x: x * torch.cat([s(part) for part in x.chunk(2, 1)], 1),
+    "in parts, in place": in_parts,
+    "repeated": lambda x: x * s(x.repeat(1, 2, 1, 1))[:, : x.shape[1]],
+    "with itself, softmax": lambda x: (with_zeros(x).softmax(0) * with_zeros(x)).sum(0),
+    "vecdot": lambda x: torch.linalg.vecdot(x[..., None], s(x)[..., None]),
+    "through a layer norm": lambda x: x * s(F.layer_norm(x, x.shape[1:])),
     "through a norm": lambda x: (
         x * s(F.batch_norm(x, per_channel(x).flatten(), torch.ones(x.shape[1]).to(x)))
     ),
@@ -257,6 +274,10 @@ FOLDED = {
     "tensordot": lambda x: torch.tensordot(
         torch.stack([x, x.abs()]), torch.full((2,), 0.5).to(x), ([0], [0])
     ),
+    "linear": lambda x: F.linear(
+        torch.cat([x[..., None], x.abs()[..., None]], -1), torch.full((1, 2), 0.5).to(x)
+    )[..., 0],
+    "modulus": lambda x: (x + torch.view_as_complex(torch.stack([x, torch.zeros_like(x)], -1)).abs()) / 2,
     "norm as |x|": lambda x: (x + torch.linalg.vector_norm(x[None], dim=0)) / 2,
     "steep": lambda x: torch.where(x > 0, x, 0.6 * x),
     "turned over": lambda x: torch.minimum(x, 0.1 * x),
@@ -269,6 +290,7 @@ BY_ITS_OWN_VALUES = {
     "mean, in one": lambda x: x * (x > x.mean()),
     "mean, as a number": lambda x: x * (x > x.mean().item()),
     "mean, as a float": lambda x: x * (x > float(x.mean())).float(),
+    "mean, by NumPy": by_numpy,
     "no_grad": lambda x: x * without_gradient(lambda: (x > x.mean()).to(x)),
     "einsum": lambda x: torch.einsum("nchw,nchw->nchw", x, (x > 0).to(x)),
     "where": lambda x: torch.where(x > x.mean((2, 3), keepdim=True), x, 0.1 * x),

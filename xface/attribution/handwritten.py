@@ -261,7 +261,13 @@ class Notes:
 
     def _depends_on_more(self, name: str, args: tuple[Any, ...], varying: dict[int, Any]) -> bool:
         """Whether a number that comes from the image, such as its mean, is among the arguments."""
-        read = self.has_read and name in COMPARISONS | CUTS and any(isinstance(a, float) and a for a in args)
+        size = max(args[i].numel() for i in varying)
+        read = self.has_read and any(
+            isinstance(a, Tensor) and i not in varying and a.numel() == size and bool(a.any())
+            if isinstance(a, Tensor)
+            else name in COMPARISONS | CUTS and isinstance(a, float) and a
+            for i, a in enumerate(args)
+        )
         return read or any(
             isinstance(a, Tensor) and i not in varying and (a.grad_fn is not None or self.is_lost(a))
             for i, a in enumerate(args)

@@ -124,7 +124,7 @@ class Router(TorchFunctionMode):
         if not self.routes:
             return func(*args, **kwargs)
         result = self._run(func, name, in_place, args, kwargs)
-        if self.notes.lost or not getattr(result, "requires_grad", False):
+        if self.notes.lost or self.notes.has_read or not getattr(result, "requires_grad", False):
             self._follow(result, name, (*args, *kwargs.values()))
         return result
 
@@ -166,6 +166,12 @@ class Router(TorchFunctionMode):
             return
         read = given[:1] if name in handwritten.OF_THE_FIRST or name.endswith("_as") else given
         lost = [t for t in _tensors(read) if self.notes.is_lost(t)]
+        if self.notes.has_read:  # numbers of the image may be in any tensor of its size
+            size = result.numel() if isinstance(result, Tensor) and result.requires_grad else -1
+            new = [t for t in _tensors(read) if t.numel() == size and not t.requires_grad]
+            for each in new:
+                self.notes.lose(each, mixed=True)
+            lost += new
         depends = bool(lost) or any(t.grad_fn is not None for t in _tensors(read))
         if depends and name in _READING and not isinstance(result, Tensor):
             self.notes.has_read = True

@@ -12,7 +12,8 @@ What no list below knows may be a rectifier too.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import torch
@@ -34,8 +35,9 @@ NORMED = "xface: normed"
 NOTICEABLE = 1e-4  # a cut by less is a guard against dividing by zero, not a rectifier
 
 
-def _names(text: str) -> re.Pattern[str]:
-    return re.compile(rf"^(torch::autograd::)?({'|'.join(text.split())})(Backward\w*)?$")
+def _names(text: str) -> Callable[[str], bool]:
+    pattern = re.compile(rf"^(torch::autograd::)?({'|'.join(text.split())})(Backward\w*)?$")
+    return cache(lambda name: pattern.match(name) is not None)
 
 
 _OURS = _names("Rectify Select")
@@ -113,11 +115,11 @@ def _may_be_rectifier(node: Any, nodes: set[Any]) -> bool:
     name = node.name()
     if hasattr(node, "_forward_cls"):  # ours, and what `hidden_rectifiers` has let pass
         return False
-    if DOUBTFUL in node.metadata or (_CUTS.match(name) and _cuts_something(node, nodes)):
+    if DOUBTFUL in node.metadata or (_CUTS(name) and _cuts_something(node, nodes)):
         return True
     if TRIED in node.metadata:
         return False
-    return not any(names.match(name) for names in _LISTED) or _combines_itself(node, nodes)
+    return not any(names(name) for names in _LISTED) or _combines_itself(node, nodes)
 
 
 # Self-combinations
@@ -131,21 +133,23 @@ def _combines_itself(node: Any, nodes: set[Any]) -> bool:
     """Whether a node brings together what comes from one tensor by two ways, at least one of them bent."""
     name = node.name()
     operands = [(n, i) for n, i in node.next_functions if n in nodes]
-    if name.startswith("Cat"):
+    if name.startswith("Cat") and not all(n.name().startswith("Unsqueeze") for n, _ in operands):
         return False  # a layer follows
     chooses = CHOOSING in node.metadata
-    selects, numbers = chooses or bool(_SELECTING.match(name)), False
-    if chooses or _REDUCING.match(name):
+    selects, numbers = chooses or _SELECTING(name), False
+    if chooses or _REDUCING(name):
         operands, numbers = _stacked(node, nodes)
     if selects and numbers:
         return True
     if len(operands) < 2:
         return False
-    is_sum = bool(_SUMS.match(name)) or name.startswith("Stack")
+    is_sum = _SUMS(name) or name.startswith(("Stack", "Cat"))
+    in_part = name.endswith("CopySlices")  # a call that writes into a part of a tensor
     ways: dict[State, bool] = {}
     for operand in operands:
         new: dict[State, bool] = {}
         for state, bent in _ways(operand, nodes, ways, is_sum):
+            state = (*state[:2], ()) if in_part else state
             if state in ways and (selects or bent or ways[state]):
                 return True
             new[state] = new.get(state, False) or bent
@@ -192,49 +196,56 @@ def _mixes(node: Any, nodes: set[Any]) -> bool:
     if name.startswith("Bmm"):  # einsum's products by element have sides of length 1
         one, other = node._saved_self, node._saved_mat2
         return bool((other.shape[1] if one is None else one.shape[2]) > 1)
-    if _REDUCING.match(name) and not name.startswith(("Softmax", "LogSoftmax", "Glu")):
+    if _REDUCING(name) and not name.startswith(("Softmax", "LogSoftmax", "Glu")):
         operands, numbers = _stacked(node, nodes)
         return not operands and not numbers and not _keeps_size(node)
-    return bool(_MIXING.match(name)) and not _keeps_size(node)
+    return _MIXING(name) and not _keeps_size(node)
 
 
 def _keeps_size(node: Any) -> bool:
     """Whether a reduction goes over sides of length 1, or a resizing changes nothing."""
-    return bool(_KEEPING_SIZE.match(node.name())) and _size(node, 0) == _size(*node.next_functions[0])
+    return _KEEPING_SIZE(node.name()) and _size(node, 0) == _size(*node.next_functions[0])
 
 
 def _keeps_place(node: Any) -> bool:
-    """Whether a layer is a function of each position alone: with fixed statistics, or kernels of length 1."""
+    """Whether a layer scales and shifts each position alone: a norm, kernels of length 1."""
     name = node.name()
-    if "BatchNorm" in name:
-        return not getattr(node, "_saved_training", True)
+    if "Norm" in name and not _REDUCING(name):
+        return True
     if name.startswith("Convolution"):
         return tuple(node._saved_weight.shape[1:]) == (1, 1, 1)
     return {*(getattr(node, "_saved_kernel_size", None) or (0,))} == {1}
 
 
 def _bends(node: Any, is_sum: bool) -> bool:
-    if _OURS.match(node.name()):
+    if _OURS(node.name()):
         return not is_sum
-    if "Norm" in node.name() and _REDUCING.match(node.name()):
+    if "Norm" in node.name() and _REDUCING(node.name()):
         return True
-    return not any(names.match(node.name()) for names in (_VIEWS, _PARTS, _JOINS, _SUMS, _LINEAR, _MIXING))
+    return not any(names(node.name()) for names in (_VIEWS, _PARTS, _JOINS, _SUMS, _LINEAR, _MIXING))
 
 
 def _parts_after(node: Any, result: int, parts: tuple[Any, ...], nodes: set[Any]) -> tuple[Any, ...]:
     """The parts that were taken, past one more node: a part of what was joined is one of the wholes."""
     name, last = node.name(), parts[-1] if parts else None
-    if _JOINS.match(name):
+    if _JOINS(name):
         return (*parts, _JOINED) if last in (None, _JOINED) else parts[:-1]
     if name.startswith("Unsqueeze") and last is not None and last[1:] == (0, node._saved_dim, 0):
         return parts[:-1]
-    if _PARTS.match(name):
+    if name.startswith("Repeat") and last not in (None, _JOINED):
+        return parts[:-1]
+    if name.startswith("ViewAsComplex"):
+        return (*parts, (name,))
+    if _PARTS(name):
         part = _part(node, result)
         turned_back = last == part and name.startswith(("Flip", "Roll"))
         return parts[:-1] if last == _JOINED or turned_back else (*parts, part)
-    if _REDUCING.match(name) and _size(node, 0) < _size(*node.next_functions[0]) and _stacked(node, nodes)[0]:
+    if _REDUCING(name) and _size(node, 0) < _size(*node.next_functions[0]) and _stacked(node, nodes)[0]:
         return (*parts, (name,))
     return parts
+
+
+_BOUNDS = ("dim", "dim1", "dim2", "dims", "start", "end", "step", "offset", "split_size", "split_sizes")
 
 
 def _part(node: Any, result: int) -> tuple[Any, ...]:
@@ -243,24 +254,20 @@ def _part(node: Any, result: int) -> tuple[Any, ...]:
         return name, tuple(node._saved_dims)
     if name.startswith("Select"):
         return name, result, node._saved_dim, node._saved_index
-    return name, result, *(_plain(getattr(node, key)) for key in dir(node) if key.startswith("_saved"))
-
-
-def _plain(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list | tuple) else value
+    return name, result, *(str(getattr(node, f"_saved_{key}", None)) for key in _BOUNDS)
 
 
 def _stacked(node: Any, nodes: set[Any]) -> tuple[list[tuple[Any, int]], bool]:
     """The tensors that a reduction goes over, and whether numbers are among them; none where not stacked."""
     before, size = node.next_functions[0][0], _size(*node.next_functions[0])
-    while before is not None and (_VIEWS.match(before.name()) or _is_scaled(before, nodes)):
+    while before is not None and (_VIEWS(before.name()) or _is_scaled(before, nodes)):
         varying = [(n, i) for n, i in before.next_functions if n in nodes]
         if len(varying) != 1 or hasattr(before, "_forward_cls"):
             return [], False
         if _size(*varying[0]) < size:  # spread over a new side, with factors perhaps
             return [varying[0], varying[0]], False
         before = varying[0][0]
-    if before is None or not _JOINS.match(before.name()):
+    if before is None or not _JOINS(before.name()):
         return [], False
     varying = [(n, i) for n, i in before.next_functions if n in nodes]
     return varying, len(varying) < max(2, len(before.next_functions))
