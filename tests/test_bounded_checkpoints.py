@@ -41,7 +41,8 @@ PICKLES = {
     "a storage's key of nested tuples": b"(" + text("storage") + asks("torch", "FloatStorage") + NEST
     + text("cpu") + b"K\x01tQ.",
     "numbers that collide": b"}(" + b"N".join(COLLIDING) + b"Nu.",
-    "a counter of numbers that collide": asks("collections", "Counter") + b"](" + b"".join(COLLIDING) + b"e\x85R.",
+    "a counter of numbers that collide": asks("collections", "Counter") + b"]("
+    + b"".join(COLLIDING) + b"e\x85R.",
     "bytes of any length": asks("__builtin__", "bytearray") + LARGE + b"\x85R.",
     "bytes by another codec": asks("_codecs", "encode") + text("ab") + text("hex") + b"\x86R.",
     "a storage of any length": asks("torch.storage", "UntypedStorage") + LARGE + b"\x85R.",
@@ -87,6 +88,17 @@ def old(content: bytes) -> bytes:
     return buffer.getvalue().replace(START + b"}q\x00.", content, 1)
 
 
+def archive(entries: int, name: str = "a/data/", extra: bytes = b"") -> bytes:
+    """A file of torch.save with so many entries more, their names and extra fields in the directory."""
+    buffer = io.BytesIO(zipped(START + b"}."))
+    with zipfile.ZipFile(buffer, "a") as target:
+        for index in range(entries):
+            entry = zipfile.ZipInfo(f"{name}{index}")
+            entry.extra = extra
+            target.writestr(entry, b"")
+    return buffer.getvalue()
+
+
 def saved(content: object) -> bytes:
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -98,6 +110,10 @@ FILES = {
     **{f"{name}, zip": zipped(START + content) for name, content in PICKLES.items()},
     **{f"{name}, old": old(START + content) for name, content in PICKLES.items()},
     "compressed": zipped(START + b"](" + b"N" * 50_000_000 + b"e.", zipfile.ZIP_DEFLATED),
+    "many entries": archive(17_000),
+    "long names of entries": archive(60, "/" * 60_000),
+    "long extra fields": archive(60, extra=struct.pack("<HH", 0x9999, 0) * 16_000),
+    "text beside the tensors": zipped(START + b"}" + text("x") + text("a" * 90_000_000) + b"s."),
     "a long name": saved({"a." * 100_000 + "w": torch.zeros(2, 2)}),
     "a long name of losses": saved({"loss" * 50_000: torch.zeros(2, 2), **WEIGHTS}),
     "many names of networks": saved({"state_dict": WEIGHTS, "x": [{"model": f"r{i}"} for i in range(9_000)]}),

@@ -146,11 +146,15 @@ def _read_safetensors(path: Path) -> Mapping[str, Any]:
 
 
 def _read_zip(path: Path) -> object:
+    return _read_torch(path, _followed(path, _record(path), 1), mmap=True)
+
+
+def _record(path: Path) -> bytes:
+    """The pickle in a zip archive, as torch finds it there."""
     try:
-        content = torch._C.PyTorchFileReader(str(path)).get_record("data.pkl")
+        return torch._C.PyTorchFileReader(str(path)).get_record("data.pkl")
     except Exception as error:  # RuntimeError, and what pybind makes of odd names
         raise _damaged(path, error) from error
-    return _read_torch(path, _followed(path, content, 1), mmap=True)
 
 
 def _read_old(path: Path) -> object:
@@ -193,8 +197,7 @@ def _followed(path: Path, content: Data, count: int) -> Pickle:
             raise _unfollowed(path, content[:MAX_BYTES], error) from error
     if read.asked:
         raise _asking(path, read.asked)
-    del read.stack[:], read.marked[:]  # they may be large, and torch makes its own
-    read.memo.clear()
+    read.forget()  # what it holds may be large, and torch makes its own
     return read
 
 

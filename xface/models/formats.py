@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -17,8 +18,10 @@ from xface.models.unpickling import MAX_PICKLE
 
 LISTED = 5
 BEGINNING = 4096
-MAX_DIRECTORY = 4 << 20
+MAX_DIRECTORY = 3 << 19
 """Bytes of a zip archive's directory; torch needs about 80 for a tensor."""
+MAX_ENTRIES = 14_000
+"""Of a zip archive; torch may not take longer than for so many tensors either."""
 MAX_HEADER = 16 << 20
 """Bytes of a safetensors header; it has about 120 for a tensor."""
 MAX_INDEX = 8 << 20
@@ -93,6 +96,10 @@ def _foreign(what: str, remedy: str) -> ForeignError:
     return ForeignError(f"it is no checkpoint but {what}; {remedy}")
 
 
+def _too_many() -> ForeignError:
+    return _foreign("a zip archive of very many files", TORCH_SAVE)
+
+
 def format_of(path: Path) -> str:
     """`zip`, `pickle`, `safetensors` or `keras` by a file's content, or "" for what begins like none of them.
 
@@ -149,40 +156,54 @@ def _written(path: Path) -> int:
     return path.stat().st_size
 
 
+class _ZipFile(io.FileIO):
+    """A zip archive's file: zipfile reads its whole directory at once, which takes long for a large one."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read on, unless that is too much at once."""
+        if size is not None and size > MAX_DIRECTORY:
+            raise _too_many()
+        return super().read(size) or b""
+
+
 def check_zip(path: Path) -> None:
-    """Raise ForeignError for a zip archive that torch.save did not write; nothing is unpacked."""
+    """Raise ForeignError for a zip archive that torch.save did not write, or that is damaged.
+
+    Nothing is unpacked.
+    """
     try:
-        _check_directory(path)
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
+        with _ZipFile(path) as file, zipfile.ZipFile(file) as archive:
+            _check_entries(archive.infolist())
+            _check_sums(archive, path.stat().st_size)
     except ForeignError:
         raise
     except Exception as error:  # on damaged archives, zipfile raises a dozen kinds
         raise ForeignError(f"it is damaged or cut short ({str(error)[:120]}); {AGAIN}") from error
+
+
+def _check_entries(entries: list[zipfile.ZipInfo]) -> None:
     names = [entry.filename for entry in entries]
     if not any(re.search(r"^[^/]+/data\.pkl$", name) for name in names) or _is_program(names):
         raise _inside(_in_zip(names), names, "a zip archive of other files")
+    if len(names) > MAX_ENTRIES:
+        raise _too_many()
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise _foreign("a file of torch.save that was packed again, compressed", ORIGINAL)
-    if any(entry.file_size > MAX_PICKLE for entry in entries if entry.filename.endswith("/data.pkl")):
-        raise ForeignError(f"what lies beside its tensors has more than {MAX_PICKLE >> 20} MiB; {STATE}")
+    if sum(entry.file_size for entry in entries if "/data/" not in entry.filename) > MAX_PICKLE:
+        raise ForeignError(f"what lies beside its tensors has more than {MAX_PICKLE // 10**6} MB; {STATE}")
     if len(set(names)) < len(names):
         raise ForeignError(f"it is damaged (it holds one name twice); {AGAIN}")
-    _check_sums(path, entries)
 
 
-def _check_sums(path: Path, entries: list[zipfile.ZipInfo]) -> None:
+def _check_sums(archive: zipfile.ZipFile, size: int) -> None:
     """Refuse changed bytes, which torch reads as they are; a checksum of 0 was left out by who wrote it."""
-    if sum(entry.file_size for entry in entries) > path.stat().st_size:
+    entries = archive.infolist()
+    if sum(entry.file_size for entry in entries) > size:
         raise ForeignError(f"it is damaged (its entries are larger than the file); {AGAIN}")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for entry in entries:
-                with archive.open(entry) as content:
-                    while entry.CRC and content.read(1 << 20):
-                        pass
-    except Exception as error:  # on damaged archives, zipfile raises a dozen kinds
-        raise ForeignError(f"it is damaged ({str(error)[:120]}); {AGAIN}") from error
+    for entry in entries:
+        with archive.open(entry) as content:
+            while entry.CRC and content.read(1 << 20):
+                pass
 
 
 def _is_program(names: list[str]) -> bool:
@@ -207,19 +228,6 @@ def _inside(kinds: Sequence[tuple[str, str, str]], names: list[str], otherwise: 
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return ", ".join(f"{name[:100]!r}" for name in names[:LISTED]) + more
-
-
-def _check_directory(path: Path) -> None:
-    """Refuse a directory of so many entries that reading it alone takes long."""
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        file.seek(max(0, size - (1 << 16) - 200))
-        end = file.read()
-    for magic, offset, code in ((b"PK\x05\x06", 12, "<L"), (b"PK\x06\x06", 40, "<Q")):
-        place = end.rfind(magic)
-        length = struct.unpack_from(code, end, place + offset)[0] if place >= 0 else 0
-        if MAX_DIRECTORY < length < 0xFFFFFFFF or (code == "<Q" and length > MAX_DIRECTORY):
-            raise _foreign("a zip archive of very many files", TORCH_SAVE)
 
 
 def _check_header(path: Path, beginning: bytes) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeAlias, cast
 from xface.models.contents import MAX_NAME
 from xface.models.stand_ins import is_harmless, standing_for
 
-MAX_WORK = 4_000_000
+MAX_WORK = 3_500_000
 """Microseconds that it takes to follow a pickle, to let torch read it, and to look at what it holds, about.
 
 A tensor takes 250, all of densenet121's state dict 0.2 s.
@@ -33,9 +33,9 @@ MAX_STAND_INS = 200
 MAX_ODD_KEYS = 5_000
 """Keys that are neither text nor small integers: whoever writes a file can make their hashes collide."""
 MAX_KEY_DEPTH = 3
-OBJECT, CONTAINER, ENTRY = 10, 2, 3
+OBJECT, CONTAINER, ENTRY = 10, 2, 4
 """For each place in a list or dict that an object takes, a list or tuple, and for each entry of a dict."""
-BYTES_PER_WORK = 50  # of text, of which there may be four copies in memory at a time
+BYTES_PER_WORK = 25  # of text, of which there may be four copies in memory at a time
 LETTERS_PER_WORK = 10  # of paths, which are split
 MAX_PICKLE = BYTES_PER_WORK * MAX_WORK
 """Bytes."""
@@ -106,6 +106,12 @@ class Pickle:
             STEPS[operation](self)
         self.at += 1
         return self.stack.pop()
+
+    def forget(self) -> None:
+        """Keep the names that it asks for, and nothing of what it holds."""
+        self.data = b""
+        del self.stack[:], self.marked[:]
+        self.memo.clear()
 
     def take(self, count: int) -> bytes:
         """The next bytes."""
@@ -447,8 +453,8 @@ COSTS: Mapping[int, int] = {
     for code, cost in {
         **dict.fromkeys(("EMPTY_DICT", "EMPTY_SET"), OBJECT),
         **dict.fromkeys(("SHORT_BINSTRING", "LONG1"), 8),  # of up to 255 bytes
-        **dict.fromkeys(("EMPTY_LIST", "TUPLE1", "TUPLE2", "TUPLE3"), 5),
-        **dict.fromkeys(("BINUNICODE", "TUPLE", "BINPUT", "LONG_BINPUT"), 4),
+        **dict.fromkeys(("EMPTY_LIST", "TUPLE1", "TUPLE2", "TUPLE3", "BINUNICODE"), 5),
+        **dict.fromkeys(("TUPLE", "BINPUT", "LONG_BINPUT"), 4),
         **dict.fromkeys(("MARK", "BINGET", "LONG_BINGET"), 3),
     }.items()
 }
