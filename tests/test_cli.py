@@ -557,7 +557,7 @@ class TestBadInput:
             (["explain", "--arch", "vgg16", FAKE], 2, "'none' for an untrained network"),
             (["explain", "--weights", "mesoo4", FAKE], 2, "did you mean 'meso4'"),
             (["explain", "--weights", "absent.pth", FAKE], 1, "absent.pth"),
-            (["explain", "--weights", FAKE, FAKE], 1, "a JPEG image"),
+            (["explain", "--weights", FAKE, FAKE], 1, "a JPEG picture"),
             (["explain", "--target", "fale", FAKE], 2, "'fake', 'real'"),
             (["explain", "--device", "gpu", FAKE], 2, "auto, cpu, cuda"),
             (["explain", "--face-detector", "hogg", FAKE], 2, "not one of 'hog', 'cnn'"),

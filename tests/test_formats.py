@@ -78,12 +78,12 @@ def exported() -> bytes:
 
 INDEX = {"metadata": {}, "weight_map": {"a.w": "m-1-of-2.safetensors", "b.w": "m-2-of-2.safetensors"}}
 FORMATS: dict[str, tuple[bytes | Callable[[], bytes], str, str]] = {
-    "jpeg": (lambda: picture("JPEG"), "a JPEG image", "torch.save"),
-    "png": (lambda: picture("PNG"), "a PNG image", "torch.save"),
-    "gif": (lambda: picture("GIF"), "a GIF image", "torch.save"),
-    "webp": (lambda: picture("WEBP"), "an image, a sound or a video", "torch.save"),
-    "mp4": (b"\0\0\0\x18ftypisom" + JUNK, "a video or an image", "torch.save"),
-    "pdf": (b"%PDF-1.7\n" + JUNK, "a PDF document", "torch.save"),
+    "jpeg": (lambda: picture("JPEG"), "a JPEG picture", "torch.save"),
+    "png": (lambda: picture("PNG"), "a PNG picture", "torch.save"),
+    "gif": (lambda: picture("GIF"), "a GIF picture", "torch.save"),
+    "webp": (lambda: picture("WEBP"), "a WebP picture", "torch.save"),
+    "mp4": (b"\0\0\0\x18ftypisom" + JUNK, "a video", "torch.save"),
+    "pdf": (b"%PDF-1.7\n" + JUNK, "a PDF file", "torch.save"),
     "rtf": (b"{\\rtf1 text}", "a text document", "torch.save"),
     "program": (b"\x7fELF" + JUNK, "a program", "torch.save"),
     "git lfs": (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer", "git lfs pull"),

@@ -13,7 +13,7 @@ SOURCES = sorted([*(ROOT / "xface").rglob("*.py"), *(ROOT / "cli").rglob("*.py")
 
 GROUND = {
     "errors", "files", "json_text", "registry", "results", "images",
-    "csv_files", "written_paths", "picture_files",
+    "csv_files", "written_paths", "picture_files", "file_kinds",
 }  # fmt: skip
 MAY_IMPORT = {
     "errors": set(),

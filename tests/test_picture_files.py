@@ -38,6 +38,7 @@ HEADS = {
     "nef": b"MM\0*\0\0\0\x08",
     "pdf": b"%PDF-1.7",
     "zip": b"PK\x03\x04",
+    "tar": bytes(257) + b"ustar",
     "txt": b"no picture",
     "csv": b"path,label\n",
     "BMPs": b"BM is how this text begins, not a bitmap",

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 
-HEAD = 64
+HEAD = 262
 """So many bytes tell what a file is."""
+
+
+AN = ("a", "A", "xz")
+"""How names begin that take "an"."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,14 @@ class FileKind:
     plugin: Plugin | None = None
 
     @property
+    def one(self) -> str:
+        """Its name with an article."""
+        return f"{'an' if self.name.startswith(AN) else 'a'} {self.name}"
+
+    @property
     def why(self) -> str:
         """What it is, and what to do."""
-        return f"it is {'an' if self.name[0] in 'aA' else 'a'} {self.name}; {self.remedy}"
+        return f"it is {self.one}; {self.remedy}"
 
 
 EXPORT = "export it as PNG or JPEG"
@@ -98,11 +107,11 @@ STARTS: tuple[tuple[int, bytes, FileKind], ...] = (
         b"Pf\n", b"II\xbc\x01",
     )),
     (0, b"%PDF-", FileKind("PDF file", "take the pictures out of it first: pdfimages -png FILE faces")),
-    (0, b"PK\x03\x04", FileKind("archive", "unpack it first")),
-    (0, b"Rar!\x1a\x07", FileKind("archive", "unpack it first")),
-    (0, b"7z\xbc\xaf\x27\x1c", FileKind("archive", "unpack it first")),
-    (0, b"\x1f\x8b", FileKind("archive", "unpack it first")),
-    (257, b"ustar", FileKind("archive", "unpack it first")),
+    *((place, start, FileKind(f"{name} archive", "unpack it first")) for place, start, name in (
+        (0, b"PK\x03\x04", "zip"), (0, b"Rar!\x1a\x07", "RAR"), (0, b"7z\xbc\xaf\x27\x1c", "7-Zip"),
+        (0, b"\x1f\x8b", "gzip"), (0, b"BZh", "bzip2"), (0, b"\xfd7zXZ", "xz"),
+        (0, b"\x28\xb5\x2f\xfd", "Zstandard"), (257, b"ustar", "tar"),
+    )),
 )  # fmt: skip
 """Place and bytes by which a file is known, and what it then is."""
 

@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 
 from xface.errors import XFaceError
+from xface.file_kinds import OTHER, kind_of
 from xface.models.unpickling import MAX_PICKLE
 
 LISTED = 5
@@ -38,20 +39,9 @@ AGAIN = "copy or download it again"
 PLAIN = "save torch.from_numpy of each array by its name with safetensors.torch.save_file"
 
 MAGIC: Sequence[tuple[int, bytes, str, str]] = (
-    (0, b"\xff\xd8\xff", "a JPEG image", TORCH_SAVE),
-    (0, b"\x89PNG", "a PNG image", TORCH_SAVE),
-    (0, b"GIF8", "a GIF image", TORCH_SAVE),
-    (0, b"RIFF", "an image, a sound or a video (RIFF)", TORCH_SAVE),
-    (4, b"ftyp", "a video or an image (MP4, HEIC, AVIF)", TORCH_SAVE),
-    (0, b"%PDF", "a PDF document", TORCH_SAVE),
+    (0, b"RIFF", "a sound (RIFF)", TORCH_SAVE),
     (0, b"\x7fELF", "a program", TORCH_SAVE),
     (0, b"version https://git-lfs", "a Git LFS pointer", "fetch the file itself with `git lfs pull`"),
-    (0, b"\x1f\x8b", "a gzip archive", UNPACK),
-    (0, b"BZh", "a bzip2 archive", UNPACK),
-    (0, b"\xfd7zXZ", "an xz archive", UNPACK),
-    (0, b"\x28\xb5\x2f\xfd", "a Zstandard archive", UNPACK),
-    (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", UNPACK),
-    (0, b"Rar!\x1a\x07", "a RAR archive", UNPACK),
     (0, b"PK\x05\x06", "an empty zip archive", AGAIN),
     (0, b"PK\x07\x08", "a part of a split zip archive", "put its parts together"),
     (0, b"\x93NUMPY", "one NumPy array (.npy)", PLAIN),
@@ -59,9 +49,8 @@ MAGIC: Sequence[tuple[int, bytes, str, str]] = (
     (4, b"TFL3", "a TensorFlow Lite program", EXPORTED),
     (0, b"model_checkpoint_path:", "TensorFlow's list of its checkpoints", STATE),
     (0, b"{\\rtf", "a text document", TORCH_SAVE),
-    (257, b"ustar", "a tar archive", UNPACK),
 )  # fmt: skip
-"""(offset, bytes there, what has them, what to do)."""
+"""(offset, bytes there, what has them, what to do), beside the kinds of pictures, videos and archives."""
 
 INSIDE: Sequence[tuple[str, str, str]] = (
     (r"(^|/)(constants\.pkl|code/.*)$", "a TorchScript program", "save model.state_dict()"),
@@ -124,6 +113,8 @@ def format_of(path: Path) -> str:
     if beginning[8:9] == b"{" and not beginning.lstrip().startswith(b"{"):
         _check_header(path, beginning)
         return "safetensors"
+    if (kind := kind_of(beginning)) is not OTHER:
+        raise _foreign(kind.one, UNPACK if kind.name.endswith("archive") else TORCH_SAVE)
     for offset, magic, what, remedy in MAGIC:
         if beginning.startswith(magic, offset):
             raise _foreign(what, remedy)
