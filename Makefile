@@ -29,10 +29,11 @@ browser: ## Install a Chromium to test the report's page in (Debian, as root); t
 	@command -v chromium-headless-shell > /dev/null || { \
 	    apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium-headless-shell; }
 
-lint: $(VENV)/installed ## Check style and types
+lint: $(VENV)/installed ## Check style, types and who imports whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 docs: $(VENV)/installed ## Draw the pictures and fill in the table of README.md and docs/ again
 	$(BIN)/python docs/make_figures.py

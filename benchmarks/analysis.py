@@ -36,7 +36,7 @@ Row = dict[str, Any]
 
 def planned(settings: Row) -> Any:
     import xface
-    from xface.analysis.analysed_data import read_data
+    from xface.analysis.labelled_data import read_data
     from xface.analysis.plan import plan_analysis
 
     detector = xface.load(settings["weights"], settings["arch"], settings["device"])
@@ -49,7 +49,7 @@ def alone(settings: Row) -> Row:
     import torch
 
     from xface.attribution import attribute
-    from xface.images import read_picture
+    from xface.images.pictures import read_picture
 
     plan = planned(settings)
     paths = plan.data.samples.paths[:READY]

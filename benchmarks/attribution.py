@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from wrappers import DeconvnetWrapper, GradCAMWrapper, GuidedWrapper, VanillaWrapper
 
 from xface.attribution import CORE_METHODS, attribute
-from xface.models import ARCHITECTURES
+from xface.networks import ARCHITECTURES
 
 ARCHS = ("resnet18", "vgg16", "densenet121", "efficientnet_b0")
 LAYERS = 4

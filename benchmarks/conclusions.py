@@ -23,14 +23,15 @@ import numpy as np
 import pandas as pd
 from scipy.stats import ttest_ind
 
-from xface.analysis.bootstrap import estimate
-from xface.analysis.contrasts import contrasts, corrected, false_discovery
-from xface.analysis.findings import conclude
-from xface.analysis.means import mean_differences
-from xface.analysis.permutation import permute
-from xface.analysis.regression import regress
-from xface.analysis.sentences import ADJECTIVES
-from xface.analysis.slices import find_slices
+from xface.findings.contrasts import contrasts, corrected
+from xface.findings.findings import conclude
+from xface.findings.sentences import ADJECTIVES
+from xface.statistics.bootstrap import estimate
+from xface.statistics.effects import false_discovery
+from xface.statistics.means import mean_differences
+from xface.statistics.permutation import permute
+from xface.statistics.regression import regress
+from xface.statistics.slices import find_slices
 
 VIDEOS, FRAMES, ICC, SPREAD, EFFECT = 60, 20, 0.7, 1.5, 0.5
 REGIONS, ATTRIBUTES, LEVEL = 22, 12, 0.05

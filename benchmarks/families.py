@@ -20,10 +20,10 @@ from typing import Any
 import click
 import torch
 
-from xface.analysis.labelled_sets import evaluate_set, read_sets
-from xface.analysis.thresholds import Threshold
-from xface.models import load
-from xface.models.outline import parameter_count
+from xface.detectors import load
+from xface.evaluation.labelled_sets import evaluate_set, read_sets
+from xface.evaluation.thresholds import Threshold
+from xface.networks.blueprints import parameter_count
 from xface.training import Config, train
 from xface.training.config import FOLLOWED
 

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 import xface
-from xface.analysis.measured_maps import MapMeasurer, MeasuredImage
+from xface.analysis.measuring import MapMeasurer, MeasuredImage
 from xface.attribution import CORE_METHODS, METHODS, attribute
+from xface.detectors.loading import bundled
 from xface.errors import AttributionError
-from xface.models import architecture
-from xface.models.bundled import bundled
+from xface.networks import architecture
 
 BOUND = 1e-4
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"

@@ -14,8 +14,8 @@ from pathlib import Path
 import click
 import pandas as pd
 
-from xface.data.crops import LandmarkStore
-from xface.images import read_picture
+from xface.faces.landmark_cache import LandmarkStore
+from xface.images.pictures import read_picture
 
 SETS = ("dfdc_pairs", "stylegan_ffhq")
 SEED = 0

@@ -20,12 +20,12 @@ from gpu_jobs import Job, Row, Setting
 from torch import Tensor, nn
 
 from xface.data import read_samples
-from xface.data.crops import LandmarkStore
+from xface.detectors.loading import bundled
 from xface.errors import LandmarkError
-from xface.images import read_picture
-from xface.models import ARCHITECTURES
-from xface.models.bundled import bundled
-from xface.training.document import read
+from xface.faces.landmark_cache import LandmarkStore
+from xface.images.pictures import read_picture
+from xface.networks import ARCHITECTURES
+from xface.training.yaml_files import read
 
 ARCHS = ("resnet18", "efficientnet_b0", "densenet121")
 BATCHES = (256, 1, 32)

@@ -54,7 +54,7 @@ def with_xface(path: Path) -> Load:
     import timm  # noqa: F401
     import torchvision  # noqa: F401
 
-    from xface.models.loading import load
+    from xface.detectors.loading import load
 
     return lambda: load(path, device="cpu")
 
@@ -62,7 +62,7 @@ def with_xface(path: Path) -> Load:
 def with_xface_told(path: Path) -> Load:
     """The same, where the caller or a card says which architecture it is."""
     with_xface(path)
-    from xface.models.loading import load
+    from xface.detectors.loading import load
 
     return lambda: load(path, arch=ARCH, device="cpu")
 

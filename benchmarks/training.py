@@ -27,13 +27,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from xface.data import read_samples
-from xface.models import architecture
+from xface.networks import architecture
 from xface.training import Config, train
-from xface.training.completion import completed
-from xface.training.epochs import Epochs
-from xface.training.faces import Faces, divided
-from xface.training.recipes import optimizer
-from xface.training.start import build
+from xface.training.data_module import Faces, divided
+from xface.training.defaults import completed
+from xface.training.history import Epochs
+from xface.training.initial_weights import build
+from xface.training.optimisation import optimizer
 
 WARM_UP = 1  # epochs
 

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from xface.attribution import attribute
-from xface.images import read_picture
-from xface.models import ARCHITECTURES, PRESETS
+from xface.images.pictures import read_picture
+from xface.networks import ARCHITECTURES
+from xface.preprocessing import PRESETS
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 RULED = ("vanilla", "guided", "deconvnet")

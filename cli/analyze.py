@@ -64,9 +64,9 @@ def analyze(
 ) -> None:
     """Find out where a detector fails on labelled images, and what it was looking at."""
     import xface
-    from xface.analysis.analysed_data import read_data
+    from xface.analysis.labelled_data import read_data
     from xface.analysis.plan import plan_analysis
-    from xface.analysis.scoring import vocabulary
+    from xface.evaluation.scoring import vocabulary
 
     detector = xface.load(weights, arch, device, state_key, positive)
     say_cautions(detector)
@@ -110,7 +110,7 @@ def _progress(count: int) -> Iterator[Callable[[int], object]]:
 
 def _say_what_was_found(run: Path) -> None:
     """Print cautions and the first findings; where there are none, what was looked for."""
-    from xface.report.wording import printable
+    from xface.wording import printable
 
     sentences = json.loads((run / "findings.json").read_text(encoding="utf-8"))["sentences"]
     cautions = [each["text"] for each in sentences if each["about"] == "caution"]
@@ -125,8 +125,7 @@ def _say_what_failed(run: Path) -> None:
     """Print where the run is, and which images were not scored; exit 1 if there are such."""
     import pyarrow.parquet as pq
 
-    from xface.report.wording import printable
-    from xface.report.words import counted
+    from xface.wording import counted, printable
 
     images = pq.ParquetFile(run / "images.parquet").read(["status", "reason", "outcome"]).to_pandas()
     counts = ", ".join(f"{n} {outcome}" for outcome, n in images["outcome"].value_counts().items() if outcome)

@@ -13,8 +13,8 @@ from .cautions import say_notes
 from .options import ARCH, STATE_KEY, card_options
 
 if TYPE_CHECKING:
-    from xface.models import Card
-    from xface.models.card_changes import CardChanges, ChangedCard
+    from xface.detectors import Card
+    from xface.detectors.card_editing import CardChanges, ChangedCard
 
 INDENT = 16
 EPILOG = """\b
@@ -61,7 +61,7 @@ def card(
     the file is changed, or written where there is none; before that, the weights are restored to see whether
     it fits them. Without these options the card is shown, or what is assumed where there is none.
     """
-    from xface.models.card_changes import CardChanges
+    from xface.detectors.card_editing import CardChanges
 
     changes = CardChanges(classes, preset, positive, threshold, crop, training, notes)
     if changes:
@@ -71,8 +71,8 @@ def card(
 
 
 def _show(weights: str, arch: str | None, state_key: str | None, as_json: bool) -> None:
-    from xface.models.card_changes import open_given
-    from xface.report.wording import printable
+    from xface.detectors.card_editing import open_given
+    from xface.wording import printable
 
     found = open_given(weights, arch, state_key=state_key)
     name = printable(weights)
@@ -92,8 +92,8 @@ def _show(weights: str, arch: str | None, state_key: str | None, as_json: bool) 
 def _change(
     weights: str, changes: CardChanges, arch: str | None, state_key: str | None, as_json: bool
 ) -> None:
-    from xface.models.card_changes import change_card
-    from xface.report.wording import printable
+    from xface.detectors.card_editing import change_card
+    from xface.wording import printable
 
     made = change_card(weights, changes, arch, state_key)
     name = printable(str(made.path))
@@ -128,8 +128,8 @@ def _changed_lines(made: ChangedCard) -> list[str]:
 
 def _entries(card: Card) -> dict[str, str]:
     """Each entry in words; empty where the card says nothing of it."""
-    from xface.models.preprocessing import preset_name
-    from xface.report.wording import printable
+    from xface.preprocessing import preset_name
+    from xface.wording import printable
 
     preset = preset_name(card.preprocessing)
     entries = {

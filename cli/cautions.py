@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from xface.models import Detector
+    from xface.detectors import Detector
 
 
 def say_cautions(detector: Detector) -> None:
     """Say that a network is untrained, and what of its weights file was left out."""
-    from xface.report.wording import UNTRAINED
+    from xface.wording import UNTRAINED
 
     if not detector.trained:
         click.secho(f"xface: {UNTRAINED}", err=True, bold=True)
@@ -21,7 +21,7 @@ def say_cautions(detector: Detector) -> None:
 
 def say_notes(notes: tuple[str, ...]) -> None:
     """Say each note, in one line."""
-    from xface.report.wording import printable
+    from xface.wording import printable
 
     for note in notes:
         click.echo(f"xface: note: {printable(note)}", err=True)

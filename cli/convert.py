@@ -38,9 +38,9 @@ def convert(
     IN is a file (of torch, safetensors, or Keras for MesoNet) or a bundled detector's name. The card,
     OUT.json, says all that IN's says, or what is assumed where IN has none. No file is overwritten.
     """
-    from xface.models.card_changes import CardChanges
-    from xface.models.conversion import convert
-    from xface.report.wording import printable
+    from xface.detectors.card_editing import CardChanges
+    from xface.detectors.conversion import convert
+    from xface.wording import printable
 
     changes = CardChanges(classes=classes, positive=positive, preset=preset)
     made = convert(weights, out, arch, state_key, changes)

@@ -73,14 +73,14 @@ def _landmark_files() -> Iterator[Check]:
 
 
 def _weights() -> Iterator[Check]:
+    from xface.detectors.loading import bundled
     from xface.errors import XFaceError
-    from xface.models.bundled import bundled
 
     if not bundled():
         yield False, "no bundled detector", "reinstall xface"
     for name in bundled():
         try:
-            from xface.models import load
+            from xface.detectors import load
 
             yield True, f"bundled detector {load(name, device='cpu')}", ""
         except (XFaceError, ImportError, OSError) as error:

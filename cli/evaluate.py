@@ -17,11 +17,11 @@ from .cautions import say_cautions, say_notes
 from .options import LABELS, detector_options
 
 if TYPE_CHECKING:
-    from xface.analysis.evaluation import Evaluation
-    from xface.analysis.labelled_sets import LabelledSet
-    from xface.analysis.thresholds import Threshold
     from xface.data import Vocabulary
-    from xface.models import Detector
+    from xface.detectors import Detector
+    from xface.evaluation.evaluation import Evaluation
+    from xface.evaluation.labelled_sets import LabelledSet
+    from xface.evaluation.thresholds import Threshold
 
 CRITERIA = ("balanced_accuracy", "accuracy", "f1", "eer")
 FORMATS = ("csv", "parquet")
@@ -69,9 +69,10 @@ def evaluate(
     Each number comes with a 95 % interval over groups; several sets make a table.
     """
     import xface
-    from xface.analysis.files import appearing, save_evaluations
-    from xface.analysis.labelled_sets import read_sets
-    from xface.analysis.scoring import vocabulary
+    from xface.evaluation.folder import save_evaluations
+    from xface.evaluation.labelled_sets import read_sets
+    from xface.evaluation.scoring import vocabulary
+    from xface.files.writing import appearing
 
     _check_thresholds(threshold, validation, validation_split)
     detector = xface.load(weights, arch, device, state_key, positive)
@@ -100,7 +101,7 @@ def _check_thresholds(threshold: float | None, validation: str | None, validatio
 
 
 def _stated(detector: Detector, threshold: float | None) -> Threshold:
-    from xface.analysis.thresholds import stated_threshold
+    from xface.evaluation.thresholds import stated_threshold
 
     return stated_threshold(threshold, detector.card.threshold)
 
@@ -113,7 +114,7 @@ def _validated(
     sets: Sequence[LabelledSet],
     labels: Vocabulary,
 ) -> Threshold:
-    from xface.analysis.labelled_sets import check_apart, read_validation, validated_threshold
+    from xface.evaluation.labelled_sets import check_apart, read_validation, validated_threshold
 
     chosen = read_validation(source, split, labels)
     say_notes(chosen.samples.notes)
@@ -123,7 +124,7 @@ def _validated(
 
 
 def _evaluated(detector: Detector, each: LabelledSet, limit: Threshold, by: Sequence[str]) -> Evaluation:
-    from xface.analysis.labelled_sets import evaluate_set
+    from xface.evaluation.labelled_sets import evaluate_set
 
     with _progress(each.name, len(each.samples)) as advance:
         return evaluate_set(detector, each, limit, by, advance)
@@ -131,7 +132,7 @@ def _evaluated(detector: Detector, each: LabelledSet, limit: Threshold, by: Sequ
 
 @contextmanager
 def _progress(label: str, count: int) -> Iterator[Callable[[int], object]]:
-    from xface.report.wording import printable
+    from xface.wording import printable
 
     hidden = not sys.stderr.isatty()
     with click.progressbar(length=count, label=printable(label), file=sys.stderr, hidden=hidden) as bar:
@@ -139,7 +140,7 @@ def _progress(label: str, count: int) -> Iterator[Callable[[int], object]]:
 
 
 def _print(found: Sequence[Evaluation], detector: Detector, as_json: bool) -> None:
-    from xface.analysis.tables import evaluation_table, parts_table, sets_table
+    from xface.evaluation.table import evaluation_table, parts_table, sets_table
 
     for each in found:
         if as_json:

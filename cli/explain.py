@@ -56,8 +56,8 @@ def explain(
     """
     import xface
     from xface.explanation import checked
-    from xface.images import read_picture
-    from xface.picture_files import find_pictures
+    from xface.images.picture_files import find_pictures
+    from xface.images.pictures import read_picture
     from xface.report import ensure_folder
 
     pictures = find_pictures(images)
@@ -82,6 +82,6 @@ def explain(
 
 def _print(found: Explanation, files: SavedFiles) -> None:
     from xface.report import as_text
-    from xface.report.wording import printable
+    from xface.wording import printable
 
     click.echo(f"{as_text(found)}\n\npanel: {printable(str(files.panel))}\n")

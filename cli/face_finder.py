@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from xface.images import Picture
+    from xface.images.pictures import Picture
     from xface.results import Face
 
 

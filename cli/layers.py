@@ -11,7 +11,7 @@ from .options import ARCH, STATE_KEY, WEIGHTS
 if TYPE_CHECKING:
     from torch import nn
 
-    from xface.models import Architecture
+    from xface.networks import Architecture
 
 EPILOG = """\b
 Examples:
@@ -31,7 +31,7 @@ def layers(arch: str | None, weights: str | None, state_key: str | None) -> None
     Each with its output's shape (channels, height, width), its stride in input pixels, and how many cells
     its map has. `*` marks the stages (`--layer all`), `**` the recommended layer.
     """
-    from xface.models import feature_maps
+    from xface.feature_maps.layers import feature_maps
 
     entry, model, size = network(arch, weights, state_key)
     found = feature_maps(model, size)
@@ -55,9 +55,10 @@ def network(
     arch: str | None, weights: str | None, state_key: str | None
 ) -> tuple[Architecture, nn.Module, tuple[int, int]]:
     """The network of the three options and its input's size; an outline without storage if untrained."""
-    from xface.models import architecture, load
-    from xface.models.loading import DEFAULT_ARCH, UNTRAINED
-    from xface.models.outline import outline, usual_size
+    from xface.detectors import load
+    from xface.detectors.loading import DEFAULT_ARCH, UNTRAINED
+    from xface.networks import architecture
+    from xface.networks.blueprints import outline, usual_size
 
     if weights == UNTRAINED or (arch and weights is None):
         entry = architecture(arch or DEFAULT_ARCH)

@@ -17,7 +17,7 @@ def models(as_json: bool) -> None:
 
     A network with bundled weights works without --weights.
     """
-    from xface.models import ARCHITECTURES
+    from xface.networks import ARCHITECTURES
 
     for name in ARCHITECTURES:
         entry = _described(name)
@@ -27,10 +27,10 @@ def models(as_json: bool) -> None:
 
 
 def _described(name: str) -> dict[str, Any]:
-    from xface.models import architecture
-    from xface.models.bundled import bundled
-    from xface.models.card import card_path, read_card
-    from xface.models.outline import outline, parameter_count, usual_size
+    from xface.detectors.card import card_path, read_card
+    from xface.detectors.loading import bundled
+    from xface.networks import architecture
+    from xface.networks.blueprints import outline, parameter_count, usual_size
 
     arch = architecture(name)
     weights = [known for known, path in bundled().items() if read_card(card_path(path)).arch == name]

@@ -26,9 +26,9 @@ def predict(
 ) -> None:
     """Call images real or fake: files, folders, globs."""
     import xface
-    from xface.images import read_picture
-    from xface.picture_files import find_pictures
-    from xface.report.wording import printable, verdict
+    from xface.images.picture_files import find_pictures
+    from xface.images.pictures import read_picture
+    from xface.wording import printable, verdict
 
     found = find_pictures(images)
     say_notes(found.notes)

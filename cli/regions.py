@@ -60,8 +60,8 @@ def regions(
     import xface
     from xface.analysis.region_means import RegionTable
     from xface.explanation import checked
-    from xface.images import read_picture
-    from xface.picture_files import find_pictures
+    from xface.images.picture_files import find_pictures
+    from xface.images.pictures import read_picture
     from xface.report import ensure_folder, save_chart
 
     pictures = find_pictures(images)
@@ -90,7 +90,7 @@ def regions(
 
 def _say(found: Explanation, chart: SavedChart | None, as_json: bool) -> None:
     from xface.report import as_text
-    from xface.report.wording import printable
+    from xface.wording import printable
 
     if chart and chart.replaced:
         click.echo(f"xface: {found.image!r}: replaced an earlier chart", err=True)
@@ -105,7 +105,7 @@ def _say_means(table: RegionTable, out: str, as_json: bool) -> None:
     """Print the mean table, what it leaves out, and a warning where classes mix."""
     from xface.analysis.region_means import left_out, mean_measures, region_means
     from xface.report import measure_table
-    from xface.report.wording import printable
+    from xface.wording import printable
 
     means, labels = region_means(table.rows), table.labels
     if not as_json and (measures := mean_measures(means)):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from xface.report.run_folder import RunFolder
+    from xface.runs.folder import RunFolder
 
 MEASURED = ("row", "method", "layer", "status", "region", "lift")
 
@@ -22,8 +22,8 @@ def report(run: Path, compare: Path | None, single_file: bool) -> None:
 
     The page opens from disk, without a network. Tables as CSV and figures as PNG lie beside it.
     """
-    from xface.report.page import write_report
-    from xface.report.run_folder import RunFolder
+    from xface.report.run.page import write_report
+    from xface.runs.folder import RunFolder
 
     runs = [RunFolder.read(each) for each in (run, compare) if each is not None]
     page = write_report(runs[0], single_file, _compared(*runs) if compare else None)
@@ -33,15 +33,15 @@ def report(run: Path, compare: Path | None, single_file: bool) -> None:
 
 
 def _say_if_untrained(run: RunFolder, name: str) -> None:
-    from xface.report.wording import UNTRAINED_RUN, printable
+    from xface.wording import UNTRAINED_RUN, printable
 
     if not run.trained:
         click.secho(f"{printable(name)}: {UNTRAINED_RUN}", err=True, bold=True)
 
 
 def _compared(run: RunFolder, other: RunFolder) -> dict[str, Any]:
-    from xface.analysis.comparison import Run, compare
-    from xface.analysis.findings import plain
+    from xface.findings.comparison import Run, compare
+    from xface.findings.findings import plain
 
     runs = [Run(r.images.to_pandas(), r.measures(MEASURED).to_pandas(), r.manifest, r.name)
             for r in (run, other)]  # fmt: skip

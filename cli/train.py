@@ -76,8 +76,8 @@ def _grid(config: str, changes: tuple[str, ...]) -> None:
     from pathlib import Path
 
     from xface.training import run_grid
-    from xface.training.document import read
-    from xface.training.grid import table_lines
+    from xface.training.grid_search import table_lines
+    from xface.training.yaml_files import read
 
     made = run_grid(read(Path(config)).changed(changes), _say, sys.stderr.isatty())
     click.echo("")
@@ -95,7 +95,7 @@ def _report(run: Run) -> None:
 
 
 def _say(line: str) -> None:
-    from xface.report.wording import printable
+    from xface.wording import printable
 
     for part in line.split("\n"):
         click.echo(printable(part))

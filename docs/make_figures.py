@@ -28,11 +28,11 @@ from matplotlib.patheffects import withStroke
 from PIL import Image
 
 from xface.faces import REGIONS, find_face, region_labels, region_outlines
-from xface.faces.sketch import BoolArray
-from xface.images import read_picture
-from xface.models import ARCHITECTURES, PRESETS, Preprocessing
-from xface.models.outline import outline, parameter_count
-from xface.models.preprocessing import preset_name
+from xface.faces.face_axes import BoolArray
+from xface.images.pictures import read_picture
+from xface.networks import ARCHITECTURES
+from xface.networks.blueprints import outline, parameter_count
+from xface.preprocessing import PRESETS, Preprocessing, preset_name
 from xface.results import ByteArray, FloatArray
 
 ROOT = Path(__file__).resolve().parents[1]

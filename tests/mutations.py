@@ -23,8 +23,8 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.utils.collect_env import run as run_in_shell
 
-from xface.models import ARCHITECTURES, architecture
-from xface.models.contents import WRAPPERS
+from xface.detectors.checkpoints.state_dicts import WRAPPERS
+from xface.networks import ARCHITECTURES, architecture
 
 DTYPES = [value for value in vars(torch).values() if isinstance(value, torch.dtype)]
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from xface.models import ARCHITECTURES
-from xface.models.detector import takes
-from xface.models.outline import outline, parameter_count
+from xface.detectors.detector import takes
+from xface.networks import ARCHITECTURES
+from xface.networks.blueprints import outline, parameter_count
 
 UNRECTIFIED = {"cozzolino"}
 

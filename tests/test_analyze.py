@@ -20,19 +20,19 @@ from test_cli import COMMAND, heeding_interrupts, run
 from torch import nn
 
 import xface
-from xface.analysis.analysed_data import read_data
-from xface.analysis.measured_maps import MapMeasurer, RegionSums, amount, measured, resized
+from xface.analysis.labelled_data import read_data
+from xface.analysis.measuring import MapMeasurer, RegionSums, amount, measured, resized
 from xface.analysis.pipeline import analyze
 from xface.analysis.plan import PART, plan_analysis
 from xface.attribution import METHODS
 from xface.attribution.maps import Maps, status_of
-from xface.data.crops import LandmarkStore, cropper
+from xface.detectors.crops import CropSettings, cropper
 from xface.errors import LandmarkError, UnknownNameError, UsageError, XFaceError
 from xface.faces import REGIONS, measure
 from xface.faces.attributes import ATTRIBUTES, face_attributes
-from xface.images import read_picture
-from xface.models import Preprocessing
-from xface.models.cropping import CropSettings
+from xface.faces.landmark_cache import LandmarkStore
+from xface.images.pictures import read_picture
+from xface.preprocessing import Preprocessing
 from xface.results import AttributionMap, Face
 from xface.runs.tables import TABLES
 

@@ -8,8 +8,9 @@ import torchvision
 from networks import marked
 from torch import nn
 
-from xface.models import ARCHITECTURES, Checkpoint, read_checkpoint
-from xface.models.recognition import recognise, restore
+from xface.detectors import Checkpoint, read_checkpoint
+from xface.detectors.recognition import recognise, restore
+from xface.networks import ARCHITECTURES
 
 TORCHVISION = [name for name in ARCHITECTURES if name in torchvision.models.list_models()]
 PUBLISHED = {

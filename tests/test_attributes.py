@@ -18,7 +18,7 @@ from xface.errors import LandmarkError
 from xface.faces import ATTRIBUTES, face_attributes, find_face, head_pose, read_landmarks, region_labels
 from xface.faces.pose import MODEL, POINTS
 from xface.faces.regions import REGIONS
-from xface.images import read_picture
+from xface.images.pictures import read_picture
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ["sharpness", "eye_sharpness", "brightness", "contrast", "exposure", "blockiness", "face_size",

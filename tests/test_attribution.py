@@ -28,7 +28,7 @@ from torch import nn
 
 from xface.attribution import CORE_METHODS, METHODS, Maps, attribute
 from xface.errors import AttributionError, TargetError, UnknownNameError, UsageError
-from xface.models import ARCHITECTURES
+from xface.networks import ARCHITECTURES
 
 EXACT = 1e-6  # relative to the largest value; maps are float32 roundings of a float64 run
 RULES = {"vanilla": "plain", "guided": "guided", "deconvnet": "deconvnet"}

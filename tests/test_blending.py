@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from xface.data.blending import SelfBlending, blend_mask, face_size, self_blend
+from xface.data.self_blending import SelfBlending, blend_mask, face_size, self_blend
 from xface.errors import UsageError
 from xface.faces import find_face
-from xface.images import read_picture
+from xface.images.pictures import read_picture
 
 SIZE = 160
 STILL = {"tint": 0, "contrast": 0, "frequency": 0, "scale": 0, "shift": 0}

@@ -9,9 +9,9 @@ import pytest
 import torch
 from test_fuzz import limit
 
+from xface.detectors import load
+from xface.detectors.checkpoints.state_dicts import WRAPPERS
 from xface.errors import CheckpointError
-from xface.models import load
-from xface.models.contents import WRAPPERS
 
 START = b"\x80\x02"
 SECONDS = 20

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from xface.detectors import Card
+from xface.detectors.card import read_card, write_card
+from xface.detectors.crops import CropSettings
 from xface.errors import CheckpointError, OutputError, TargetError
-from xface.models import PRESETS, Card
-from xface.models.card import read_card, write_card
-from xface.models.cropping import CropSettings
+from xface.preprocessing import PRESETS
 
 SHA = "0123456789abcdef" * 4
 FULL = Card(

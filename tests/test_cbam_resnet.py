@@ -9,8 +9,8 @@ from torch import fx, nn
 
 from xface.attribution import attribute
 from xface.errors import UsageError
-from xface.models import feature_maps
-from xface.models.cbam_resnet import Block, CbamResNet, ChannelAttention, SpatialAttention
+from xface.feature_maps.layers import feature_maps
+from xface.networks.cbam_resnet import Block, CbamResNet, ChannelAttention, SpatialAttention
 
 STAGES = ("stage1", "stage2", "stage3", "stage4")
 

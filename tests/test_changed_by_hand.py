@@ -17,12 +17,12 @@ from test_worker_deaths import place  # noqa: F401
 from xface_cli.report import report
 
 from xface.errors import CheckpointError, UsageError, XFaceError
-from xface.report.page import Page
-from xface.report.run_folder import RunFolder
+from xface.report.run.page import Page
+from xface.runs.folder import RunFolder
 from xface.runs.tables import TABLES
 from xface.training import resume, train
+from xface.training.checkpoint_io import AsideIO
 from xface.training.config import Config
-from xface.training.storage import AsideIO
 
 JSON = ("manifest.json", "findings.json")
 PARQUET = tuple(f"{table}.parquet" for table in TABLES)

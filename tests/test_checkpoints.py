@@ -24,10 +24,11 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
+from xface.detectors import load, read_checkpoint
+from xface.detectors.checkpoints.state_dicts import PREFIXES, WRAPPERS
+from xface.detectors.recognition import restore
 from xface.errors import CheckpointError
-from xface.models import ARCHITECTURES, load, read_checkpoint
-from xface.models.contents import PREFIXES, WRAPPERS
-from xface.models.recognition import restore
+from xface.networks import ARCHITECTURES
 
 Writer = Callable[[Any, Path], None]
 WRITERS: dict[str, Writer] = {
@@ -276,7 +277,7 @@ def test_a_bare_pickle_of_weights_lists_all_that_it_asks_for(
 def test_whole_module_is_refused_with_the_remedy(write: Writer, tmp_path: Path) -> None:
     write(ARCHITECTURES["meso4"].build(2), tmp_path / "a.pth")
     message = reason(tmp_path / "a.pth")
-    assert "xface.models.meso.Meso4" in message
+    assert "xface.networks.meso.Meso4" in message
     assert "save its model.state_dict()" in message
 
 

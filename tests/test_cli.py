@@ -25,12 +25,15 @@ from xface_cli.main import COMMANDS, main
 
 import xface
 from xface.attribution import CORE_METHODS, METHODS
-from xface.faces import REGIONS, find_face, predictor, region_labels
-from xface.images import MAX_PIXELS, read_picture
-from xface.models import ARCHITECTURES, PRESETS, Card
-from xface.models.card import card_path, write_card
-from xface.report.picture import LINE, WARNING
-from xface.report.wording import STATUS, UNTRAINED
+from xface.detectors import Card
+from xface.detectors.card import card_path, write_card
+from xface.faces import REGIONS, find_face, region_labels
+from xface.faces import dlib_models as predictor
+from xface.images.pictures import MAX_PIXELS, read_picture
+from xface.networks import ARCHITECTURES
+from xface.preprocessing import PRESETS
+from xface.report.explanation.picture import LINE, WARNING
+from xface.wording import STATUS, UNTRAINED
 
 ROOT = Path(__file__).resolve().parents[1]
 FAKE, REAL = ROOT / "samples" / "fake.jpg", ROOT / "samples" / "real.jpg"

@@ -9,8 +9,8 @@ import pytest
 from scipy.stats import binomtest, chi2
 from test_findings import REGIONS, tables
 
-from xface.analysis.comparison import Run, compare, matched, mcnemar_p
 from xface.errors import UsageError
+from xface.findings.comparison import Run, compare, matched, mcnemar_p
 
 
 def small(outcomes, **columns):

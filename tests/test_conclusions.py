@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from test_findings import MANIFEST, REGIONS, tables
 
-from xface.analysis.contrasts import ALPHA
-from xface.analysis.findings import NOTE, conclude
-from xface.analysis.new_run import NewRun
 from xface.analysis.pipeline import IMAGE_COLUMNS, REGION_COLUMNS, REPEATED
+from xface.findings.findings import NOTE, conclude
 from xface.runs.tables import REGIONS_SCHEMA
+from xface.runs.writing import NewRun
+from xface.statistics.effects import ALPHA
 
 RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results" / "conclusions.json"
 FAMILIES = ("primary contrast", "region table", "attribute table", "regression", "slices")
@@ -79,8 +79,8 @@ def test_what_is_read_back_is_what_was_written(tmp_path):
 PEAK = """
 import json, resource, sys
 from pathlib import Path
-from xface.analysis.findings import conclude
-from xface.analysis.new_run import NewRun
+from xface.findings.findings import conclude
+from xface.runs.writing import NewRun
 from xface.analysis.pipeline import IMAGE_COLUMNS, REGION_COLUMNS, REPEATED
 run = NewRun(Path(sys.argv[1]))
 tables = run.table("images", IMAGE_COLUMNS), run.table("regions", REGION_COLUMNS, REPEATED)

@@ -14,12 +14,14 @@ from safetensors.torch import load_file
 from test_keras import drawn, write_keras2
 from torch import Tensor, nn
 
+from xface.detectors import Card, load
+from xface.detectors.card import card_path, read_card, write_card
+from xface.detectors.card_editing import CardChanges, change_card
+from xface.detectors.conversion import convert
+from xface.detectors.crops import CropSettings
 from xface.errors import CheckpointError, OutputError, UsageError
-from xface.models import PRESETS, Card, architecture, load
-from xface.models.card import card_path, read_card, write_card
-from xface.models.card_changes import CardChanges, change_card
-from xface.models.conversion import convert
-from xface.models.cropping import CropSettings
+from xface.networks import architecture
+from xface.preprocessing import PRESETS
 
 SIDES = {"meso4": 256, "inception_v3": 299, "rahmouni": 300}
 FULL = Card(
@@ -307,7 +309,7 @@ def test_both_files_may_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:
 
 INTERRUPTED = """
 import sys
-from xface.models.conversion import convert
+from xface.detectors.conversion import convert
 
 left = [{number}]
 
@@ -409,7 +411,7 @@ class TestChangeCard:
         assert load(tmp_path / "a.pth").classes == ("Real", "Fake")
 
     def test_bundled_cards_stay_as_they_are(self, tmp_path: Path) -> None:
-        from xface.models.bundled import bundled
+        from xface.detectors.loading import bundled
 
         path = bundled()["meso4"]
         (tmp_path / "link.safetensors").symlink_to(path)

@@ -13,7 +13,7 @@ from torch import nn
 
 from xface.attribution import attribute
 from xface.errors import AttributionError
-from xface.models.cozzolino import SHARPNESS, Cozzolino
+from xface.networks.cozzolino import SHARPNESS, Cozzolino
 
 
 def built(seed: int = 0, classes: int = 2) -> Cozzolino:

@@ -14,18 +14,24 @@ from test_cli import run
 
 import xface
 from xface import explanation
-from xface.analysis.evaluation import evaluate
-from xface.analysis.scoring import score
-from xface.analysis.thresholds import Threshold
-from xface.data import crops
-from xface.data.crops import BoxCrop, OutlineCrop, cropper, face_crop
 from xface.data.views import ReadViews
+from xface.detectors import Card, crops, load
+from xface.detectors.crops import (
+    NO_FACE,
+    BoxCrop,
+    CropSettings,
+    OutlineCrop,
+    cropper,
+    face_crop,
+    prepare_cropped,
+)
 from xface.errors import UsageError
+from xface.evaluation.evaluation import evaluate
+from xface.evaluation.scoring import score
+from xface.evaluation.thresholds import Threshold
 from xface.faces import find_face
-from xface.images import Picture, read_picture
-from xface.models import PRESETS, Card, load
-from xface.models.cropping import NO_FACE, CropSettings, prepare_cropped
-from xface.models.preprocessing import Preprocessing
+from xface.images.pictures import Picture, read_picture
+from xface.preprocessing import PRESETS, Preprocessing
 from xface.results import Face
 
 SAMPLE = Path(__file__).resolve().parents[1] / "samples" / "real.jpg"

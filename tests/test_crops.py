@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from test_regions import FACE
 
-from xface.data import crops
-from xface.data.crops import BoxCrop, LandmarkStore, OutlineCrop, face_crop
+from xface.detectors import crops
+from xface.detectors.crops import BoxCrop, OutlineCrop, face_crop
 from xface.errors import LandmarkError, UnknownNameError, UsageError
 from xface.faces import find_face, region_labels
+from xface.faces.landmark_cache import LandmarkStore
 from xface.faces.regions import BACKGROUND, REGIONS
-from xface.images import read_picture
+from xface.images.pictures import read_picture
 from xface.results import Face
 
 

@@ -11,15 +11,15 @@ import pandas as pd
 import pytest
 from test_evaluation import picture, simulated
 
-from xface.analysis.files import TABLE_FORMATS, save_evaluations
-from xface.csv_files import escaped, read_rows, unescaped, write_rows, write_table
 from xface.data import DataError, Samples, read_samples
 from xface.errors import LandmarkError
+from xface.evaluation.folder import TABLE_FORMATS, save_evaluations
 from xface.faces import read_landmarks
-from xface.report.csv_tables import write_csv
-from xface.training.epochs import COLUMNS, write_epochs
-from xface.training.epochs import read_rows as read_epochs
-from xface.training.faces import write_samples
+from xface.files.csv_files import escaped, read_rows, unescaped, write_rows, write_table
+from xface.report.run.csv_tables import write_csv
+from xface.training.data_module import write_samples
+from xface.training.history import COLUMNS, write_epochs
+from xface.training.history import read_rows as read_epochs
 
 FORMULAS = [
     "=cmd|'/C calc'!A0", "+1+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", " =1", "\u00a0=1", "\ufeff=1",

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from xface.data import DataError, Samples, join, read_samples
-from xface.data.samples import apart
-from xface.picture_files import find_pictures
+from xface.data.labelled_pictures import apart
+from xface.images.picture_files import find_pictures
 
 
 @pytest.fixture

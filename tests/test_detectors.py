@@ -12,12 +12,14 @@ import torch
 from PIL import Image
 from torch import nn
 
+from xface.detectors import Card, Detector, load
+from xface.detectors.card import write_card
+from xface.detectors.loading import bundled
 from xface.errors import CheckpointError, DeviceError, ImageError, TargetError, UnknownNameError, UsageError
-from xface.images import read_picture
-from xface.models import ARCHITECTURES, PRESETS, Card, Detector, load
-from xface.models.bundled import bundled
-from xface.models.card import write_card
-from xface.report.wording import verdict
+from xface.images.pictures import read_picture
+from xface.networks import ARCHITECTURES
+from xface.preprocessing import PRESETS
+from xface.wording import verdict
 
 
 def detector_of(logits: list[float], classes: tuple[str, ...] = ("fake", "real")) -> Detector:

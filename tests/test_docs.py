@@ -17,15 +17,17 @@ import xface
 from xface import errors
 from xface.attribution import METHODS
 from xface.attribution.rectifiers import RECTIFIER_NAMES
+from xface.detectors import Card, load
+from xface.detectors.card import read_card
+from xface.detectors.checkpoints.state_dicts import PREFIXES, WRAPPERS
+from xface.detectors.class_names import KEYS
+from xface.detectors.recognition import NAMED_BY
 from xface.faces import REGIONS, UNIONS
-from xface.images import FORMATS
-from xface.models import ARCHITECTURES, PRESETS, Card, Preprocessing, load
-from xface.models.card import read_card
-from xface.models.class_names import KEYS
-from xface.models.contents import PREFIXES, WRAPPERS
-from xface.models.recognition import NAMED_BY
-from xface.report.wording import STATUS
+from xface.images.pictures import FORMATS
+from xface.networks import ARCHITECTURES
+from xface.preprocessing import PRESETS, Preprocessing
 from xface.results import RegionMeasure
+from xface.wording import STATUS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "samples" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

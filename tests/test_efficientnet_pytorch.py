@@ -11,8 +11,8 @@ from torch import fx, nn
 
 from xface.attribution import CORE_METHODS, attribute
 from xface.errors import UnknownNameError
-from xface.models import ARCHITECTURES
-from xface.models.efficientnet_pytorch import SCALINGS, EfficientNetPytorch
+from xface.networks import ARCHITECTURES
+from xface.networks.efficientnet_pytorch import SCALINGS, EfficientNetPytorch
 
 # torchvision's published num_params with 1000 classes: its networks differ by no weight's shape
 PARAMETERS = {

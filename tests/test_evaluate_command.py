@@ -19,10 +19,12 @@ from safetensors.torch import save_file
 from test_cli import COMMAND, heeding_interrupts, run
 from xface_cli.evaluate import evaluate as command
 
-from xface.analysis.files import TABLE_FORMATS
-from xface.analysis.thresholds import CRITERIA
-from xface.models import ARCHITECTURES, Card, Preprocessing
-from xface.models.card import card_path, read_card, write_card
+from xface.detectors import Card
+from xface.detectors.card import card_path, read_card, write_card
+from xface.evaluation.folder import TABLE_FORMATS
+from xface.evaluation.thresholds import CRITERIA
+from xface.networks import ARCHITECTURES
+from xface.preprocessing import Preprocessing
 
 ROOT = Path(__file__).resolve().parents[1]
 GREYS = {"fake": [40, 120, 140, 180, 200, 240], "real": [10, 60, 100, 130, 150, 190]}
@@ -238,7 +240,7 @@ def test_out_holds_scores_json_and_a_figure(weights, faces, tmp_path):
 
 SLOW_NETWORK = """
 import time
-from xface.models import Detector
+from xface.detectors import Detector
 plain = Detector.logits
 def slow(self, batch):
     print("scoring", flush=True)

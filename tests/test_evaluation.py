@@ -14,18 +14,21 @@ from PIL import Image
 from scipy.integrate import trapezoid
 from torch import nn
 
-from xface.analysis.evaluation import evaluate
-from xface.analysis.figures import draw_evaluation
-from xface.analysis.files import appearing, save_evaluations
-from xface.analysis.labelled_sets import LabelledSet, check_apart, evaluate_set, read_sets, read_validation
-from xface.analysis.metrics import METRICS, measure
-from xface.analysis.scoring import score
-from xface.analysis.tables import evaluation_table, parts_table, sets_table
-from xface.analysis.thresholds import Threshold
 from xface.data import Samples
+from xface.detectors import Card, Detector
+from xface.detectors.detector import BATCH
 from xface.errors import OutputError, UnknownNameError, UsageError
-from xface.models import Card, Detector, Preprocessing, architecture
-from xface.models.detector import BATCH
+from xface.evaluation.evaluation import evaluate
+from xface.evaluation.figure import draw_evaluation
+from xface.evaluation.folder import save_evaluations
+from xface.evaluation.labelled_sets import LabelledSet, check_apart, evaluate_set, read_sets, read_validation
+from xface.evaluation.scoring import score
+from xface.evaluation.table import evaluation_table, parts_table, sets_table
+from xface.evaluation.thresholds import Threshold
+from xface.files.writing import appearing
+from xface.networks import architecture
+from xface.preprocessing import Preprocessing
+from xface.statistics.metrics import METRICS, measure
 
 ROOT = Path(__file__).resolve().parents[1]
 HALF = Threshold(0.5, "default")
@@ -128,7 +131,9 @@ class TestScores:
         assert scores.tolist() == pytest.approx([probability(g) for g in greys], rel=1e-5)
 
     def test_sizes_may_differ_where_the_card_keeps_them(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("xface.models.detector.takes", lambda *_: True)  # of Grey, which has no weights
+        monkeypatch.setattr(
+            "xface.detectors.detector.takes", lambda *_: True
+        )  # of Grey, which has no weights
         sides = [20, 20, 30, 20]
         paths = [picture(tmp_path / f"{i}.png", 50 * i, side) for i, side in enumerate(sides)]
         detector = planted(size=None)
@@ -402,8 +407,8 @@ def test_scores_are_summed_up_and_drawn_without_torch():
     code = """
 import sys
 import numpy as np, pandas as pd
-from xface.analysis import Threshold, draw_evaluation, evaluate
-from xface.analysis.tables import evaluation_table
+from xface.evaluation import Threshold, draw_evaluation, evaluate
+from xface.evaluation.table import evaluation_table
 columns = {"path": "x", "label": ["fake", "real"] * 10, "score": np.linspace(0, 1, 20), "reason": ""}
 table = pd.DataFrame(columns)
 found = evaluate(table, "x", Threshold(0.5, "default"))

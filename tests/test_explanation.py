@@ -13,6 +13,7 @@ from torch import nn
 
 import xface
 from xface.attribution import CORE_METHODS, METHODS
+from xface.detectors import Card, Detector
 from xface.errors import (
     AttributionError,
     ImageError,
@@ -22,8 +23,9 @@ from xface.errors import (
     UsageError,
 )
 from xface.faces import REGIONS, face_from_landmarks, find_face, region_labels
-from xface.images import Picture, read_picture
-from xface.models import Architecture, Card, Detector, Preprocessing
+from xface.images.pictures import Picture, read_picture
+from xface.networks import Architecture
+from xface.preprocessing import Preprocessing
 from xface.results import Face, RegionMeasure
 
 NAMES = list(REGIONS)

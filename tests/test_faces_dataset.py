@@ -11,12 +11,9 @@ import torch
 from PIL import Image
 
 from xface.data import DataError, FaceDataset, Samples
-from xface.data.augmentation import AUGMENTATIONS, augmentations
-from xface.data.blending import SelfBlending
-from xface.data.crops import BoxCrop, OutlineCrop
-from xface.data.faces_dataset import loader
-from xface.data.random_crop import RandomCrop
-from xface.data.sampling import (
+from xface.data.augmentation import AUGMENTATIONS, RandomCrop, augmentations
+from xface.data.dataset import loader
+from xface.data.samplers import (
     SAMPLERS,
     BalancedSampler,
     PairSampler,
@@ -24,10 +21,12 @@ from xface.data.sampling import (
     class_weights,
     matched,
 )
+from xface.data.self_blending import SelfBlending
 from xface.data.views import ReadViews, stored_views
+from xface.detectors.crops import BoxCrop, OutlineCrop
 from xface.errors import OutputError, UsageError
-from xface.images import read_picture
-from xface.models.preprocessing import PRESETS, Preprocessing
+from xface.images.pictures import read_picture
+from xface.preprocessing import PRESETS, Preprocessing
 
 PLAIN = Preprocessing((32, 32))
 ALL = augmentations(list(AUGMENTATIONS))

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from xface.analysis.columns import attribute_columns, on_the_face, region_columns
-from xface.analysis.contrasts import CONTRASTS
-from xface.analysis.findings import conclude
-from xface.analysis.health import check_health, unevenness
-from xface.analysis.sentences import ADJECTIVES
+from xface.findings.columns import attribute_columns, on_the_face, region_columns
+from xface.findings.contrasts import CONTRASTS
+from xface.findings.findings import conclude
+from xface.findings.health import check_health
+from xface.findings.sentences import ADJECTIVES
+from xface.statistics.effects import unevenness
 
 REGIONS = ("right_eye", "left_eye", "mouth", "nose", "background")
 AREAS = np.array([0.05, 0.05, 0.1, 0.1, 0.7])

@@ -18,8 +18,8 @@ import torch
 from PIL import Image
 from torch import nn
 
+from xface.detectors import read_checkpoint
 from xface.errors import CheckpointError
-from xface.models import read_checkpoint
 
 JUNK = bytes(range(200, 256)) * 5
 

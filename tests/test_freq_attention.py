@@ -18,7 +18,7 @@ from torch import fx, nn
 
 from xface.attribution import CORE_METHODS, attribute
 from xface.errors import UsageError
-from xface.models.freq_attention import (
+from xface.networks.freq_attention import (
     CrossModalityFusion,
     FreqAttention,
     FrequencyBranch,
@@ -28,12 +28,7 @@ from xface.models.freq_attention import (
     filtered,
     noisy,
 )
-from xface.models.freq_losses import (
-    classification_loss,
-    freq_losses,
-    metric_loss,
-    reconstruction_loss,
-)
+from xface.networks.freq_losses import classification_loss, freq_losses, metric_loss, reconstruction_loss
 
 EXACT = 1e-10  # two orders of summation in double precision
 STAGES = ("encoder.act2", "encoder.block1", "encoder.block2", "encoder.block11", "encoder.act4")

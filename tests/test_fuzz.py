@@ -17,9 +17,10 @@ import pytest
 import torch
 from mutations import Case, gadgets, mutated
 
+from xface.detectors import load
 from xface.errors import CheckpointError, XFaceError
-from xface.models import ARCHITECTURES, load
-from xface.models.outline import outline
+from xface.networks import ARCHITECTURES
+from xface.networks.blueprints import outline
 
 SEED, COUNT = 20, 300
 SECONDS = 10

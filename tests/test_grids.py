@@ -12,7 +12,7 @@ from torch import nn
 
 from xface.attribution import METHODS, attribute
 from xface.errors import AttributionError
-from xface.models import feature_maps
+from xface.feature_maps.layers import feature_maps
 
 EXACT = 1e-6
 LAYERED = [name for name, entry in METHODS.items() if entry.layered]

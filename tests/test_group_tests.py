@@ -8,9 +8,10 @@ from scipy import stats
 from simulated_frames import frames
 from statsmodels.stats.multitest import multipletests
 
-from xface.analysis.contrasts import CONTRASTS, cliffs_delta, contrasts, corrected, false_discovery
-from xface.analysis.means import COLUMNS, group_sums, groups_with, mean_differences, proportion
-from xface.analysis.permutation import Permuted, permute
+from xface.findings.contrasts import CONTRASTS, contrasts, corrected
+from xface.statistics.effects import cliffs_delta, false_discovery
+from xface.statistics.means import COLUMNS, group_sums, groups_with, mean_differences, proportion
+from xface.statistics.permutation import Permuted, permute
 
 MANY = 20_000  # permutations: p is then within 0.012 of that of all, nearly always
 

@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 
 import xface
-from xface.analysis.analysed_data import read_data
+from xface.analysis.face_reading import _hashed
+from xface.analysis.labelled_data import read_data
 from xface.analysis.pipeline import analyze
 from xface.analysis.plan import plan_analysis
-from xface.analysis.reading import _hashed
-from xface.data.crops import LandmarkStore
 from xface.errors import ImageError, UsageError
-from xface.runs.hashes import hashes, sha256_of
+from xface.faces.landmark_cache import LandmarkStore
+from xface.files.hashes import hashes, sha256_of
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 
@@ -58,7 +58,7 @@ def kept(tmp_path_factory):
         patched.setattr(
             "xface.analysis.pipeline._conclude", lambda run: (_ for _ in ()).throw(KeyboardInterrupt)
         )
-        patched.setattr("xface.analysis.new_run.NewRun.drop_parts", lambda run: None)
+        patched.setattr("xface.runs.writing.NewRun.drop_parts", lambda run: None)
         patched.setattr("xface.analysis.pipeline._join", lambda *_: None)
         with pytest.raises(KeyboardInterrupt):
             analysed(folder, folder / "stopped")
@@ -132,13 +132,13 @@ def test_a_hash_is_of_the_very_file_that_was_read(tmp_path, monkeypatch):
     reads = []
 
     def replacing(name):
-        picture = xface.images.read_picture(name)
+        picture = xface.images.pictures.read_picture(name)
         reads.append(name)
         if len(reads) <= times:
             Image.fromarray(np.full((32, 32, 3), len(reads), np.uint8)).save(path)
         return picture
 
-    monkeypatch.setattr("xface.analysis.reading.read_picture", replacing)
+    monkeypatch.setattr("xface.analysis.face_reading.read_picture", replacing)
     times = 1
     sha256, picture = _hashed(str(path))
     assert (sha256, picture.pixels.max()) == (sha256_of(path), 1)

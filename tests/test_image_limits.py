@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from xface.images import as_stored, read_picture
+from xface.images.pictures import as_stored, read_picture
 
 LIMITS = """
 import json, resource, sys, time
 from xface.errors import ImageError
-from xface.images import read_picture
+from xface.images.pictures import read_picture
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 start = time.process_time()
 try:

@@ -17,8 +17,9 @@ import pytest
 from PIL import Image
 
 from xface.errors import ImageError, UsageError
-from xface.images import EXTENSIONS, MAX_STEM_BYTES, read_picture, safe_stem
-from xface.picture_files import find_pictures
+from xface.files.names import MAX_STEM_BYTES, safe_stem
+from xface.images.picture_files import find_pictures
+from xface.images.pictures import EXTENSIONS, read_picture
 
 HEIGHT, WIDTH = 40, 56
 ORIENTATION = 0x0112

@@ -222,7 +222,7 @@ assert "Usage: " in out.getvalue()
     "code",
     [
         "import xface",
-        "import xface.errors, xface.registry, xface.models, xface.faces",
+        "import xface.errors, xface.registry, xface.detectors, xface.faces",
         command("--help"),
         command("explain", "--help"),
     ],

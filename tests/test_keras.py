@@ -12,11 +12,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from xface.detectors.checkpoints.keras import MAX_BYTES, MAX_ENTRIES, read_keras
 from xface.errors import CheckpointError
-from xface.images import read_picture
-from xface.models import PRESETS
-from xface.models.keras import MAX_BYTES, MAX_ENTRIES, read_keras
-from xface.models.meso import Meso4, MesoInception4
+from xface.images.pictures import read_picture
+from xface.networks.meso import Meso4, MesoInception4
+from xface.preprocessing import PRESETS
 
 Array = NDArray[np.float32]
 Layer = dict[str, Array]

@@ -10,17 +10,17 @@ from PIL import Image
 from test_cli import run
 from test_evaluation import GREYS, HALF, picture, planted, scored
 
-from xface.analysis.analysed_data import read_data
-from xface.analysis.evaluation import evaluate
-from xface.analysis.files import TABLE_FORMATS
-from xface.analysis.labelled_sets import LabelledSet, evaluate_set, read_sets, validated_threshold
-from xface.analysis.scoring import vocabulary
+from xface.analysis.labelled_data import read_data
 from xface.data import Samples, Vocabulary, read_samples
 from xface.data.labels import SPELLINGS
 from xface.errors import DataError, UnknownNameError, UsageError
-from xface.training.document import parse
-from xface.training.faces import divided, write_samples, written_samples
-from xface.training.reading import as_config
+from xface.evaluation.evaluation import evaluate
+from xface.evaluation.folder import TABLE_FORMATS
+from xface.evaluation.labelled_sets import LabelledSet, evaluate_set, read_sets, validated_threshold
+from xface.evaluation.scoring import vocabulary
+from xface.training.config_files import as_config
+from xface.training.data_module import divided, write_samples, written_samples
+from xface.training.yaml_files import parse
 
 WORDS = [(word, meaning) for meaning, words in SPELLINGS.items() for word in words]
 

@@ -19,8 +19,8 @@ from xface.faces import (
     find_face,
     read_landmarks,
 )
+from xface.faces.dlib_models import LANDMARK_MODEL
 from xface.faces.plausibility import quarter_turns
-from xface.faces.predictor import LANDMARK_MODEL
 
 FACE = np.linspace(3, 97, 136).reshape(68, 2)
 
@@ -172,7 +172,7 @@ class TestModelFiles:
             model.path()
 
     def test_cnn_asked_for_and_absent(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("xface.faces.predictor.model_folders", lambda: (tmp_path,))
+        monkeypatch.setattr("xface.faces.dlib_models.model_folders", lambda: (tmp_path,))
         monkeypatch.setattr("xface.faces.landmarks._load", _uncached())
         with pytest.raises(LandmarkError, match=r"mmod_human_face_detector\.dat is not installed.*HOG"):
             find_face(np.zeros((64, 64, 3), np.uint8), "cnn")
@@ -181,14 +181,14 @@ class TestModelFiles:
         (tmp_path / "mmod_human_face_detector.dat").write_bytes(
             b"version https://git-lfs.github.com/spec/v1\n"
         )
-        monkeypatch.setattr("xface.faces.predictor.model_folders", lambda: (tmp_path,))
+        monkeypatch.setattr("xface.faces.dlib_models.model_folders", lambda: (tmp_path,))
         monkeypatch.setattr("xface.faces.landmarks._load", _uncached())
         with pytest.raises(LandmarkError, match=r"mmod_human_face_detector\.dat is damaged"):
             find_face(np.zeros((64, 64, 3), np.uint8), "cnn")
 
     def test_another_file_of_that_name_is_not_intact(self, tmp_path, monkeypatch):
         (tmp_path / LANDMARK_MODEL.name).write_bytes(b"something else")
-        monkeypatch.setattr("xface.faces.predictor.model_folders", lambda: (tmp_path,))
+        monkeypatch.setattr("xface.faces.dlib_models.model_folders", lambda: (tmp_path,))
         assert not LANDMARK_MODEL.is_intact()
 
     def test_only_finding_a_face_loads_dlib(self):

@@ -7,7 +7,8 @@ from torch import nn
 
 from xface.attribution import attribute
 from xface.errors import AttributionError
-from xface.models import ARCHITECTURES, feature_maps
+from xface.feature_maps.layers import feature_maps
+from xface.networks import ARCHITECTURES
 
 
 def listed(model: nn.Module, side: int = 16) -> dict[str, tuple[int, ...]]:

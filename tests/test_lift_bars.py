@@ -12,9 +12,9 @@ from test_report import a_map, findings
 from xface.errors import OutputError
 from xface.faces import REGIONS
 from xface.report import draw_lift_bars, lift_bars_of, save_chart
-from xface.report.lift_bars import ABOVE, BELOW, COARSE, HIGHEST, LOWEST
-from xface.report.wording import STATUS, UNTRAINED
+from xface.report.explanation.lift_bars import ABOVE, BELOW, COARSE, HIGHEST, LOWEST
 from xface.results import RegionMeasure
+from xface.wording import STATUS, UNTRAINED
 
 
 def row(region: str, lift: float | None, coarse: bool = False, method: str = "vanilla") -> RegionMeasure:

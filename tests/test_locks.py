@@ -16,7 +16,7 @@ from run_folders import make_run
 from test_worker_deaths import WORK, ended, forked, place  # noqa: F401
 
 from xface.errors import OutputError, UsageError
-from xface.report.page import write_report
+from xface.report.run.page import write_report
 from xface.runs.lock import LOCK, held
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -6,7 +6,7 @@ import torch
 from networks import lively
 from numpy.typing import NDArray
 
-from xface.models.meso import Inception, Meso4, MesoInception4
+from xface.networks.meso import Inception, Meso4, MesoInception4
 
 Array = NDArray[np.float64]
 

@@ -10,11 +10,11 @@ import pytest
 from scipy.stats import bootstrap
 from sklearn import metrics as sk
 
-from xface.analysis import metrics as ours
-from xface.analysis.bootstrap import LEAST_GROUPS, Estimate, estimate, group_codes
-from xface.analysis.metrics import METRICS, measure
-from xface.analysis.thresholds import CRITERIA, Threshold, choose_threshold, stated_threshold
 from xface.errors import UnknownNameError, UsageError
+from xface.evaluation.thresholds import CRITERIA, Threshold, choose_threshold, stated_threshold
+from xface.statistics import metrics as ours
+from xface.statistics.bootstrap import LEAST_GROUPS, Estimate, estimate, group_codes
+from xface.statistics.metrics import METRICS, measure
 
 ROOT = Path(__file__).resolve().parents[1]
 THRESHOLD = 0.45

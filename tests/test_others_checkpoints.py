@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from xface.detectors import load, read_checkpoint
+from xface.detectors.checkpoints.state_dicts import COMPANIONS
+from xface.detectors.recognition import restore
 from xface.errors import CheckpointError
-from xface.models import ARCHITECTURES, architecture, load, read_checkpoint
-from xface.models.contents import COMPANIONS
-from xface.models.recognition import restore
+from xface.networks import ARCHITECTURES, architecture
 
 
 def seeded(name: str, num_classes: int = 2) -> nn.Module:

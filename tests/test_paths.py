@@ -20,22 +20,23 @@ from PIL import Image
 from xface_cli.main import xface
 
 import xface as xface_package
-from xface import analysis, data, faces, models, report, training
+from xface import analysis, data, faces, report, training
+from xface import detectors as models
 from xface.analysis import read_data
-from xface.analysis.files import appearing
 from xface.data import Samples, read_samples
+from xface.detectors.card import Card, read_card, write_card
+from xface.detectors.card_editing import CardChanges, change_card
+from xface.detectors.conversion import convert
+from xface.detectors.loading import bundled
 from xface.errors import UsageError, XFaceError
 from xface.faces import read_landmarks
-from xface.images import read_picture
-from xface.json_text import parse
-from xface.models.bundled import bundled
-from xface.models.card import Card, read_card, write_card
-from xface.models.card_changes import CardChanges, change_card
-from xface.models.conversion import convert
-from xface.models.preprocessing import PRESETS
-from xface.picture_files import find_pictures
-from xface.report.page import write_report
-from xface.training.faces import write_samples
+from xface.files.json_text import parse
+from xface.files.writing import appearing
+from xface.images.picture_files import find_pictures
+from xface.images.pictures import read_picture
+from xface.preprocessing import PRESETS
+from xface.report.run.page import write_report
+from xface.training.data_module import write_samples
 
 SECONDS = 30
 CARD = Card("meso4", ("fake", "real"), PRESETS["meso"])
@@ -326,22 +327,22 @@ FUNCTIONS: dict[str, Callable[[str, Path], object]] = {
     "xface.data.read_samples(source)": lambda path, good: read_samples(path),
     "xface.analysis.read_data(source)": lambda path, good: read_data(path),
     "xface.faces.read_landmarks(path)": lambda path, good: read_landmarks(path),
-    "xface.models.load(weights)": lambda path, good: models.load(path),
-    "xface.models.read_checkpoint(path)": lambda path, good: models.read_checkpoint(path),
+    "xface.detectors.load(weights)": lambda path, good: models.load(path),
+    "xface.detectors.read_checkpoint(path)": lambda path, good: models.read_checkpoint(path),
     "xface.report.ensure_folder(folder)": lambda path, good: report.ensure_folder(path),
     "xface.training.read_config(file)": lambda path, good: training.read_config(path),
     "xface.training.resume(folder)": lambda path, good: training.resume(path),
-    "xface.models.card.read_card(path)": lambda path, good: read_card(Path(path)),
-    "xface.models.card.write_card(path)": lambda path, good: write_card(CARD, Path(path)),
-    "xface.models.card_changes.change_card(weights)": lambda path, good: change_card(path, CardChanges()),
-    "xface.models.conversion.convert(out)": lambda path, good: convert("meso4", path),
-    "xface.images.read_picture(source)": lambda path, good: read_picture(path),
-    "xface.picture_files.find_pictures(arguments)": lambda path, good: (
+    "xface.detectors.card.read_card(path)": lambda path, good: read_card(Path(path)),
+    "xface.detectors.card.write_card(path)": lambda path, good: write_card(CARD, Path(path)),
+    "xface.detectors.card_editing.change_card(weights)": lambda path, good: change_card(path, CardChanges()),
+    "xface.detectors.conversion.convert(out)": lambda path, good: convert("meso4", path),
+    "xface.images.pictures.read_picture(source)": lambda path, good: read_picture(path),
+    "xface.images.picture_files.find_pictures(arguments)": lambda path, good: (
         [*map(read_picture, find_pictures([path]).paths)]
     ),
-    "xface.report.page.write_report(run)": lambda path, good: write_report(Path(path)),
+    "xface.report.run.page.write_report(run)": lambda path, good: write_report(Path(path)),
     "xface.faces.LandmarkFile.of(image)": lambda path, good: read_landmarks(good / "named.csv").of(path),
-    "xface.analysis.files.appearing(folder)": lambda path, good: _appeared(path),
+    "xface.files.writing.appearing(folder)": lambda path, good: _appeared(path),
 }
 
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 import xface
+from xface.detectors import Detector, load
 from xface.errors import UnknownNameError
-from xface.models import ARCHITECTURES, Detector, load
-from xface.models.outline import usual_size
+from xface.networks import ARCHITECTURES
+from xface.networks.blueprints import usual_size
 from xface.results import ByteArray
 
 FACE = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)

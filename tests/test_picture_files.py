@@ -11,9 +11,9 @@ from test_cli import run
 
 from xface.data import read_samples
 from xface.errors import ImageError
-from xface.file_kinds import HEIC, OTHER, VIDEO, kind_of
-from xface.images import FORMATS, read_picture, readable_formats
-from xface.picture_files import find_pictures
+from xface.files.kinds import HEIC, OTHER, VIDEO, kind_of
+from xface.images.picture_files import find_pictures
+from xface.images.pictures import FORMATS, read_picture, readable_formats
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (32, 48, 3), np.uint8)
 HEADS = {
@@ -156,7 +156,8 @@ def test_a_plugin_that_is_installed_is_used(tmp_path):
     for name in ("a.heic", "b.jpg"):
         (tmp_path / "set" / name).write_bytes(HEADS["heic"] + bytes(100))
     code = (
-        "from xface.picture_files import find_pictures; from xface.images import read_picture\n"
+        "from xface.images.picture_files import find_pictures\n"
+        "from xface.images.pictures import read_picture\n"
         f"found = find_pictures([{str(tmp_path / 'set')!r}])\n"
         "print([read_picture(path).pixels.shape for path in found.paths])"
     )

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 import xface
-from xface.analysis.analysed_data import read_data
+from xface.analysis.labelled_data import read_data
 from xface.analysis.pipeline import analyze
 from xface.analysis.plan import plan_analysis
-from xface.data.samples import read_samples
+from xface.data.labelled_pictures import read_samples
 
 PAIRS, PART, GAIN = 150, 1 / 3, 0.3
 

@@ -6,7 +6,7 @@ from test_regions import FACE, turned
 
 from xface.faces import find_face, read_landmarks
 from xface.faces.plausibility import ABOVE, ACROSS, PARTS, implausible, quarter_turns
-from xface.images import read_picture
+from xface.images.pictures import read_picture
 
 PARTS_OF_POINTS = [part for part, *_ in PARTS.values()]
 

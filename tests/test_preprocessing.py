@@ -8,8 +8,8 @@ from PIL import Image
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize, ToTensor
 
 from xface.errors import ImageError, UsageError
-from xface.images import Picture
-from xface.models import PRESETS, Preprocessing
+from xface.images.pictures import Picture
+from xface.preprocessing import PRESETS, Preprocessing
 
 
 def noise(height: int, width: int, seed: int = 0) -> Picture:

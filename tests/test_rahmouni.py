@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from xface.attribution import attribute
 from xface.errors import UsageError
-from xface.models.rahmouni import Rahmouni, Statistics
+from xface.networks.rahmouni import Rahmouni, Statistics
 
 
 def built(seed: int = 0, classes: int = 2) -> Rahmouni:

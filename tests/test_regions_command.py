@@ -22,7 +22,7 @@ from xface.analysis.region_means import (
     region_rows,
 )
 from xface.faces import REGIONS
-from xface.images import read_picture
+from xface.images.pictures import read_picture
 from xface.report import region_table
 
 METHODS = ["--method", "gradcam", "--method", "vanilla"]

@@ -7,7 +7,7 @@ from reference import relative_error
 
 from xface.attribution import CORE_METHODS, METHODS, attribute
 from xface.errors import AttributionError
-from xface.models import ARCHITECTURES
+from xface.networks import ARCHITECTURES
 
 RULED = [name for name in CORE_METHODS if METHODS[name].rules - {"plain"}]
 SEEDS = range(3, 15)

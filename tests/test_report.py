@@ -15,12 +15,12 @@ from test_regions import FACE
 from xface.attribution import METHODS
 from xface.errors import OutputError
 from xface.faces import REGIONS, measure, region_labels, region_outlines
-from xface.models import ARCHITECTURES
+from xface.networks import ARCHITECTURES
 from xface.report import as_html, draw_panel, draw_picture, ensure_folder, region_table, save
-from xface.report.heat import COLOURS, blend, heat_of
-from xface.report.picture import LINE, SIDE, WARNING
-from xface.report.wording import STATUS, UNTRAINED, map_name
+from xface.report.colours import COLOURS, blend, heat_of
+from xface.report.explanation.picture import LINE, SIDE, WARNING
 from xface.results import AttributionMap, Face, Findings, Prediction
+from xface.wording import STATUS, UNTRAINED, map_name
 
 HEIGHT, WIDTH = 240, 200
 LABELS = region_labels(FACE, (HEIGHT, WIDTH))

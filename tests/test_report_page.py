@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from run_folders import HOSTILE, SCRIPT, make_run
 
-from xface.report.page import SINGLE_BYTES, write_report
-from xface.report.run_folder import RunFolder
+from xface.report.run.page import SINGLE_BYTES, write_report
+from xface.runs.folder import RunFolder
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 

@@ -21,27 +21,27 @@ from run_folders import FORMULA, HOSTILE, REGIONS, SCRIPT, make_run
 from test_regions import FACE
 from xface_cli.report import report
 
-from xface.analysis.clusters import Cluster
-from xface.analysis.comparison import Move
-from xface.analysis.contrasts import Contrast
-from xface.analysis.findings import RegionMean
-from xface.analysis.regression import Odds
-from xface.analysis.sentences import Sentence
-from xface.analysis.slices import Slice
 from xface.errors import OutputError, UsageError
 from xface.faces import REGIONS as DRAWN_REGIONS
 from xface.faces import region_labels
-from xface.report.csv_tables import COLUMNS, empty_row, write_csv
-from xface.report.face_drawing import HEIGHT, WIDTH, beneath_first, face_regions, face_svg
-from xface.report.forest import forest_svg, lift_forest
-from xface.report.gallery import most_confident_errors, rows_under
-from xface.report.nearest import nearest_correct, traits_of
-from xface.report.page import SINGLE_IMAGES, Page, write_report
-from xface.report.page_data import as_data, as_script
-from xface.report.run_folder import Kind, RunFolder
-from xface.report.thumbnails import tops
-from xface.report.told import Told
-from xface.report.words import NOTHING, estimate, number
+from xface.findings.comparison import Move
+from xface.findings.contrasts import Contrast
+from xface.findings.findings import RegionMean
+from xface.findings.sentences import Sentence
+from xface.report.run.csv_tables import COLUMNS, empty_row, write_csv
+from xface.report.run.face_drawing import HEIGHT, WIDTH, beneath_first, face_regions, face_svg
+from xface.report.run.forest import forest_svg, lift_forest
+from xface.report.run.gallery import most_confident_errors, rows_under
+from xface.report.run.nearest import nearest_correct, traits_of
+from xface.report.run.page import SINGLE_IMAGES, Page, write_report
+from xface.report.run.page_data import as_data, as_script
+from xface.report.run.telling import Told
+from xface.report.run.thumbnails import tops
+from xface.runs.folder import Kind, RunFolder
+from xface.statistics.clusters import Cluster
+from xface.statistics.regression import Odds
+from xface.statistics.slices import Slice
+from xface.wording import NOTHING, estimate, number
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCKED = ("torch", "torchvision", "dlib", "cv2", "captum", "pytorch_grad_cam", "lightning", "sklearn",
@@ -147,7 +147,7 @@ class TestPage:
         def fail(*_):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("xface.report.page.write_figures", fail)
+        monkeypatch.setattr("xface.report.run.page.write_figures", fail)
         with pytest.raises(OutputError, match="No space left"):
             write_report(copy)
         assert (copy / "report" / "index.html").read_bytes() == before
@@ -367,10 +367,10 @@ class TestSingleFile:
         faces = re.findall(r"base64,[\w+/=]{500,}", (folder / "report.html").read_text())
         bare = whole - sum(map(len, faces))
         for cap in (whole - 1, (whole + bare) // 2):
-            monkeypatch.setattr("xface.report.page.SINGLE_BYTES", cap)
+            monkeypatch.setattr("xface.report.run.page.SINGLE_BYTES", cap)
             page = write_report(folder, single_file=True)
             assert 0.7 * cap < page.stat().st_size <= cap
-        monkeypatch.setattr("xface.report.page.SINGLE_BYTES", 10_000)
+        monkeypatch.setattr("xface.report.run.page.SINGLE_BYTES", 10_000)
         with pytest.raises(OutputError, match=r"too large for mail \(0\.\d MB even without images"):
             write_report(folder, single_file=True)
 

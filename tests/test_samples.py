@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from xface.faces import find_face
-from xface.images import read_picture
+from xface.images.pictures import read_picture
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 FILES = ("real.jpg", "fake.jpg", "fake_mask.png")

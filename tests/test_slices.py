@@ -7,9 +7,9 @@ from scipy import stats
 from simulated_frames import frames
 from sklearn.linear_model import LogisticRegression
 
-from xface.analysis.clusters import cluster, find_clusters
-from xface.analysis.regression import jackknife_errors, regress
-from xface.analysis.slices import candidates, find_slices, members
+from xface.statistics.clusters import cluster, find_clusters
+from xface.statistics.regression import jackknife_errors, regress
+from xface.statistics.slices import candidates, find_slices, members
 
 NAMES = ["brightness", "yaw", "sharpness"]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from xface.detectors.card import read_card
 from xface.errors import CheckpointError, UsageError
-from xface.json_text import parse as parse_json
-from xface.models.card import read_card
-from xface.models.preprocessing import Preprocessing
-from xface.training.document import Document, parse
+from xface.files.json_text import parse as parse_json
+from xface.preprocessing import Preprocessing
+from xface.training.yaml_files import Document, parse
 
 NULL, HALF = "\\0", "\\ud800"
 

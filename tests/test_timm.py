@@ -10,10 +10,11 @@ from PIL import Image
 from torch import nn
 
 from xface.attribution import attribute
+from xface.detectors import load, read_checkpoint
+from xface.detectors.recognition import restore
 from xface.errors import CheckpointError, UnknownNameError, UsageError
-from xface.models import architecture, load, read_checkpoint
-from xface.models.recognition import restore
-from xface.models.timm_index import timm_names
+from xface.networks import architecture
+from xface.networks.timm_index import timm_names
 
 FAMILIES = (
     "resnet26", "convnext_atto", "swin_tiny_patch4_window7_224", "vit_tiny_patch16_224", "efficientnet_lite0",
@@ -64,7 +65,7 @@ def test_a_saved_network_is_recognised_and_restored(name: str, tmp_path) -> None
 def test_preprocessing_is_timms(name: str) -> None:
     from timm.data import create_transform, resolve_data_config
 
-    from xface.images import Picture
+    from xface.images.pictures import Picture
 
     ours = architecture(f"timm/{name}").preprocessing
     theirs = create_transform(**resolve_data_config({}, model=timm.create_model(name)))

@@ -13,15 +13,15 @@ from xface_cli.main import main
 
 import xface
 from xface.errors import InterruptedRunError, XFaceError
-from xface.images import read_picture
-from xface.models import ARCHITECTURES
-from xface.training import grid as grids
+from xface.images.pictures import read_picture
+from xface.networks import ARCHITECTURES
+from xface.training import grid_search as grids
 from xface.training.config import FOLLOWED
-from xface.training.document import parse, read
-from xface.training.epochs import read_rows
-from xface.training.grid import cells, run_grid
-from xface.training.reading import read_config
+from xface.training.config_files import read_config
+from xface.training.grid_search import cells, run_grid
+from xface.training.history import read_rows
 from xface.training.run import train
+from xface.training.yaml_files import parse, read
 
 CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))
 GRIDS = [path for path in CONFIGS if path.stem.startswith("grid_")]
@@ -176,7 +176,7 @@ def test_a_killed_command_goes_on_from_another_folder(manifest, tmp_path, monkey
     assert run("train", file.name, "--set", "prefix=whole").status == 0
 
     def die_after_the_first_epoch() -> None:
-        from xface.training.network import Learner
+        from xface.training.learner import Learner
 
         Learner.on_validation_epoch_end = lambda learner: (
             learner.current_epoch and os.kill(os.getpid(), signal.SIGKILL),

@@ -21,29 +21,30 @@ from safetensors.torch import load_file
 from sklearn.metrics import precision_score, recall_score, roc_auc_score
 
 import xface
-from xface.analysis.scoring import score
-from xface.data.samples import DataError, read_samples
+from xface.data.labelled_pictures import DataError, read_samples
+from xface.detectors import Card, load
+from xface.detectors.crops import CropSettings
 from xface.errors import CheckpointError, DeviceError, UsageError, XFaceError
-from xface.images import read_picture
-from xface.models import Card, architecture, load
-from xface.models.cropping import CropSettings
+from xface.evaluation.scoring import score
+from xface.images.pictures import read_picture
+from xface.networks import architecture
 from xface.training import config as schema
-from xface.training import recipes
+from xface.training import optimisation as recipes
 from xface.training import run as runs
 from xface.training.banner import banner
+from xface.training.checkpoint_io import AsideIO, write_detector
 from xface.training.config import METRICS, Config, Data, Loss
 from xface.training.config import Optimizer as OptimizerSettings
-from xface.training.document import read
-from xface.training.epochs import read_rows
-from xface.training.faces import Faces, divided, written_samples
-from xface.training.mixing import likeliest, mixing
-from xface.training.network import Learner, positive_index, real_index
-from xface.training.reading import as_config
+from xface.training.config_files import as_config
+from xface.training.data_module import Faces, divided, written_samples
+from xface.training.history import read_rows
+from xface.training.initial_weights import build, check_size, set_dropout
+from xface.training.learner import Learner, positive_index, real_index
+from xface.training.optimisation import likeliest, mixing
 from xface.training.run import SAMPLES, resume, train
-from xface.training.start import build, check_size, set_dropout
-from xface.training.storage import AsideIO, write_detector
-from xface.training.tally import Tally
+from xface.training.scores import Tally
 from xface.training.whitening import whiten, whitening_filters
+from xface.training.yaml_files import read
 
 SMALL = "timm/test_efficientnet"  # 0.4 million parameters, with BatchNorm
 SIDE = 32
@@ -440,7 +441,7 @@ def test_smoothed_and_weighted_cross_entropy_is_the_formula():
 
 
 def test_freq_attention_trains_with_its_three_losses():
-    from xface.models.freq_attention import Outputs
+    from xface.networks.freq_attention import Outputs
 
     class Painter(torch.nn.Module):
         def outputs(self, x):

@@ -3,13 +3,13 @@
 import pytest
 
 from xface.errors import UsageError
-from xface.models import PRESETS
-from xface.training.completion import completed, preparation
+from xface.preprocessing import PRESETS
 from xface.training.config import Config
-from xface.training.document import Document, parse
-from xface.training.grid import cell_name, cells
-from xface.training.reading import as_config, read_config
+from xface.training.config_files import as_config, read_config
+from xface.training.defaults import completed, preparation
+from xface.training.grid_search import cell_name, cells
 from xface.training.run import CONFIG, _write_config
+from xface.training.yaml_files import Document, parse
 
 FOLLOWED_YAML = """\
 network: "ResNet"

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from xface.data.augmentation import AUGMENTATIONS
-from xface.data.blending import SelfBlending
+from xface.data.labelled_pictures import COLUMNS as CSV_COLUMNS
 from xface.data.manifest import FLAGS
-from xface.data.samples import COLUMNS as CSV_COLUMNS
+from xface.data.self_blending import SelfBlending
 from xface.training import config as schema
-from xface.training.completion import completed
 from xface.training.config import FOLLOWED, METRICS, Config
-from xface.training.document import parse
-from xface.training.epochs import COLUMNS
+from xface.training.defaults import completed
+from xface.training.history import COLUMNS
 from xface.training.run import CONFIG, DONE, LAST, SAMPLES, WEIGHTS
+from xface.training.yaml_files import parse
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")

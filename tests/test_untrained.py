@@ -10,9 +10,8 @@ from run_folders import make_run
 from test_cli import run as command
 from xface_cli.report import report
 
-from xface.analysis.comparison import Run, compare
-from xface.report.wording import UNTRAINED
-from xface.report.words import sentence
+from xface.findings.comparison import Run, compare
+from xface.wording import UNTRAINED, sentence
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 SAYINGS = [{"trained": False}, {"weights_sha256": None}]

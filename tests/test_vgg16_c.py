@@ -11,8 +11,8 @@ from torch import fx, nn
 from torchvision.models import vgg16
 
 from xface.attribution import attribute
-from xface.models import feature_maps
-from xface.models.vgg16_c import Vgg16C
+from xface.feature_maps.layers import feature_maps
+from xface.networks.vgg16_c import Vgg16C
 
 STAGES = ("features.3", "features.8", "features.15", "features.22", "features.29")
 LAST = "features.29"

@@ -17,12 +17,12 @@ from test_analyze import tables
 from torch.utils.data import DataLoader
 
 import xface
-from xface.analysis.analysed_data import read_data
+from xface.analysis.labelled_data import read_data
 from xface.analysis.pipeline import analyze
 from xface.analysis.plan import plan_analysis
-from xface.data.crops import LandmarkStore
 from xface.data.workers import deaths_told
 from xface.errors import OutputError, XFaceError
+from xface.faces.landmark_cache import LandmarkStore
 from xface.runs.tables import TABLES
 from xface.training import resume, train
 from xface.training.config import Config

@@ -20,11 +20,11 @@ from statistics import mean
 import click
 
 import xface
-from xface.analysis.evaluation import Evaluation
-from xface.analysis.labelled_sets import evaluate_set, read_sets
-from xface.analysis.thresholds import Threshold
-from xface.models import Detector
-from xface.models.card import card_path, write_card
+from xface.detectors import Detector
+from xface.detectors.card import card_path, write_card
+from xface.evaluation.evaluation import Evaluation
+from xface.evaluation.labelled_sets import evaluate_set, read_sets
+from xface.evaluation.thresholds import Threshold
 
 SHOWN = "auc", "accuracy", "eer"
 NOTES = (

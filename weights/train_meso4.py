@@ -21,10 +21,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from xface.images import read_picture
-from xface.models.card import Card, card_path, write_card
-from xface.models.meso import Meso4
-from xface.models.preprocessing import PRESETS
+from xface.detectors.card import Card, card_path, write_card
+from xface.images.pictures import read_picture
+from xface.networks.meso import Meso4
+from xface.preprocessing import PRESETS
 
 CLASSES = ("fake", "real")
 BATCH = 16

@@ -12,18 +12,18 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from xface.attribution import attribute as attribute
+    from xface.detectors import Detector as Detector
+    from xface.detectors.loading import load as load
     from xface.errors import XFaceError as XFaceError
     from xface.explanation import Explanation as Explanation
     from xface.explanation import explain as explain
-    from xface.loading import load as load
-    from xface.models import Detector as Detector
 
 _HOMES = {
     "attribute": "xface.attribution",
     "explain": "xface.explanation",
     "Explanation": "xface.explanation",
-    "load": "xface.loading",
-    "Detector": "xface.models",
+    "load": "xface.detectors.loading",
+    "Detector": "xface.detectors",
     "XFaceError": "xface.errors",
 }
 

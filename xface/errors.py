@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 
 class XFaceError(Exception):
@@ -85,3 +86,12 @@ class AttributionError(XFaceError):
 
 class OutputError(XFaceError):
     """Results that cannot be written."""
+
+
+LONGEST_REASON = 3000
+
+
+def refusal(path: Path, reason: str) -> CheckpointError:
+    """The error that says why a weights file cannot be restored, however odd the names in it are."""
+    printable = "".join(letter if letter.isprintable() else "?" for letter in reason[:LONGEST_REASON])
+    return CheckpointError(f"cannot restore {str(path)!r}: {printable}")

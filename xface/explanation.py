@@ -11,12 +11,12 @@ import numpy as np
 
 from xface.attribution import METHODS, Maps, attribute, gaps
 from xface.attribution.targets import Targets
+from xface.detectors.detector import Detector, ImageLike
 from xface.errors import LandmarkError, UnknownNameError, UsageError
 from xface.faces import find_face, measure, region_labels, region_outlines
 from xface.faces.plausibility import angle_between, implausible, quarter_turns, turn_note
-from xface.images import Picture, read_picture
-from xface.models.detector import Detector, ImageLike
-from xface.models.preprocessing import Prepared
+from xface.images.pictures import Picture, read_picture
+from xface.preprocessing import Prepared
 from xface.report import SavedFiles, as_html, save
 from xface.results import AttributionMap, ByteArray, Face, Findings, FloatArray, RegionMeasure
 

@@ -9,15 +9,16 @@ from importlib import import_module
 from pathlib import Path
 
 import xface
-from xface.analysis import Threshold, evaluate, plan_analysis, read_data, score
+from xface.analysis import plan_analysis, read_data
 from xface.data import leakage, read_samples, split
-from xface.images import read_picture
-from xface.models import feature_maps
+from xface.evaluation import Threshold, evaluate, score
+from xface.feature_maps.layers import feature_maps
+from xface.images.pictures import read_picture
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 PACKAGES = ("xface", "xface.analysis", "xface.attribution", "xface.data", "xface.errors", "xface.faces",
-            "xface.models", "xface.report", "xface.training")  # fmt: skip
+            "xface.detectors", "xface.report", "xface.training")  # fmt: skip
 MANIFEST = ROOT / "tests" / "golden" / "faces" / "manifest.csv"
 SPECIAL = ("__call__", "__contains__", "__getitem__", "__iter__", "__len__", "_repr_html_")
 

@@ -15,20 +15,20 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from xface.analysis.measured_maps import MapMeasurer, MeasuredImage
-from xface.analysis.new_run import NewRun, begin_run, is_finished
-from xface.analysis.parts import Parts
+from xface.analysis.face_reading import FaceReader, ReadBatch, read_ahead
+from xface.analysis.measuring import MapMeasurer, MeasuredImage
 from xface.analysis.plan import Plan
-from xface.analysis.reading import FaceReader, ReadBatch, read_ahead
 from xface.analysis.rows import Found
 from xface.analysis.stopwatch import Stopwatch
-from xface.data.crops import LandmarkStore
 from xface.data.workers import deaths_told
+from xface.detectors.detector import takes
 from xface.faces.attributes import ATTRIBUTES
-from xface.images import safe_stem
-from xface.models.card_changes import written_aside
-from xface.models.detector import takes
+from xface.faces.landmark_cache import LandmarkStore
+from xface.files.names import safe_stem
+from xface.files.writing import written_aside
+from xface.runs.shards import Parts
 from xface.runs.tables import TABLES
+from xface.runs.writing import NewRun, begin_run, is_finished
 
 Advance: TypeAlias = Callable[[int], object]
 Progress: TypeAlias = Callable[[int], AbstractContextManager[Advance]]
@@ -200,8 +200,8 @@ def _join(run: NewRun, parts: Parts, watch: Stopwatch) -> None:
 
 def _conclude(run: NewRun) -> None:
     """Write the findings and the report, and how long both took."""
-    from xface.analysis.findings import conclude
-    from xface.report.page import write_report
+    from xface.findings.findings import conclude
+    from xface.report.run.page import write_report
 
     watch = Stopwatch()
     with watch("conclusions"):

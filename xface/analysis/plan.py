@@ -12,19 +12,19 @@ from typing import Any
 import torch
 
 from xface import __version__
-from xface.analysis.analysed_data import AnalysedData
-from xface.analysis.measured_maps import Request, kinds
+from xface.analysis.labelled_data import AnalysedData
+from xface.analysis.measuring import Request, kinds
 from xface.analysis.rows import Rows
-from xface.analysis.scoring import positive_class, vocabulary
-from xface.analysis.thresholds import Threshold, stated_threshold
 from xface.attribution import attribute
+from xface.detectors.crops import Crop
+from xface.detectors.detector import Detector
 from xface.errors import UsageError
+from xface.evaluation.scoring import positive_class, vocabulary
+from xface.evaluation.thresholds import Threshold, stated_threshold
 from xface.explanation import checked
-from xface.faces.predictor import LANDMARK_MODEL
-from xface.files import absolute
-from xface.models.cropping import Crop
-from xface.models.detector import Detector
-from xface.runs.hashes import sha256_of
+from xface.faces.dlib_models import LANDMARK_MODEL
+from xface.files.hashes import sha256_of
+from xface.files.paths import absolute
 
 PART = 128
 """Images in a part."""

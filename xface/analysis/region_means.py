@@ -11,14 +11,15 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from xface.analysis.files import DPI, TABLE_FORMATS, appearing
+from xface.evaluation.folder import DPI, TABLE_FORMATS
 from xface.faces import REGIONS
 from xface.faces.measures import MEASURES
-from xface.files import as_utf8
+from xface.files.paths import as_utf8
+from xface.files.writing import appearing
 from xface.report import draw_lift_bars
-from xface.report.table import Key
-from xface.report.wording import map_name, origin
+from xface.report.explanation.table import Key
 from xface.results import Findings, RegionMeasure
+from xface.wording import map_name, origin
 
 MAP, KEYS = ["method", "layer"], ["method", "layer", "region"]
 NUMBERS = ["area", *MEASURES]

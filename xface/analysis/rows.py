@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from xface.analysis.analysed_data import AnalysedData
-from xface.analysis.evaluation import OUTCOMES, negative_name
-from xface.analysis.measured_maps import MEASURED, MeasuredImage
-from xface.analysis.reading import ReadFace
+from xface.analysis.face_reading import ReadFace
+from xface.analysis.labelled_data import AnalysedData
+from xface.analysis.measuring import MEASURED, MeasuredImage
+from xface.evaluation.evaluation import OUTCOMES, negative_name
 from xface.faces import REGIONS
 from xface.faces.attributes import ATTRIBUTES
-from xface.files import as_utf8
+from xface.files.paths import as_utf8
 from xface.runs.tables import REGIONS_SCHEMA, THUMBNAILS_SCHEMA, images_schema
 
 MAPPED = ("path", "label", "group")

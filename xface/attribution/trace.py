@@ -21,9 +21,9 @@ from xface.attribution.rules import RULES
 from xface.attribution.targets import Target, Targets, class_scores, resolve
 from xface.attribution.unrouted import unrouted
 from xface.errors import AttributionError, UnknownNameError, XFaceError
-from xface.grids import Grid, check_shape
-from xface.layouts import is_known, layouts, module_at
-from xface.provenance import Provenance
+from xface.feature_maps.grids import Grid, check_shape
+from xface.feature_maps.layouts import is_known, layouts, module_at
+from xface.feature_maps.provenance import Provenance
 
 PACKAGE = __name__.rpartition(".")[0]
 

@@ -12,7 +12,7 @@ import pandas as pd
 from xface.data.labels import Vocabulary
 from xface.data.manifest import SPLITS
 from xface.errors import DataError
-from xface.picture_files import find_pictures
+from xface.images.picture_files import find_pictures
 
 NAMED = 5  # so many folders are named in a note
 

@@ -9,11 +9,11 @@ from pathlib import Path, PureWindowsPath
 
 import pandas as pd
 
-from xface.csv_files import BLANKS, read_rows, unescaped
 from xface.data.labels import DIGITS, Vocabulary
 from xface.errors import DataError
-from xface.files import MOST_TABLE, check_file
-from xface.written_paths import WrittenPaths, local_parts
+from xface.files.csv_files import BLANKS, read_rows, unescaped
+from xface.files.paths import MOST_TABLE, check_file
+from xface.files.written_paths import WrittenPaths, local_parts
 
 COLUMNS = ("path", "label", "group", "pair", "split", "source")
 SPLITS = {

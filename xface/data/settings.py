@@ -20,7 +20,7 @@ def from_settings(kind: Callable[..., Kind], name: str, values: object) -> Kind:
         UsageError: a value is of another kind, or makes no sense.
 
     Example:
-        >>> from xface.data.blending import SelfBlending
+        >>> from xface.data.self_blending import SelfBlending
         >>> from_settings(SelfBlending, "self_blend", {"tint": 10, "erosion": [0.1, 0.2]}).erosion
         (0.1, 0.2)
         >>> from_settings(SelfBlending, "self_blend", {"tints": 10})

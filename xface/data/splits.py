@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xface.data.samples import Samples
+from xface.data.labelled_pictures import Samples
 from xface.errors import DataError, UsageError
 from xface.registry import Registry
 

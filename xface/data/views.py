@@ -12,18 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 
-from xface.data.crops import Crop, LandmarkStore
-from xface.data.workers import ending_with_this_process
+from xface.data.workers import ending_with_this_process, quieten_opencv
+from xface.detectors.crops import Crop, prepare_cropped
 from xface.errors import ImageError, OutputError, UsageError
-from xface.files import is_folder, writing
-from xface.images import read_picture
-from xface.models.cropping import prepare_cropped
-from xface.models.preprocessing import Preprocessing
+from xface.faces.landmark_cache import LandmarkStore
+from xface.files.hashes import hashes
+from xface.files.paths import is_folder, writing
+from xface.images.pictures import read_picture
+from xface.preprocessing import Preprocessing
 from xface.results import ByteArray, FloatArray
-from xface.runs.hashes import hashes
 
 VERSION = 2  # of the stored files; views that an older way of reading made are made again
 
@@ -166,16 +165,6 @@ def _fill(views: ReadViews, size: tuple[int, int], folder: Path, workers: int) -
     pixels.flush()
     np.save(folder / "landmarks.npy", landmarks)
     (folder / "unreadable.json").write_text(json.dumps(reasons))
-
-
-def quieten_opencv(workers: int) -> None:
-    """Keep OpenCV to one thread where there are to be worker processes, which inherit that.
-
-    A process forked off while OpenCV holds threads of its own hangs when it first touches their number, and
-    with a worker for each core they would only be in each other's way.
-    """
-    if workers:
-        cv2.setNumThreads(1)
 
 
 def _as_it_is(one: Any) -> Any:

@@ -13,6 +13,7 @@ from threading import Thread, Timer, current_thread, main_thread
 from types import FrameType
 from typing import Any
 
+import cv2
 from torch.utils.data._utils.signal_handling import _set_SIGCHLD_handler
 
 from xface.errors import XFaceError
@@ -116,3 +117,13 @@ def _outlive(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(SECONDS)
     os.kill(os.getpid(), signal.SIGKILL)  # a thread cannot end its process in another way
+
+
+def quieten_opencv(workers: int) -> None:
+    """Keep OpenCV to one thread where there are to be worker processes, which inherit that.
+
+    A process forked off while OpenCV holds threads of its own hangs when it first touches their number, and
+    with a worker for each core they would only be in each other's way.
+    """
+    if workers:
+        cv2.setNumThreads(1)

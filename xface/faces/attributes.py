@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from xface.faces.portrait import Portrait
-from xface.images import Picture
+from xface.images.pictures import Picture
 from xface.registry import Registry
 from xface.results import ByteArray, FloatArray
 

@@ -13,8 +13,8 @@ import dlib
 import numpy as np
 
 from xface.errors import LandmarkError, UnknownNameError
+from xface.faces.dlib_models import CNN_MODEL, LANDMARK_MODEL, ModelFile
 from xface.faces.plausibility import implausible, turn_note
-from xface.faces.predictor import CNN_MODEL, LANDMARK_MODEL, ModelFile
 from xface.results import ByteArray, Face, FloatArray
 
 DETECTORS = ("hog", "cnn")

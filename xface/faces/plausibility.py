@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from xface.errors import LandmarkError
-from xface.faces.sketch import CHIN, Sketch
+from xface.faces.face_axes import CHIN, Sketch
 from xface.results import FloatArray
 
 SMALLEST = 8.0  # pixels from the chin to between the eyes: below, a region is a pixel or none

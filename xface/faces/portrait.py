@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 
 from xface.errors import LandmarkError
+from xface.faces.face_axes import BoolArray, Sketch, hull
 from xface.faces.pose import Angles, head_pose
-from xface.faces.sketch import BoolArray, Sketch, hull
-from xface.images import Picture, as_stored
+from xface.images.pictures import Picture, as_stored
 from xface.results import ByteArray, FloatArray
 
 FACE_SIDE = 128

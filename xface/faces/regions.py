@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from xface.faces.sketch import EYEBROWS, BoolArray, Sketch, hull
+from xface.faces.face_axes import EYEBROWS, BoolArray, Sketch, hull
 from xface.registry import Registry
 from xface.results import ByteArray, FloatArray
 

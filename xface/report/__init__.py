@@ -1,12 +1,11 @@
 """Reports: pictures and tables drawn from plain results, with no network at hand."""
 
-from xface.report.files import SavedChart, SavedFiles, ensure_folder, save, save_chart
-from xface.report.lift_bars import draw_lift_bars, lift_bars_of
-from xface.report.notebook import as_html
-from xface.report.panel import draw_panel
-from xface.report.picture import draw_picture
-from xface.report.table import measure_table, region_table
-from xface.report.text import as_text
+from xface.report.explanation.lift_bars import draw_lift_bars, lift_bars_of
+from xface.report.explanation.notebook import as_html
+from xface.report.explanation.panel import draw_panel
+from xface.report.explanation.picture import draw_picture
+from xface.report.explanation.saving import SavedChart, SavedFiles, ensure_folder, save, save_chart
+from xface.report.explanation.table import as_text, measure_table, region_table
 
 __all__ = [
     "SavedChart",

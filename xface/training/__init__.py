@@ -1,6 +1,6 @@
-"""Training: configs, runs that can be gone on with, grids of them.
+"""Training: configs, runs that can be resumed, grids of them.
 
-The names below are imported on first use, so that the package itself loads neither torch nor Lightning.
+The names below are imported on first use, so that the package itself loads nothing heavy.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from xface.training.config import Config as Config
-    from xface.training.grid import Grid as Grid
-    from xface.training.grid import run_grid as run_grid
-    from xface.training.reading import read_config as read_config
+    from xface.training.config_files import read_config as read_config
+    from xface.training.grid_search import Grid as Grid
+    from xface.training.grid_search import run_grid as run_grid
     from xface.training.run import Run as Run
     from xface.training.run import resume as resume
     from xface.training.run import train as train
 
 _HOMES = {
-    "Config": "config",
-    "Grid": "grid",
-    "Run": "run",
-    "read_config": "reading",
-    "resume": "run",
-    "run_grid": "grid",
-    "train": "run",
+    "Config": "xface.training.config",
+    "Grid": "xface.training.grid_search",
+    "Run": "xface.training.run",
+    "read_config": "xface.training.config_files",
+    "resume": "xface.training.run",
+    "run_grid": "xface.training.grid_search",
+    "train": "xface.training.run",
 }
 
 __all__ = list(_HOMES)
@@ -32,5 +32,9 @@ __all__ = list(_HOMES)
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
-        raise AttributeError(f"module 'xface.training' has no attribute {name!r}")
-    return getattr(import_module(f"xface.training.{_HOMES[name]}"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from xface.data.samples import Samples
-from xface.models.cropping import CropSettings
-from xface.models.outline import parameter_count
-from xface.training.completion import preparation
+from xface.data.labelled_pictures import Samples
+from xface.detectors.crops import CropSettings
+from xface.networks.blueprints import parameter_count
 from xface.training.config import Config, Part
-from xface.training.epochs import Row
-from xface.training.tally import SCORES
+from xface.training.defaults import preparation
+from xface.training.history import Row
+from xface.training.scores import SCORES
 
 GIBI = 2**30
 NAMES = {"train": "Train", "val": "Validation", "test": "Test"}

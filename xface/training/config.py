@@ -16,14 +16,14 @@ from pydantic import (
 )
 
 from xface.data.labels import CLASSES, Vocabulary
+from xface.detectors.crops import MAX_MARGIN
 from xface.errors import XFaceError
-from xface.models.architectures import architecture
-from xface.models.cropping import MAX_MARGIN
-from xface.models.options import checked_options
-from xface.models.preprocessing import Preprocessing
+from xface.networks.blueprints import checked_options
+from xface.networks.zoo import architecture
+from xface.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
-    from xface.data.blending import SelfBlending
+    from xface.data.self_blending import SelfBlending
 
 FOLLOWED = {
     "ResNet": "resnet18",
@@ -199,14 +199,14 @@ class Data(Part):
 
 
 class Crops(Part):
-    """Squares of `side` pixels cut at random from the training pictures, see `xface.data.random_crop`."""
+    """Squares of `side` pixels cut at random from the training pictures, see `xface.data.augmentation`."""
 
     side: Count
     scale: tuple[Positive, Positive] = (1.0, 1.0)
 
 
 class Mixing(Part):
-    """Pictures of a batch mixed with one another, see `xface.training.mixing`.
+    """Pictures of a batch mixed with one another, see `xface.training.optimisation`.
 
     Each batch is mixed with the given `probability`, by one of `kinds`.
     """
@@ -333,8 +333,8 @@ class Config(Part):
     epoch is `passes` passes through the data. With
     `random_crop` the network is trained on squares of pictures, and judges whole ones. `augmentations` are a
     list of names, or names with settings, see `xface.data.augmentation`; `self_blend` is the part of the real
-    faces that become self-blended fakes, or settings of `xface.data.blending.SelfBlending`. With `mixing`
-    pictures of a batch are mixed with one another. `checkpoint` is a
+    faces that become self-blended fakes, or settings of `xface.data.self_blending.SelfBlending`. With
+    `mixing` pictures of a batch are mixed with one another. `checkpoint` is a
     weights file to start from, `prefix` the run's folder. `best` says by which metric the kept weights are
     chosen. `limit` ends every epoch after so many batches, to try a config. `grid` lists values by dotted
     keys, for `xface train --grid`.
@@ -448,7 +448,7 @@ class Config(Part):
 
 
 def _blending(setting: float | Settings) -> SelfBlending:
-    from xface.data.blending import SelfBlending
+    from xface.data.self_blending import SelfBlending
     from xface.data.settings import from_settings
 
     named = setting if isinstance(setting, Mapping) else {"probability": setting}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import cv2
 import torch
@@ -22,29 +22,35 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 
-from xface.data.samples import Samples
-from xface.data.sampling import class_weights
+from xface.data.labelled_pictures import Samples
+from xface.data.samplers import class_weights
 from xface.data.workers import deaths_told
-from xface.errors import CheckpointError, InterruptedRunError, OutputError, UsageError, XFaceError
-from xface.files import absolute, is_file, is_folder, reading, writing
-from xface.models.card import Card, card_path, read_card
-from xface.models.card_changes import written_aside
-from xface.models.cropping import CropSettings
+from xface.detectors.card import Card, card_path, read_card
+from xface.detectors.crops import CropSettings
+from xface.errors import (
+    CheckpointError,
+    DeviceError,
+    InterruptedRunError,
+    OutputError,
+    UsageError,
+    XFaceError,
+)
+from xface.files.paths import absolute, is_file, is_folder, reading, writing
+from xface.files.writing import written_aside
+from xface.runs.checking import read_json
 from xface.runs.lock import LOCK, Held, held
-from xface.runs.reading import read_json
 from xface.runs.schema import Done
 from xface.training.banner import banner, description, epoch_line
-from xface.training.completion import completed, preparation
+from xface.training.checkpoint_io import AsideIO, kept_card, read_state, rewrite_card, write_detector
 from xface.training.config import Config, Stopping, mode
-from xface.training.document import read
-from xface.training.epochs import Epochs, Row, best_of, read_rows
-from xface.training.faces import Faces, divided, write_samples, written_samples
-from xface.training.network import Learner, seed_of
-from xface.training.placement import device, placement
-from xface.training.reading import as_config
-from xface.training.start import build, check_size
-from xface.training.storage import AsideIO, kept_card, read_state, rewrite_card, write_detector
+from xface.training.config_files import as_config
+from xface.training.data_module import Faces, divided, write_samples, written_samples
+from xface.training.defaults import completed, preparation
+from xface.training.history import Epochs, Row, best_of, read_rows
+from xface.training.initial_weights import build, check_size
+from xface.training.learner import Learner, seed_of
 from xface.training.whitening import whiten
+from xface.training.yaml_files import read
 
 CONFIG, SAMPLES, LAST, WEIGHTS, DONE = (
     "config.yaml",
@@ -432,3 +438,36 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+def device(config: Config) -> torch.device:
+    """The device, or the first of several; `auto` is the GPU if there is one."""
+    if config.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(config.device)
+
+
+def placement(config: Config) -> dict[str, Any]:
+    """Lightning's words for where to train.
+
+    Raises:
+        DeviceError: there is no such device here, or not so many.
+
+    Example:
+        >>> placement(Config(network="meso4", data={"train": "a.csv"}, prefix="run", device="cpu"))
+        {'accelerator': 'cpu', 'devices': 1}
+    """
+    name, count = config.device, config.devices
+    kind, _, index = name.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
+        raise DeviceError(f"unknown device {name!r}; give auto, cpu, cuda or cuda:N")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise DeviceError(
+            f"device {name!r}: there is no CUDA on this machine; --set device=auto takes what is there"
+        )
+    on_gpu = device(config).type == "cuda"
+    if on_gpu and max(count, int(index or 0) + 1) > torch.cuda.device_count():
+        raise DeviceError(f"device {name!r}, {count} of them: this machine has {torch.cuda.device_count()}")
+    several = {"strategy": "ddp_spawn"} if count > 1 else {}
+    chosen = [int(index)] if index and count == 1 else count
+    return {"accelerator": "gpu" if on_gpu else "cpu", "devices": chosen, **several}

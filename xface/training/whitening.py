@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xface.data.faces_dataset import FaceDataset
+from xface.data.dataset import FaceDataset
 from xface.errors import UsageError
 
 PICTURES, PATCHES = 2000, 64  # 128,000 patches for a covariance of 147 x 147, the usual stem's

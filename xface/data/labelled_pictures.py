@@ -1,0 +1,236 @@
+"""Samples: which picture is of which class, of which group and split, from CSV files and folders."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from xface.data.folders import read_folder
+from xface.data.labels import CLASSES, Vocabulary
+from xface.data.manifest import COLUMNS, read_manifest
+from xface.errors import DataError
+from xface.files.paths import absolute, as_utf8, identity, is_file, is_folder, reading
+
+MANIFEST = "manifest.csv"
+NAMED = 3  # so many files are named in a note, the rest counted
+
+Source: TypeAlias = "str | os.PathLike[str]"
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Pictures and what is known of them, a row each.
+
+    `table` has the text columns path (absolute), label (the class), group (what is not independent, "" where
+    unknown), pair (path of the counterpart, "" where unknown), split ("" where unknown) and source (the name
+    of the data set), and those that the file had besides, as text. `notes` say what reading left out.
+
+    Example:
+        >>> both = Samples(pd.DataFrame({"path": ["/a.jpg", "/b.jpg"], "label": ["real", "fake"]}))
+        >>> len(both), both.counts(), both.label_indices().tolist()
+        (2, {'fake': 1, 'real': 1}, [1, 0])
+    """
+
+    table: pd.DataFrame
+    notes: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        for column in ("path", "label"):
+            if column not in self.table:
+                raise DataError(f"samples need a column {column!r}; these have {_columns(self.table)}")
+        blank = {name: "" for name in COLUMNS if name not in self.table}
+        object.__setattr__(self, "table", self.table.reset_index(drop=True).assign(**blank))
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def column(self, name: str) -> list[str]:
+        """The values of a column; DataError if there is none of that name."""
+        if name not in self.table:
+            raise DataError(f"the samples have no column {name!r}; they have {_columns(self.table)}")
+        return [str(value) for value in self.table[name]]
+
+    @property
+    def paths(self) -> list[str]:
+        """The absolute path of each sample."""
+        return self.column("path")
+
+    @property
+    def labels(self) -> list[str]:
+        """The class of each sample."""
+        return self.column("label")
+
+    def counts(self) -> dict[str, int]:
+        """The number of samples of each class, by name."""
+        return {str(name): int(n) for name, n in self.table["label"].value_counts().sort_index().items()}
+
+    def label_indices(self, classes: Sequence[str] = CLASSES) -> NDArray[np.int64]:
+        """The place of each sample's class among `classes`, (N,); DataError for a class that isn't there."""
+        if strange := {name: count for name, count in self.counts().items() if name not in classes}:
+            named = ", ".join(f"{name!r} ({count:,})" for name, count in strange.items())
+            raise DataError(
+                f"samples have labels that are none of the classes {', '.join(classes)}: {named}; name all "
+                "classes, or leave such samples out"
+            )
+        return np.array([classes.index(label) for label in self.labels], np.int64)
+
+    def read_as(self, labels: Vocabulary) -> Samples:
+        """The samples with their labels as classes of a vocabulary; DataError for those that mean none."""
+        names, notes = labels.read(self.labels, "the data")
+        return Samples(self.table.assign(label=names), (*self.notes, *notes))
+
+    def select(self, rows: NDArray[Any] | Sequence[int]) -> Samples:
+        """The samples at some positions, in that order, or where a mask (N,) is true; notes stay behind."""
+        chosen = np.asarray(rows)
+        positions = chosen.nonzero()[0] if chosen.dtype == bool else chosen.astype(np.int64)
+        return Samples(self.table.iloc[positions])
+
+    def of_split(self, name: str) -> Samples:
+        """The samples that the manifest itself puts into a split; DataError if there are none."""
+        mask = np.array([split == name for split in self.column("split")])
+        if not mask.any():
+            known = ", ".join(sorted({split for split in self.column("split") if split})) or "none"
+            raise DataError(f"no sample is of the split {name!r}; the splits are: {known}")
+        return self.select(mask)
+
+
+def read_samples(
+    source: Source | Sequence[Source], keep_missing: bool = False, labels: Vocabulary | None = None
+) -> Samples:
+    """Read a CSV, a folder, or several of these together.
+
+    A CSV has a header with `path` (relative paths start at the CSV's folder) and `label` (see `Vocabulary`),
+    or `real` (1 or true: a real face, 0 or false: a fake one), or `fake` (the reverse). Its columns `group`,
+    `pair`, `split` have a meaning (see `Samples`); others are kept. A folder has a `manifest.csv`, or
+    pictures in and below folders that classes are called by, at any depth; a folder `train`, `val` or `test`
+    above or below them gives the split.
+
+    Missing files and repeated ones, also by links, are left out, and `notes` say how many and which;
+    `keep_missing` keeps the rows of files that are missing, for who accounts for each row. Several sources
+    get `source`, the name of their folder, and their groups that name before them. `labels` say which class
+    each label means; by default they are fake, real and their common spellings. Notes say what was spelled
+    otherwise.
+
+    Raises:
+        DataError: a file cannot be read, lacks a column, or has labels that mean no class, with their counts;
+            a file has two labels; nothing is left.
+
+    Example:
+        >>> read_samples("nowhere.csv")
+        Traceback (most recent call last):
+        xface.errors.DataError: cannot read 'nowhere.csv': there is no such file or folder; ...
+    """
+    words = labels or Vocabulary()
+    if isinstance(source, (str, os.PathLike)):
+        return _read_one(Path(source), keep_missing, words)
+    if not source:
+        raise DataError("no data is named; give a CSV or a folder with real/ and fake/")
+    return join([_read_one(Path(one), keep_missing, words) for one in source])
+
+
+def join(parts: Sequence[Samples]) -> Samples:
+    """Several samples as one; a file in two of them counts once, and its groups are named after the source.
+
+    Raises:
+        DataError: a file has two labels.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    tables = [part.table.assign(group=_qualified(part)) for part in parts]
+    notes = tuple(note for part in parts for note in part.notes)
+    table, repeated = _without_repeats(pd.concat(tables, ignore_index=True).fillna(""), "the sources")
+    return Samples(table, (*notes, *repeated))
+
+
+def apart(samples: Samples, others: Samples, where: str) -> Samples:
+    """The samples of `where` whose files aren't among the others too; a note says how many were.
+
+    Raises:
+        DataError: a file has another label there.
+    """
+    labels = dict(zip(map(identity, others.paths), others.labels, strict=True))
+    files = list(map(identity, samples.paths))
+    for file, path, label in zip(files, samples.paths, samples.labels, strict=True):
+        if labels.get(file, label) != label:
+            raise DataError(f"'{path}' is {label} in '{where}', but {labels[file]} elsewhere; correct one")
+    known = np.array([file in labels for file in files], bool)
+    named = [f"'{path}'" for path in samples.table["path"][known]]
+    notes = _note(f"files of '{where}' are in the other data too and are left out of it", named)
+    return Samples(samples.table[~known], (*samples.notes, *notes))
+
+
+def _qualified(part: Samples) -> list[str]:
+    named = zip(part.column("group"), part.column("source"), strict=True)
+    return [f"{source}:{group}" if group else "" for group, source in named]
+
+
+def _columns(table: pd.DataFrame) -> str:
+    return ", ".join(map(str, table.columns))
+
+
+def _read_one(path: Path, keep_missing: bool, labels: Vocabulary) -> Samples:
+    place = absolute(path, DataError)
+    with reading(path, DataError):
+        is_directory = is_folder(path, DataError)
+        if is_directory and not is_file(path / MANIFEST, DataError):
+            table, notes = read_folder(path, labels)
+            return _checked(table, path, place.name, notes)
+        file = path / MANIFEST if is_directory else path
+        table, notes = read_manifest(file, labels)
+        return _checked(table, file, place.name if is_directory else place.parent.name, notes, keep_missing)
+
+
+def _checked(
+    table: pd.DataFrame, path: Path, source: str, notes: Sequence[str], keep_missing: bool = False
+) -> Samples:
+    if "source" not in table:
+        table = table.assign(source=as_utf8(source))
+    present = np.array([bool(name) and os.path.isfile(name) for name in table["path"]], bool)
+    if not present.any():
+        first = f" (the first is '{table['path'].iloc[0]}')" if len(table) else ""
+        raise DataError(
+            f"none of the {len(table)} files that '{path}' names is there{first}; "
+            "relative paths start at its folder"
+        )
+    if keep_missing:
+        present[:] = True
+    lost = table["path"][~present]
+    missing = _note(
+        f"files that '{path}' names are missing", [f"line {n}: '{name}'" for n, name in lost.items()]
+    )
+    kept, repeated = _without_repeats(table[present], f"'{path}'")
+    return Samples(kept, (*missing, *repeated, *notes))
+
+
+def _without_repeats(table: pd.DataFrame, where: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The first row of each file, under whatever names (links) it is there; pairs are called as it."""
+    files, first = list(map(identity, table["path"])), dict[Hashable, tuple[str, str]]()
+    for file, row in zip(files, zip(table["path"], table["label"], strict=True), strict=True):
+        path, label = first.setdefault(file, row)
+        if label != row[1]:
+            also = f", there also called '{row[0]}'," if row[0] != path else ""
+            raise DataError(f"'{path}'{also} has two labels in {where}; keep the right one")
+    if len(first) == len(table):
+        return table, ()
+    kept = dict(zip(table["path"], (first[file][0] for file in files), strict=True))
+    again = pd.Series(files, table.index).duplicated()
+    named = [
+        f"'{path}'{f' (which is {kept[path]!r})' if kept[path] != path else ''}"
+        for path in table["path"][again]
+    ]
+    if "pair" in table:
+        pairs = [kept.get(path, path) for path in table["pair"]]
+        table = table.assign(pair=pd.Series(pairs, table.index, object))
+    return table[~again], _note(f"rows of {where} repeat a file and are left out", named)
+
+
+def _note(what: str, named: Sequence[str]) -> tuple[str, ...]:
+    more = ", ..." if len(named) > NAMED else ""
+    return (f"{len(named)} {what}: {', '.join(named[:NAMED])}{more}",) if named else ()

@@ -1,0 +1,1 @@
+"""Checkpoints: weights files of any kind, read without running any of their code."""

@@ -1,0 +1,38 @@
+"""Evaluation: what a detector's scores on labelled images are worth.
+
+The names below are imported on first use, so that the package itself loads nothing heavy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xface.evaluation.evaluation import Evaluation as Evaluation
+    from xface.evaluation.evaluation import evaluate as evaluate
+    from xface.evaluation.figure import draw_evaluation as draw_evaluation
+    from xface.evaluation.scoring import score as score
+    from xface.evaluation.thresholds import CRITERIA as CRITERIA
+    from xface.evaluation.thresholds import Threshold as Threshold
+
+_HOMES = {
+    "CRITERIA": "xface.evaluation.thresholds",
+    "Evaluation": "xface.evaluation.evaluation",
+    "Threshold": "xface.evaluation.thresholds",
+    "draw_evaluation": "xface.evaluation.figure",
+    "evaluate": "xface.evaluation.evaluation",
+    "score": "xface.evaluation.scoring",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

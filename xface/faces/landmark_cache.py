@@ -1,0 +1,104 @@
+"""The landmark cache: faces of pictures by a hash of their pixels, kept in a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xface.errors import LandmarkError
+from xface.faces import find_face
+from xface.faces.plausibility import implausible
+from xface.results import ByteArray, Face, FloatArray
+
+FINDER = "hog 2"
+"""What finds the faces that are kept; what an older way found is found again."""
+MOST_BYTES = 1 << 16  # of a kept face
+
+
+class LandmarkStore:
+    """The faces of pictures by a hash of their pixels, found once and kept in a folder.
+
+    Each picture's is a file, written aside and renamed, so that several processes can share the folder. A
+    picture without a face has a file too, so that it isn't searched again. Whatever else lies in a file's
+    place counts as absent; it is made again.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     LandmarkStore(folder).landmarks(np.zeros((64, 64, 3), np.uint8)) is None
+        True
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
+        self.folder = Path(folder) if folder else cache_folder() / "landmarks"
+
+    def landmarks(self, pixels: ByteArray) -> FloatArray | None:
+        """The landmarks (68, 2) of `face`, None without a face."""
+        return self.face(pixels).landmarks
+
+    def face(self, pixels: ByteArray) -> Face:
+        """The largest face in uint8 RGB (H, W, 3), as `find_face` has it.
+
+        Raises:
+            LandmarkError: dlib's model is missing; or the folder cannot be written.
+        """
+        digest = hashlib.blake2b(f"{FINDER} {pixels.shape}".encode(), digest_size=16)
+        digest.update(np.ascontiguousarray(pixels).data)
+        name = digest.hexdigest()
+        path = self.folder / name[:2] / f"{name}.json"
+        known = _read_face(path)
+        if known is None:
+            known = find_face(pixels)
+            self._write(path, known)
+        return known
+
+    def _write(self, path: Path, face: Face) -> None:
+        points = None if face.landmarks is None else face.landmarks.tolist()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir() and not path.is_symlink():
+                return  # it may hold anything: left alone, it costs the search each time
+            with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False) as file:
+                json.dump({**asdict(face), "landmarks": points}, file)
+            os.replace(file.name, path)
+        except OSError as error:
+            raise LandmarkError(
+                f"landmarks cannot be kept in '{self.folder}' ({error.strerror}); name another folder"
+            ) from error
+
+
+def _read_face(path: Path) -> Face | None:
+    """The face of a file; None if there is no file that `LandmarkStore` would have written."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return None
+        with open(path, "rb") as file:
+            return _checked_face(**json.loads(file.read(MOST_BYTES)))
+    except (OSError, ValueError, TypeError, OverflowError, RecursionError):
+        return None
+
+
+def _checked_face(found: Any, box: Any, landmarks: Any, source: Any, notes: Any) -> Face | None:
+    texts = isinstance(source, str) and isinstance(notes, list) and all(isinstance(n, str) for n in notes)
+    if not texts or type(found) is not bool:
+        return None
+    if not found:
+        return Face(False, None, None, "", tuple(notes)) if box is None and landmarks is None else None
+    left, top, right, bottom = box
+    points = np.array(landmarks, np.float64)
+    exact = all(type(n) is float for point in landmarks for n in point) and {*map(type, box)} == {int}
+    if not exact or implausible(points):
+        return None
+    return Face(True, (left, top, right, bottom), points, source, tuple(notes))
+
+
+def cache_folder() -> Path:
+    """Where xface keeps what can be made again: $XDG_CACHE_HOME/xface, or ~/.cache/xface."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xface"

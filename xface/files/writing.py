@@ -1,0 +1,74 @@
+"""Writing that is whole or absent: a file or folder is made aside, and renamed when it is complete."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+from xface.errors import OutputError
+from xface.files.paths import absolute, writing
+
+if TYPE_CHECKING:
+    pass
+
+
+@contextmanager
+def written_among_others(path: Path) -> Iterator[Path]:
+    """`written_aside` for a folder of the user's: under a new name, so that no file of theirs is touched."""
+    with written_aside(path, path.with_name(f".xface-{token_hex(16)}.part")) as part:
+        yield part
+
+
+@contextmanager
+def written_aside(path: Path, part: Path | None = None) -> Iterator[Path]:
+    """A path beside `path` to write to; it is renamed to that in the end, and removed if this isn't reached.
+
+    Without `part` it is `path` with .part after it: in a folder of xface's own what a killed run left there
+    is then written anew.
+
+    Raises:
+        OutputError: the folder is missing, or cannot be written.
+    """
+    part = part or path.with_name(f"{path.name}.part")
+    with writing(path):
+        try:
+            yield part
+            part.replace(path)
+        finally:
+            with suppress(OSError):  # the folder has become unwritable
+                part.unlink(missing_ok=True)
+
+
+@contextmanager
+def appearing(folder: Path) -> Iterator[Path]:
+    """An empty folder to write into; what is in it comes to `folder` if all goes well, else nothing does.
+
+    A folder that exists keeps its other files, and gets each new one whole. Raises OutputError where nothing
+    can be written, before the work begins.
+    """
+    target = absolute(folder, OutputError)
+    with writing(folder):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(target):
+            os.listdir(target)
+        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", suffix=".part", dir=target.parent))
+        try:
+            yield aside
+            _move(aside, target)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _move(aside: Path, target: Path) -> None:
+    if not target.exists():
+        aside.chmod(0o755)
+        aside.rename(target)
+        return
+    for file in aside.iterdir():
+        file.replace(target / file.name)

@@ -1,0 +1,214 @@
+"""What a run over labelled images shows: where the detector fails, and what goes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xface.findings.columns import Columns, Judged, attribute_columns, on_the_face, region_columns
+from xface.findings.contrasts import CONTRASTS, OUTCOMES, Contrast, contrasts, corrected
+from xface.findings.health import Health, check_health, summarise
+from xface.findings.sentences import (
+    ADJECTIVES,
+    Sentence,
+    attribute_sentences,
+    kind_name,
+    nothing_found,
+    region_sentences,
+    regression_sentences,
+    slice_sentences,
+)
+from xface.runs.folder import is_trained
+from xface.statistics.bootstrap import Estimate
+from xface.statistics.clusters import Cluster, find_clusters
+from xface.statistics.effects import ALPHA
+from xface.statistics.means import groups_with, mean_differences, within
+from xface.statistics.regression import Regression, regress
+from xface.statistics.slices import Slice, find_slices, members
+from xface.wording import UNTRAINED_RUN
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PRIMARY = "FP-TN"
+NOTE = (
+    f"Each of five families (the primary contrast, regions, attributes, the regression, slices) is tested at "
+    f"{100 * ALPHA:.0f} %, not all together: with nothing there, about one run in five shows something."
+)
+"""How often is in benchmarks/results/conclusions.json."""
+
+
+@dataclass(frozen=True)
+class RegionMean:
+    """Where the maps of one outcome lie: a region's mean lift and share."""
+
+    method: str
+    layer: str
+    region: str
+    outcome: str
+    n: int
+    groups: int
+    lift: Estimate
+    share: Estimate
+
+
+@dataclass(frozen=True)
+class Primary:
+    """The one contrast that is stated before any is looked at, and tested alone."""
+
+    text: str
+    method: str
+    layer: str
+    contrast: str
+    region: str
+    result: Contrast
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What is concluded from a run; `to_json` gives the content of `findings.json`."""
+
+    summary: Mapping[str, Any]
+    health: Health
+    primary: Primary | None
+    regions: tuple[RegionMean, ...]
+    contrasts: tuple[Contrast, ...]
+    attributes: tuple[Contrast, ...]
+    regression: Regression
+    regressions: Mapping[str, Regression]
+    slices: tuple[Slice, ...]
+    clusters: tuple[Cluster, ...]
+    sentences: tuple[Sentence, ...]
+    level: float = ALPHA
+    note: str = NOTE
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; a number that is undefined is None."""
+        return {
+            "level": self.level,
+            **{name: plain(getattr(self, name)) for name in self.__dataclass_fields__},
+        }
+
+
+def plain(value: Any) -> Any:
+    """A record as JSON has it: what has `to_json` by that, other dataclasses by their fields.
+
+    Example:
+        >>> plain({"a": (Estimate(0.5), float("nan"))})
+        {'a': [{'value': 0.5, 'low': None, 'high': None}, None]}
+    """
+    if hasattr(value, "to_json"):
+        return plain(value.to_json())
+    if hasattr(value, "__dataclass_fields__"):
+        return {name: plain(getattr(value, name)) for name in value.__dataclass_fields__}
+    if isinstance(value, Mapping):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def conclude(images: pd.DataFrame, regions: pd.DataFrame, manifest: Mapping[str, Any]) -> Findings:
+    """Conclude from the tables of a run what differs between right and wrong verdicts.
+
+    `images`, `regions` and `manifest` are as a run folder has them. The same tables give the same findings:
+    all that is drawn has a fixed seed. Groups are kept whole throughout. docs/statistics.md says how.
+    """
+    if regions["layer"].isna().any():
+        regions = regions.assign(layer=regions["layer"].astype(object).fillna(""))
+    finite = np.isfinite(images["score"].to_numpy(np.float64))
+    scored = images[(images["outcome"] != "") & finite].reset_index(drop=True)
+    judged = Judged.of(scored, float(manifest["threshold"]["value"]))
+    lifts, shares = (region_columns(scored, regions, name, manifest["kinds"]) for name in ("lift", "share"))
+    attributes = attribute_columns(scored, tuple(ADJECTIVES))
+    regression, regressions = regress_all(attributes, judged)
+    found = Findings(
+        summary={
+            "trained": is_trained(manifest),
+            **summarise(images, scored, judged, manifest["threshold"]),
+        },
+        health=check_health(images, regions),
+        primary=primary_contrast(shares, judged),
+        regions=tuple(region_means(lifts, shares, judged)),
+        contrasts=corrected(contrasts(lifts.names, lifts.values, judged.outcomes, judged.codes)),
+        attributes=corrected(contrasts(attributes.names, attributes.values, judged.outcomes, judged.codes)),
+        regression=regression,
+        regressions=regressions,
+        slices=find_slices(attributes.short, attributes.values, judged.wrong, judged.codes),
+        clusters=tuple(clusters_of_errors(lifts, shares, judged)),
+        sentences=(),
+    )
+    return replace(found, sentences=tuple(tell(found, lifts, shares, attributes, judged)))
+
+
+def primary_contrast(shares: Columns, judged: Judged) -> Primary | None:
+    """The first kind's part on the face, false positives against true negatives; None without a map."""
+    face = on_the_face(shares)
+    if not face.names:
+        return None
+    name = face.names[0]
+    one, other = (OUTCOMES[outcome] for outcome in CONTRASTS[PRIMARY])
+    text = (
+        f"Stated before the tables: does {kind_name(name)} lie on the face (1 - the background's share) "
+        f"more, or less, for {one} than for {other}? Tested alone, at {100 * ALPHA:.0f} %."
+    )
+    rows = contrasts(face.names[:1], face.values[:, :1], judged.outcomes, judged.codes)
+    [row] = [row for row in rows if row.contrast == PRIMARY]
+    result = replace(row, finding=row.p is not None and row.p <= ALPHA)
+    return Primary(text, name["method"], name["layer"], PRIMARY, name["region"], result)
+
+
+def region_means(lifts: Columns, shares: Columns, judged: Judged) -> Iterator[RegionMean]:
+    """Each region's means for each outcome, with intervals over groups."""
+    for outcome in OUTCOMES:
+        side = judged.outcomes == outcome
+        defined = np.isfinite(lifts.values[side])
+        counts = zip(
+            defined.sum(axis=0).tolist(), groups_with(defined, judged.codes[side]).tolist(), strict=True
+        )
+        lift, share = (mean_differences(each.values, side, None, judged.codes) for each in (lifts, shares))
+        for name, (n, number), one, other in zip(lifts.names, counts, lift, share, strict=True):
+            ends = (within(one, 0.0, float("inf")), within(other, 0.0, 1.0))
+            yield RegionMean(name["method"], name["layer"], name["region"], outcome, n, number, *ends)
+
+
+def regress_all(attributes: Columns, judged: Judged) -> tuple[Regression, dict[str, Regression]]:
+    """The regression of all errors, and for each contrast that of its images alone."""
+    names, values, wrong, codes = attributes.short, attributes.values, judged.wrong, judged.codes
+    apart = {}
+    for contrast, sides in CONTRASTS.items():
+        of = np.isin(judged.outcomes, sides)
+        apart[contrast] = regress(names, values[of], wrong[of], codes[of], outcome=sides[0])
+    return regress(names, values, wrong, codes, judged.positive), apart
+
+
+def clusters_of_errors(lifts: Columns, shares: Columns, judged: Judged) -> Iterator[Cluster]:
+    """The clusters of false positives and of false negatives, kind by kind."""
+    kinds = dict.fromkeys((name["method"], name["layer"]) for name in shares.names)
+    for outcome in ("FP", "FN"):
+        side = judged.outcomes == outcome
+        for method, layer in kinds:
+            share, lift = (each.where(method=method, layer=layer) for each in (shares, lifts))
+            regions = [name["region"] for name in share.names]
+            values = (share.values[side], lift.values[side], judged.rows[side])
+            yield from find_clusters(regions, *values, outcome, method, layer)
+
+
+def tell(
+    found: Findings, lifts: Columns, shares: Columns, attributes: Columns, judged: Judged
+) -> Iterator[Sentence]:
+    """All sentences: a caution, the primary contrast, regions, attributes, the regression, slices."""
+    if not found.summary["trained"]:
+        yield Sentence(f"{UNTRAINED_RUN}.", "caution", "", "untrained", ())
+    if found.primary:
+        yield from region_sentences([found.primary.result], on_the_face(shares), judged, "share")
+    yield from region_sentences(found.contrasts, lifts, judged)
+    yield from nothing_found(found.contrasts, "regions")
+    yield from attribute_sentences(found.attributes, attributes, judged, found.regressions)
+    yield from nothing_found(found.attributes, "attributes")
+    yield from regression_sentences(found.regression, attributes, judged)
+    inside = [members(each, attributes.short, attributes.values) for each in found.slices]
+    yield from slice_sentences(found.slices, inside, judged)

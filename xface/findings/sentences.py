@@ -1,0 +1,223 @@
+"""What was found, in plain sentences with their numbers, and the pictures to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import floor, log10
+from typing import Any
+
+import numpy as np
+
+from xface.findings.columns import Columns, Judged
+from xface.findings.contrasts import CONTRASTS, OUTCOMES, UNTESTED, Contrast
+from xface.results import FloatArray
+from xface.statistics.bootstrap import Estimate
+from xface.statistics.regression import Odds, Regression
+from xface.statistics.slices import Slice
+from xface.wording import counted
+
+ADJECTIVES = {
+    "sharpness": ("sharper", "less sharp"),
+    "eye_sharpness": ("sharper at the eyes", "less sharp at the eyes"),
+    "brightness": ("brighter", "darker"),
+    "contrast": ("richer in contrast", "poorer in contrast"),
+    "exposure": ("more clipped", "less clipped"),
+    "blockiness": ("blockier", "less blocky"),
+    "face_size": ("larger", "smaller"),
+    "eye_openness": ("wider open at the eyes", "less open at the eyes"),
+    "mouth_openness": ("wider open at the mouth", "less open at the mouth"),
+    "yaw": ("turned more to their left", "turned more to their right"),
+    "pitch": ("turned further up", "turned further down"),
+    "roll": ("leant more to their left", "leant more to their right"),
+}
+"""What a face with more, and with less, of an attribute is; left and right are the subject's."""
+
+
+SIZES = {0.147: "negligible", 0.33: "small", 0.474: "medium", float("inf"): "large"}
+"""What Cliff's delta below each bound is called (Romano et al. 2006)."""
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A finding, or that there is none: `name` says of what, `rows` are images that show it."""
+
+    text: str
+    about: str
+    contrast: str
+    name: str
+    rows: tuple[int, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**asdict(self), "rows": list(self.rows)}
+
+
+def region_sentences(
+    rows: Sequence[Contrast], columns: Columns, judged: Judged, measure: str = "lift"
+) -> Iterator[Sentence]:
+    """One for each contrast of regions that is a finding, the largest effect first."""
+    for row in _strongest(rows):
+        one, other = (OUTCOMES[outcome] for outcome in CONTRASTS[row.contrast])
+        more = "more" if _sign(row) > 0 else "less"
+        region = row.name["region"].replace("_", " ")
+        text = (
+            f"On {one}, {kind_name(row.name)} lies {more} on the {region} than on {other}: "
+            f"{measure} {_figures(row)}."
+        )
+        yield _told(text, "region", row, row.name["region"], columns, judged)
+
+
+def attribute_sentences(
+    rows: Sequence[Contrast], columns: Columns, judged: Judged, regressions: Mapping[str, Regression]
+) -> Iterator[Sentence]:
+    """One for each contrast of attributes that is a finding; first those that stand beside the others."""
+    told = []
+    for row in _strongest(rows):
+        one, other = (OUTCOMES[outcome] for outcome in CONTRASTS[row.contrast])
+        name = row.name["attribute"]
+        odds = next((each for each in regressions[row.contrast].rows if each.attribute == name), None)
+        adjective = ADJECTIVES[name][0 if _sign(row) > 0 else 1]
+        text = f"{one.capitalize()} are {adjective} than {other}: {spoken(name)} {_figures(row)}"
+        beside = _beside(row, odds) if odds else _alone(regressions[row.contrast])
+        sentence = _told(f"{text}; {beside}.", "attribute", row, name, columns, judged)
+        told.append((not _stands(row, odds), sentence))
+    yield from (sentence for _, sentence in sorted(told, key=lambda each: each[0]))
+
+
+def _stands(row: Contrast, odds: Odds | None) -> bool:
+    """Whether the attribute also counts with the others held equal, in the same direction."""
+    ratio = odds.odds_ratio.value if odds and odds.finding else None
+    return ratio is not None and np.sign(np.log(ratio)) == _sign(row)
+
+
+def _beside(row: Contrast, odds: Odds) -> str:
+    figures = f"odds ratio per standard deviation {_ratio(odds.odds_ratio)}"
+    if _stands(row, odds):
+        return f"so they are with the other attributes held equal ({figures})"
+    left = "it goes the other way" if odds.finding else "no effect of its own is left to be seen"
+    return f"but with the other attributes held equal {left} ({figures})"
+
+
+def _alone(regression: Regression) -> str:
+    why = "left out of the regression" if regression.rows else f"regression {regression.note.split('; ')[0]}"
+    return f"not adjusted for the other attributes ({why})"
+
+
+def regression_sentences(found: Regression, columns: Columns, judged: Judged) -> Iterator[Sentence]:
+    """One for each attribute that goes with errors beside the others, strongest first; or that none does."""
+    findings = sorted((row for row in found.rows if row.finding), key=lambda row: -abs(_log(row)))
+    for odds in findings:
+        text = (
+            f"With the other attributes held equal, one standard deviation more {spoken(odds.attribute)} "
+            f"multiplies the odds of an error by {_ratio(odds.odds_ratio)}, q {odds.q:.2g}."
+        )
+        order = np.sign(_log(odds)) * columns.where(attribute=odds.attribute).values[:, 0]
+        rows = judged.examples(judged.wrong, order)
+        yield Sentence(text, "regression", "", odds.attribute, rows)
+    if not findings:
+        among = f"{counted(found.n, 'image')}, {counted(found.groups, 'group')}"
+        tested = f"nothing found for {counted(len(found.rows), 'attribute')} ({among})"
+        text = f"Errors, all attributes together: {tested if found.rows else found.note}."
+        yield Sentence(text, "none", "", "regression", ())
+
+
+def slice_sentences(slices: Sequence[Slice], members: Sequence[Any], judged: Judged) -> Iterator[Sentence]:
+    """One for each slice that is a finding, or that none is; `members` (N,): which images are in each."""
+    for number, (each, inside) in enumerate(zip(slices, members, strict=True)):
+        where = " and ".join(condition.words for condition in each.conditions)
+        rates = (
+            f"{_percent(each.rate)} of {each.n} images are judged wrongly, of the rest "
+            f"{_percent(Estimate(each.rest.value))}"
+        )
+        name = " ".join(condition.attribute for condition in each.conditions)
+        if each.finding:
+            beyond = " beyond the slices above" if number else ""
+            rows = judged.examples(judged.wrong & inside, judged.sureness)
+            yield Sentence(f"With {where}, {rates} (q {each.q:.2g}{beyond}).", "slice", "", name, rows)
+        elif not number:
+            text = f"Slices by one or two attributes: nothing found; with the worst, {where}, {rates}"
+            yield Sentence(f"{text} (q {each.q:.2g}).", "none", "", "slices", ())
+    if not slices:
+        text = "Slices by one or two attributes: not tested; none is large enough, or all verdicts are alike."
+        yield Sentence(text, "none", "", "slices", ())
+
+
+def nothing_found(rows: Sequence[Contrast], family: str) -> Iterator[Sentence]:
+    """One for each contrast of a family without a finding: how much was tested, on how many groups."""
+    for contrast, outcomes in CONTRASTS.items():
+        of = [row for row in rows if row.contrast == contrast]
+        tested = [row for row in of if row.p is not None]
+        if any(row.finding for row in of) or not of:
+            continue
+        sides = " and ".join(
+            f"{counted(max(row.groups[side] for row in of), 'group')} of {OUTCOMES[outcome]}"
+            for side, outcome in enumerate(outcomes)
+        )
+        said = (
+            f"nothing found in {counted(len(tested), 'comparison')} of {family} ({sides})"
+            if tested
+            else f"{family} not tested ({of[0].note.removesuffix(UNTESTED)})"
+        )
+        text = " against ".join(OUTCOMES[outcome] for outcome in outcomes)
+        yield Sentence(f"{text.capitalize()}: {said}.", "none", contrast, family, ())
+
+
+def spoken(name: str) -> str:
+    """An attribute or region as a reader says it."""
+    return name.replace("_", " ")
+
+
+def kind_name(name: Mapping[str, str]) -> str:
+    """A method, with its layer if it has one."""
+    return f"{name['method']} at {name['layer']}" if name["layer"] else name["method"]
+
+
+def _strongest(rows: Sequence[Contrast]) -> list[Contrast]:
+    return sorted((row for row in rows if row.finding), key=lambda row: -abs(row.delta or 0))
+
+
+def _told(text: str, about: str, row: Contrast, name: str, columns: Columns, judged: Judged) -> Sentence:
+    order: FloatArray = _sign(row) * columns.where(**row.name).values[:, 0]
+    rows = judged.examples(judged.outcomes == CONTRASTS[row.contrast][0], order)
+    return Sentence(text, about, row.contrast, name, rows)
+
+
+def _sign(row: Contrast) -> int:
+    return 1 if (row.difference.value or 0) > 0 else -1
+
+
+def _log(odds: Odds) -> float:
+    return float(np.log(odds.odds_ratio.value or 1))
+
+
+def _figures(row: Contrast) -> str:
+    """Both means, their difference with its interval, Cliff's delta, and q (or p, where tested alone)."""
+    low, high = row.difference.low, row.difference.high
+    reach = (high - low) / 2 if low is not None and high is not None else abs(row.difference.value or 0)
+    places = max(0, -floor(log10(reach))) if reach > 0 else 2
+    one, other, gap = (_fixed(each.value, places) for each in (*row.means, row.difference))
+    ends = f" ({_fixed(low, places)} to {_fixed(high, places)})" if low is not None else ""
+    p = f"q {row.q:.2g}" if row.q is not None else f"p {row.p:.2g}"
+    size = next(name for bound, name in SIZES.items() if abs(row.delta or 0) < bound)
+    return (
+        f"{one} against {other}, difference {gap}{ends}, Cliff's delta {_fixed(row.delta, 2)} ({size}), {p}"
+    )
+
+
+def _fixed(value: float | None, places: int) -> str:
+    return "-" if value is None else f"{value:.{places}f}"
+
+
+def _ratio(found: Estimate) -> str:
+    value, low, high = (
+        _fixed(each, 2) if (each or 0) >= 0.1 else f"{each:.1g}" for each in vars(found).values()
+    )
+    return f"{value} ({low} to {high})"
+
+
+def _percent(found: Estimate) -> str:
+    if found.value is None:
+        return "-"
+    ends = f" ({100 * found.low:.0f} to {100 * (found.high or 0):.0f} %)" if found.low is not None else ""
+    return f"{100 * found.value:.0f} %{ends}"

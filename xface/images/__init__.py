@@ -1,0 +1,1 @@
+"""Images: files read as upright 8-bit RGB, within bounds of time and memory."""

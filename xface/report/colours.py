@@ -1,0 +1,109 @@
+"""How a map becomes colours: one scale per map, dark to bright, on the face in grey."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from xface.results import AttributionMap, ByteArray, Findings, FloatArray
+from xface.wording import UNTRAINED, origin, printable, subject, verdict
+
+COLOURS = "inferno"
+"""Brightness rises all along it, so it reads without colour vision and in grey print."""
+
+FINE_CELLS = 2000
+FINE_PERCENTILE = 99.5
+GREY = np.array([0.299, 0.587, 0.114])
+
+
+@dataclass(frozen=True)
+class Heat:
+    """A map's amount (H, W) with the values that its darkest and brightest colour stand for.
+
+    The cells of a fine map (gradients, and CAMs of early layers) spread over orders of magnitude: the highest
+    0.5 % share the last colour, and `clipped` says so.
+    """
+
+    amount: FloatArray
+    top: float
+    clipped: bool
+
+
+def heat_of(amap: AttributionMap, size: tuple[int, int]) -> Heat | None:
+    """Return the heat of a map, or None if its status leaves nothing to show."""
+    if amap.status != "ok":
+        return None
+    amount = amap.amount(size)
+    clipped = amap.values.shape[-2] * amap.values.shape[-1] >= FINE_CELLS
+    top = float(np.percentile(amount, FINE_PERCENTILE)) if clipped else float(amount.max())
+    return Heat(amount, top or float(amount.max()), clipped)
+
+
+def blend(heat: Heat, view: ByteArray) -> ByteArray:
+    """Return the heat's colours over the face in grey, (H, W, 3); the more heat, the less face."""
+    level = np.clip(heat.amount / heat.top, 0, 1)
+    grey = (view @ GREY)[..., None] * 0.6
+    colours = matplotlib.colormaps[COLOURS](level)[..., :3] * 255
+    weight = (0.25 + 0.75 * level)[..., None]
+    return np.asarray((1 - weight) * grey + weight * colours).round().astype(np.uint8)
+
+
+COLOURS = "PuOr_r"
+"""ColorBrewer's purple to orange (Harrower and Brewer 2003), safe for colour-blind readers."""
+
+LIMIT = 4.0  # times chance at which the scale ends, and a fraction of it at the other end
+UNDEFINED = "#e8e8e8"
+
+
+def lift_colour(lift: float | None) -> str:
+    """The colour of a lift on a logarithmic scale from 1/4 to 4.
+
+    Example:
+        >>> lift_colour(1.0), lift_colour(None), lift_colour(100.0) == lift_colour(4.0)
+        ('#f7f7f6', '#e8e8e8', True)
+    """
+    if lift is None or math.isnan(lift):
+        return UNDEFINED
+    level = math.log(min(max(lift, 1 / LIMIT), LIMIT)) / math.log(LIMIT)
+    shade = matplotlib.colormaps[COLOURS]((level + 1) / 2)
+    return "#" + "".join(f"{round(255 * part):02x}" for part in shade[:3])
+
+
+def is_dark(colour: str) -> bool:
+    """Whether white letters read better on it than black ones (ITU-R BT.601 luma below one half)."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return 0.299 * red + 0.587 * green + 0.114 * blue < 128
+
+
+TITLE, WARNING = 12.5, 9.0  # letters per inch of the figure's width
+FONT_ENDS = 0x530  # matplotlib's own font has Latin, Greek and Cyrillic
+
+
+def write_title(figure: Figure, lines: Sequence[str], trained: bool = True) -> None:
+    """Write lines over the figure, and under it that the network is untrained, broken to its width."""
+    inches = figure.get_figwidth()
+    title = "\n".join(textwrap.fill(line, int(TITLE * inches)) for line in lines)
+    figure.suptitle(title, fontsize=11, parse_math=False)
+    if not trained:
+        warning = textwrap.fill(UNTRAINED, int(WARNING * inches))
+        figure.supxlabel(warning, fontsize=12, weight="bold", color="black", backgroundcolor="#ffd60a")
+
+
+def title_lines(findings: Findings) -> list[str]:
+    """The image with its verdict, and what is explained of which detector."""
+    return [
+        f"{file_name(findings.image)}: {verdict(findings.prediction)}",
+        f"explained: {subject(findings)}; {origin(findings)}",
+    ]
+
+
+def file_name(path: str) -> str:
+    """The last part of a path, short and in letters that the figure's font has."""
+    name = printable(path.rsplit("/", 1)[-1], FONT_ENDS)
+    return name if len(name) < 60 else f"{name[:57]}..."

@@ -1,0 +1,1 @@
+"""Reports on one image: pictures, panels, charts and tables."""

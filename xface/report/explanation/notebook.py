@@ -1,0 +1,28 @@
+"""Findings as a piece of HTML for a notebook; everything that came from outside is escaped."""
+
+from __future__ import annotations
+
+import base64
+import io
+from html import escape
+
+from xface.report.explanation.panel import draw_panel
+from xface.report.explanation.table import region_table
+from xface.results import Findings
+from xface.wording import UNTRAINED, map_name, origin, printable, subject, verdict
+
+
+def as_html(findings: Findings) -> str:
+    """Return the verdict, the notes, the panel as an embedded picture, and the table of regions."""
+    buffer = io.BytesIO()
+    draw_panel(findings).savefig(buffer, dpi=80, format="png")
+    picture = base64.b64encode(buffer.getvalue()).decode()
+    names = escape(", ".join(map_name(amap) for amap in findings.maps), quote=True)
+    warning = "" if findings.trained else f"<p><strong>{escape(UNTRAINED)}</strong></p>"
+    notes = "".join(f"<p>note: {escape(printable(note))}</p>" for note in findings.notes)
+    return (
+        f"<p><strong>{escape(printable(findings.image))}</strong>: {escape(verdict(findings.prediction))}<br>"
+        f"explained: {escape(subject(findings))}; {escape(origin(findings))}</p>{warning}{notes}"
+        f'<img alt="Maps of this face: {names}" src="data:image/png;base64,{picture}">'
+        f"<pre>{escape(region_table(findings))}</pre>"
+    )

@@ -1,0 +1,99 @@
+"""The panel: the face with its regions and landmarks, and all its maps side by side."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from xface.report.colours import COLOURS, Heat, blend, file_name, heat_of, title_lines, write_title
+from xface.results import AttributionMap, Findings
+from xface.wording import STATUS, map_name
+
+CELL = 3.3  # inches
+WIDEST, WIDEST_SMALL = 36, 46  # letters over and under a cell
+INK, LANDMARK = "#ffffff", "#56b4e9"
+STRONGEST = 3
+
+
+def draw_panel(findings: Findings) -> Figure:
+    """Return a figure of the face and all its maps, each with its colour bar and top regions."""
+    count = len(findings.maps) + 1
+    columns = min(count, 3 if count <= 6 else 5)
+    rows = math.ceil(count / columns)
+    figure = Figure(
+        figsize=(CELL * columns, (CELL - 0.1) * rows + 0.7),
+        layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06),
+    )
+    FigureCanvasAgg(figure)
+    cells = figure.subplots(rows, columns, squeeze=False).ravel()
+    write_title(figure, title_lines(findings), findings.trained)
+    _draw_face(cells[0], findings)
+    for cell, amap in zip(cells[1:], findings.maps, strict=False):
+        _draw_map(figure, cell, findings, amap)
+    for cell in cells[count:]:
+        cell.set_axis_off()
+    return figure
+
+
+def _draw_face(cell: Any, findings: Findings) -> None:
+    cell.imshow(findings.view)
+    _draw_outlines(cell, findings, width=0.9)
+    if findings.landmarks is not None:
+        cell.scatter(*findings.landmarks.T, s=5, color=LANDMARK, edgecolors="black", linewidths=0.3)
+    _label(cell, findings.view.shape, "input, regions, landmarks" if findings.face.found else "input")
+    cell.set_xlabel(_face_lines(findings), fontsize=7.5, parse_math=False)
+
+
+def _face_lines(findings: Findings) -> str:
+    if not findings.face.found:
+        return "no face found: no regions"
+    return f"face by {file_name(findings.face.source)}\nbelow each map: highest lifts, 1x is chance"
+
+
+def _draw_map(figure: Figure, cell: Any, findings: Findings, amap: AttributionMap) -> None:
+    heat = heat_of(amap, (findings.view.shape[0], findings.view.shape[1]))
+    cell.imshow(findings.view // 3 if heat is None else blend(heat, findings.view))
+    _label(cell, findings.view.shape, textwrap.fill(map_name(amap), WIDEST))
+    if heat is None:
+        where = {"ha": "center", "va": "center", "transform": cell.transAxes}
+        cell.text(0.5, 0.5, STATUS[amap.status], color=INK, fontsize=11, **where)
+        return
+    _draw_outlines(cell, findings, width=0.5)
+    cell.set_xlabel(textwrap.fill(_strongest(findings, amap), WIDEST_SMALL), fontsize=7.5)
+    _draw_scale(figure, cell, heat)
+
+
+def _draw_scale(figure: Figure, cell: Any, heat: Heat) -> None:
+    scale = ScalarMappable(Normalize(0, heat.top), COLOURS)
+    extend = "max" if heat.clipped else "neither"
+    bar = figure.colorbar(scale, ax=cell, fraction=0.046, pad=0.02, extend=extend, ticks=[0, heat.top])
+    bar.ax.set_yticklabels(["0", f"{heat.top:.2g}"], fontsize=7)
+
+
+def _strongest(findings: Findings, amap: AttributionMap) -> str:
+    lifts = [
+        (row.lift, row.region)
+        for row in findings.regions
+        if (row.method, row.layer) == (amap.method, amap.layer) and row.lift is not None
+    ]
+    # The space within a pair is one that no line breaks at.
+    pairs = [f"{region}\xa0{lift:.1f}x" for lift, region in sorted(lifts, reverse=True)[:STRONGEST]]
+    return ", ".join(pairs)
+
+
+def _draw_outlines(cell: Any, findings: Findings, width: float) -> None:
+    for _, polygon in findings.outlines:
+        cell.plot(*polygon[[*range(len(polygon)), 0]].T, color="black", linewidth=width + 0.8, alpha=0.5)
+        cell.plot(*polygon[[*range(len(polygon)), 0]].T, color=INK, linewidth=width)
+
+
+def _label(cell: Any, shape: tuple[int, ...], title: str) -> None:
+    cell.set_title(title, fontsize=9, parse_math=False)
+    cell.set(xticks=[], yticks=[], xlim=(-0.5, shape[1] - 0.5), ylim=(shape[0] - 0.5, -0.5))

@@ -1,0 +1,1 @@
+"""Reports on a run: one page, its figures and its CSV tables."""

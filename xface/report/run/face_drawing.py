@@ -1,0 +1,95 @@
+"""A drawn face whose regions are coloured by their lift."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from xface.report.colours import LIMIT, is_dark, lift_colour
+from xface.report.run.svg import Node, as_text, drawing, node
+from xface.runs.folder import Kind, RunFolder
+from xface.wording import number, spaced
+
+WIDTH, HEIGHT = 200, 240
+LETTERS = 8.5
+STEPS = 41
+
+
+@dataclass(frozen=True)
+class FaceRegion:
+    """A region of the drawn face: its outline, and where its number stands."""
+
+    outline: tuple[tuple[float, float], ...]
+    label: tuple[float, float]
+
+
+@cache
+def face_regions() -> Mapping[str, FaceRegion]:
+    """The regions of a frontal face of 200 by 240, as `xface.faces` draws them from its landmarks.
+
+    Example:
+        >>> list(face_regions())[0], face_regions()["nose"].label
+        ('right_eye', (100, 126))
+    """
+    text = files("xface.report.run").joinpath("template/face.json").read_text(encoding="utf-8")
+    return {
+        name: FaceRegion(tuple(map(tuple, region["outline"])), tuple(region["label"]))
+        for name, region in json.loads(text).items()
+    }
+
+
+def beneath_first() -> list[str]:
+    """The regions in the order of drawing: where two overlap, the pixels are the earlier one's."""
+    return list(face_regions())[::-1]
+
+
+def mean_lifts(run: RunFolder, kind: Kind, outcome: str) -> dict[str, float | None]:
+    """The mean lift of every region over the images of one outcome."""
+    return {
+        row["region"]: row["lift"]["value"]
+        for row in run.findings["regions"]
+        if (row["method"], row["layer"] or "", row["outcome"]) == (kind.method, kind.layer, outcome)
+    }
+
+
+def label_words(name: str, lift: float | None) -> str:
+    """What stands in a region: its lift, and its name where the place doesn't tell it."""
+    return f"{name} {number(lift, 2)}" if name == "background" else number(lift, 2)
+
+
+def face_svg(lifts: Mapping[str, float | None], title: str) -> str:
+    """The face with every region's lift as colour and number; as words for who cannot see it."""
+    words = ", ".join(f"{spaced(name)} {number(lift, 2)}" for name, lift in lifts.items())
+    parts = [part for name in beneath_first() for part in _region(name, lifts.get(name))]
+    return as_text(drawing(WIDTH, HEIGHT, f"{title}. Lift of each region: {words}.", *parts))
+
+
+def _region(name: str, lift: float | None) -> Iterator[Node]:
+    region, colour = face_regions()[name], lift_colour(lift)
+    corners = " ".join(f"{x:g},{y:g}" for x, y in region.outline)
+    hint = node("title", text=f"{spaced(name)}: {number(lift, 2)}")
+    yield node("polygon", hint, points=corners, fill=colour, stroke="#555555", stroke_width=0.6)
+    (x, y), ink = region.label, "#ffffff" if is_dark(colour) else "#111111"
+    yield node("text", text=label_words(name, lift), x=x, y=y + LETTERS / 3, text_anchor="middle", fill=ink,
+               font_size=LETTERS, stroke=colour, stroke_width=1.6, paint_order="stroke",
+               pointer_events="none")  # fmt: skip
+
+
+def scale_svg() -> str:
+    """The scale of the face's colours."""
+    width, steps = 260 / STEPS, range(STEPS)
+    colours = [lift_colour(LIMIT ** (2 * step / (STEPS - 1) - 1)) for step in steps]
+    bars = [
+        node("rect", x=10 + step * width, y=2, width=width + 0.5, height=12, fill=colours[step])
+        for step in steps
+    ]
+    ticks = [(10, "1/4 or less"), (75, "1/2"), (140, "1 = chance"), (205, "2"), (270, "4 or more")]
+    anchors = ["start", *["middle"] * 3, "end"]
+    names = [node("text", text=words, x=x, y=28, text_anchor=anchor, font_size=10)
+             for (x, words), anchor in zip(ticks, anchors, strict=True)]  # fmt: skip
+    return as_text(
+        drawing(280, 34, "Colours of lift, from a quarter of chance to four times it", *bars, *names)
+    )

@@ -1,0 +1,171 @@
+"""The page's drawings as figures for a paper."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Polygon
+
+from xface.files.names import safe_name
+from xface.report.colours import COLOURS, LIMIT, is_dark, lift_colour
+from xface.report.run.face_drawing import HEIGHT, WIDTH, beneath_first, face_regions, label_words, mean_lifts
+from xface.report.run.forest import NEGATIVE, OUTCOME_SERIES, POSITIVE, Forest, lift_forest, odds_forest
+from xface.runs.folder import RunFolder
+from xface.wording import UNTRAINED, outcome_words, printable
+
+DPI = 200
+FONT_ENDS = 0x530  # matplotlib's own font has Latin, Greek and Cyrillic
+BINS = np.linspace(0, 1, 41)
+SMALLEST = 1e-6  # a logarithmic axis has no 0
+
+
+def write_figures(run: RunFolder, folder: Path) -> None:
+    """Write the figures as PNG."""
+    folder.mkdir()
+    for name, figure in _figures(run):
+        if not run.trained:
+            figure.text(
+                0.995, 0.005, UNTRAINED.split(" (")[0], ha="right", va="bottom", fontsize=7, color="red"
+            )
+        figure.savefig(folder / f"{name}.png", dpi=DPI)
+
+
+def _figures(run: RunFolder) -> Iterator[tuple[str, Figure]]:
+    for index, kind in enumerate(run.kinds):
+        name = f"{index}-{safe_name(kind.method)}{'-' + safe_name(kind.layer) if kind.layer else ''}"
+        forest = lift_forest(run, kind)
+        if forest.lines:
+            yield f"regions-{name}", draw_forest(forest)
+            yield f"faces-{name}", draw_faces(run, index)
+    yield "scores", draw_scores(run)
+    odds = odds_forest(run)
+    if odds.lines:
+        yield "attributes", draw_forest(odds)
+
+
+def draw_forest(forest: Forest) -> Figure:
+    """A forest plot, as the page draws it."""
+    lines, marks = len(forest.lines), len(forest.series)
+    figure = _figure(7.2, 1.4 + lines * (0.16 + 0.13 * marks))
+    cell = figure.subplots()
+    for index, series in enumerate(forest.series):
+        offset = (index + 1) / (marks + 1)
+        known = [(place + offset, line.estimates[index]) for place, line in enumerate(forest.lines)]
+        _draw_series(cell, series, [(y, e) for y, e in known if e and e["value"]])
+    for place, line in enumerate(forest.lines):
+        cell.text(
+            1.01,
+            place + 0.5,
+            _text(line.remark),
+            transform=cell.get_yaxis_transform(),
+            va="center",
+            fontsize=7,
+        )
+        cell.axhspan(place, place + 1, color="black", alpha=0.03 * (place % 2 == 0), linewidth=0)
+    cell.axvline(1, color="black", linestyle="--", linewidth=0.9)
+    cell.set_xscale("log", base=2)
+    cell.set_xlim(*forest.limits)
+    cell.set_xticks(forest.ticks, [f"{tick:g}" if tick >= 1 else f"1/{1 / tick:g}" for tick in forest.ticks])
+    cell.set_ylim(lines, 0)
+    cell.set_yticks(np.arange(lines) + 0.5, [_text(line.label) for line in forest.lines])
+    _dress(cell, forest.title, forest.axis)
+    if marks > 1:
+        _legend(cell, loc="upper center", bbox_to_anchor=(0.5, -0.5 / figure.get_figheight()), ncols=2)
+    return figure
+
+
+def _draw_series(cell: Any, series: Any, known: list[tuple[float, Any]]) -> None:
+    fill = series.colour if series.filled else "white"
+    label = _text(series.name)
+    cell.plot([e["value"] for _, e in known], [y for y, _ in known], linestyle="", label=label, zorder=3,
+              marker="s" if series.square else "o", markersize=4, markeredgecolor=series.colour,
+              markerfacecolor=fill)  # fmt: skip
+    bars = [(y, e["low"], e["high"]) for y, e in known if e["low"] is not None and e["high"] is not None]
+    heights, lows, highs = np.array(bars, float).reshape(-1, 3).T
+    cell.hlines(heights, np.maximum(lows, SMALLEST), highs, color=series.colour, linewidth=1.2)
+
+
+def draw_faces(run: RunFolder, kind: int) -> Figure:
+    """One face for each outcome, its regions coloured by their mean lift."""
+    figure = _figure(7.2, 2.9)
+    cells = figure.subplots(1, len(OUTCOME_SERIES))
+    words = outcome_words(run.manifest["positive"], run.manifest["classes"])
+    for cell, (outcome, *_) in zip(cells, OUTCOME_SERIES, strict=True):
+        _draw_face(cell, mean_lifts(run, run.kinds[kind], outcome))
+        cell.set_title(textwrap.fill(_text(f"{outcome}: {words[outcome]}"), 26), fontsize=8, parse_math=False)
+    scale = ScalarMappable(LogNorm(1 / LIMIT, LIMIT), COLOURS)
+    bar = figure.colorbar(
+        scale, ax=list(cells), orientation="horizontal", shrink=0.5, aspect=40, extend="both"
+    )
+    bar.set_ticks([1 / LIMIT, 0.5, 1, 2, LIMIT], labels=["1/4", "1/2", "1 = chance", "2", "4"], fontsize=7)
+    bar.ax.minorticks_off()
+    figure.suptitle(_text(f"{run.kinds[kind].name}: mean lift of each region"), fontsize=9, parse_math=False)
+    return figure
+
+
+def _draw_face(cell: Any, lifts: dict[str, float | None]) -> None:
+    for name in beneath_first():
+        region, colour = face_regions()[name], lift_colour(lifts.get(name))
+        cell.add_patch(Polygon(region.outline, facecolor=colour, edgecolor="#555555", linewidth=0.4))
+        ink = "white" if is_dark(colour) else "black"
+        cell.text(
+            *region.label, label_words(name, lifts.get(name)), ha="center", va="center", fontsize=5, color=ink
+        )
+    cell.set(xlim=(0, WIDTH), ylim=(HEIGHT, 0), aspect="equal")
+    cell.set_axis_off()
+
+
+def draw_scores(run: RunFolder) -> Figure:
+    """The scores of forged and of genuine images, and the threshold."""
+    figure = _figure(5.4, 3.2)
+    cell: Any = figure.subplots()
+    positive = run.manifest["positive"]
+    scores = run.numbers("score")
+    forged = np.array(run.texts("label"), object) == positive
+    for name, chosen, colour, hatch in (
+        (positive, forged, POSITIVE, "///"), (f"not {positive}", ~forged, NEGATIVE, "...")):  # fmt: skip
+        values = scores[chosen & np.isfinite(scores)]
+        cell.hist(
+            values,
+            BINS,
+            histtype="step",
+            edgecolor=colour,
+            hatch=hatch,
+            label=f"{_text(name)}: {len(values):,}",
+        )
+    cell.axvline(run.threshold, color="black", linestyle="--", linewidth=0.9, label="threshold")
+    cell.set_ylabel("images", fontsize=8)
+    _dress(cell, "Scores", f"score: probability of {positive}")
+    _legend(cell, loc="upper center")
+    return figure
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _text(words: str) -> str:
+    return printable(words, FONT_ENDS)
+
+
+def _dress(cell: Any, title: str, axis: str) -> None:
+    cell.set_title(_text(title), fontsize=9, parse_math=False)
+    cell.set_xlabel(_text(axis), fontsize=8, parse_math=False)
+    cell.tick_params(labelsize=7)
+    for label in cell.get_yticklabels():
+        label.set_parse_math(False)
+
+
+def _legend(cell: Any, **where: Any) -> None:
+    for text in cell.legend(fontsize=7, frameon=False, **where).get_texts():
+        text.set_parse_math(False)

@@ -1,0 +1,221 @@
+"""A run that is being made: beside its place until it is whole, and resumable from there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from xface.errors import OutputError, UsageError
+from xface.files.hashes import changed, named, sha256_of
+from xface.files.json_text import written
+from xface.files.paths import absolute, check_utf8, is_file, reading, status, writing
+from xface.files.writing import written_aside
+from xface.runs.checking import read_json
+from xface.runs.folder import RunFolder
+from xface.runs.lock import LOCK, Held, held
+from xface.runs.schema import BegunManifest, Manifest
+from xface.runs.settings import changes
+from xface.runs.shards import Parts
+from xface.runs.tables import TABLES
+from xface.wording import counted
+
+MANIFEST = "manifest.json"
+SETTINGS = "settings"
+STAGES = "stages"
+FILES = "files"
+PAST = ("xface", "command", "folder", "created", "versions", "device", STAGES, "stages_note",
+        "images_per_second", FILES)  # fmt: skip
+"""What a manifest says of what has been done; all else follows from what is asked for."""
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """The folder `target`.part, which becomes `target` in the end.
+
+    Its manifest is there from the beginning, and says what the run depends on.
+    """
+
+    target: Path
+    lock: Held | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the run is made."""
+        return self.target.with_name(f"{self.target.name}.part")
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What the manifest says so far; UsageError if it cannot be read."""
+        return read_json(self.folder / MANIFEST, BegunManifest, _remedy(self.folder))[0]
+
+    def check(self) -> None:
+        """Raise OutputError if the folder isn't the one any more that this process holds."""
+        if self.lock is not None:
+            self.lock.check()
+
+    def parts(self, count: int) -> Parts:
+        """The run's parts."""
+        return Parts(self.folder / "parts", count)
+
+    def maps_folder(self) -> Path:
+        """Where raw maps are written, made if need be; raises OutputError."""
+        path = self.folder / "maps"
+        try:
+            path.mkdir(exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"'{path}' cannot be made ({error.strerror}); make room") from error
+        return path
+
+    def table_path(self, table: str) -> Path:
+        """Where one of the joined tables lies."""
+        return self.folder / f"{table}.parquet"
+
+    def table(self, name: str, columns: Sequence[str], repeated: Sequence[str] = ()) -> pd.DataFrame:
+        """Some columns of one of the joined tables; `repeated` words are kept once each, as categories."""
+        found = pq.read_table(self.table_path(name), columns=list(columns), read_dictionary=list(repeated))
+        table: pd.DataFrame = found.to_pandas(split_blocks=True, self_destruct=True)
+        return table
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether all three tables are there as they were written, and how long they took."""
+        manifest = self.manifest
+        written = manifest.get(FILES, {})
+        paths = map(self.table_path, TABLES)
+        return STAGES in manifest and all(written.get(path.name) == sha256_of(path) for path in paths)
+
+    def add_hashes(self, *names: str) -> None:
+        """Put the hashes of files into the manifest, by which a reader knows that they are as written."""
+        hashes = {name: sha256_of(self.folder / name) for name in names}
+        self.add(files={**self.manifest.get(FILES, {}), **hashes})
+
+    def write(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a JSON file, whole or not at all; raises OutputError."""
+        self.check()
+        with written_aside(self.folder / name) as aside:
+            aside.write_text(written(content), encoding="utf-8")
+
+    def add(self, **entries: Any) -> None:
+        """Add to the manifest, or replace there; raises OutputError."""
+        self.write(MANIFEST, {**self.manifest, **entries})
+
+    def drop_parts(self) -> None:
+        """Remove the parts, once they are joined."""
+        shutil.rmtree(self.parts(0).folder, ignore_errors=True)
+
+    def finish(self) -> Path:
+        """Give the folder its name; raises OutputError."""
+        self.check()
+        try:
+            self.folder.rename(self.target)
+        except OSError as error:
+            raise OutputError(
+                f"'{self.folder}' cannot be renamed to '{self.target}' ({error.strerror})"
+            ) from error
+        return self.target
+
+
+def is_finished(target: Path, manifest: Mapping[str, Any], paths: Sequence[str]) -> bool:
+    """Whether this very run, of these images, is there already, whole.
+
+    Raises:
+        UsageError: its folder holds another run, or one whose images or own files were changed since.
+    """
+    if not is_file(target / MANIFEST, OutputError):
+        return False
+    before, _ = read_json(target / MANIFEST, Manifest, _remedy(target))
+    if different := changes(before[SETTINGS], manifest[SETTINGS]):
+        raise UsageError(
+            f"'{target}' exists already and was made otherwise: {'; '.join(different)}; name another folder "
+            "with --out, or remove it"
+        )
+    images = RunFolder.read(target).images
+    _check_images(target, paths, zip(images["row"].to_pylist(), images["sha256"].to_pylist(), strict=True))
+    return True
+
+
+@contextmanager
+def begin_run(
+    target: Path, manifest: Mapping[str, Any], paths: Sequence[str], count: int, resume: bool = False
+) -> Iterator[NewRun]:
+    """Make the folder of a run, or resume one that was stopped; hold it, so that no other process does.
+
+    `paths` are those of the images by their rows, `count` is the number of parts.
+
+    Raises:
+        UsageError: the run is there already, or another process makes it; or a stopped one is there, and
+            `resume` is false, or what it depends on has changed, with a list of what. OutputError: the folder
+            cannot be made, or is lost or spoilt while it is held.
+    """
+    run = NewRun(absolute(target, OutputError))
+    _check_free(run)
+    check_utf8(run.target, UsageError, "Parquet")
+    with writing(run.folder):
+        run.folder.mkdir(parents=True, exist_ok=True)
+    with held(run.folder) as lock, lock.losses_told("make room, then resume with --resume"):
+        run = replace(run, lock=lock)
+        _check_free(run)  # another process may have finished it meanwhile
+        if _is_begun(run):
+            _check_same(run, manifest, resume)
+            _check_images(run.folder, paths, run.parts(count).hashed())
+            begun = run.manifest
+            run.write(MANIFEST, {**manifest, **{name: begun[name] for name in PAST if name in begun}})
+        else:
+            run.write(MANIFEST, manifest)
+        yield run
+
+
+def _check_free(run: NewRun) -> None:
+    if os.path.lexists(run.target):
+        raise UsageError(f"'{run.target}' exists already; name another folder with --out, or remove it")
+    _is_begun(run)
+
+
+def _check_same(run: NewRun, manifest: Mapping[str, Any], resume: bool) -> None:
+    if not resume:
+        raise UsageError(
+            f"'{run.folder}' is of a run that was stopped: resume it with --resume, or remove it, or name "
+            "another folder with --out"
+        )
+    before, _ = read_json(run.folder / MANIFEST, BegunManifest, _remedy(run.folder))
+    if different := changes(before[SETTINGS], manifest[SETTINGS]):
+        raise UsageError(
+            f"'{run.folder}' was begun otherwise, so its parts would not fit together: "
+            f"{'; '.join(different)}; give what it was begun with, or remove it to start anew"
+        )
+
+
+def _check_images(folder: Path, paths: Sequence[str], hashed: Iterable[tuple[int, str]]) -> None:
+    """Raise UsageError if images hold something else than when they were hashed: rows would be mixed."""
+    known = [(paths[row], sha256) for row, sha256 in hashed if 0 <= row < len(paths)]
+    if different := changed([path for path, _ in known], [sha256 for _, sha256 in known]):
+        raise UsageError(
+            f"{counted(len(different), 'image')} of '{folder}' changed after the run had read "
+            f"{'it' if len(different) == 1 else 'them'}: {named(different)}; put back what was there, or "
+            "remove the folder to start anew"
+        )
+
+
+def _remedy(folder: Path) -> str:
+    return f"remove '{folder}' to start anew"
+
+
+def _is_begun(run: NewRun) -> bool:
+    """Whether the folder has a manifest; UsageError if it is something else's."""
+    if status(run.folder, OutputError) is None:
+        return False
+    if is_file(run.folder / MANIFEST, OutputError):
+        return True
+    with reading(run.folder, OutputError):
+        others = set(os.listdir(run.folder)) - {LOCK, f"{MANIFEST}.part"}
+    if others:
+        raise UsageError(f"'{run.folder}' is no run that was stopped; remove it, or give another --out")
+    return False

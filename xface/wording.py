@@ -1,0 +1,258 @@
+"""How the page says numbers, names and outcomes, in plain words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+from xface.results import AttributionMap, Findings, Prediction
+
+ATTRIBUTE_WORDS = {
+    "sharpness": "face sharpness",
+    "eye_sharpness": "eye sharpness",
+    "brightness": "brightness",
+    "contrast": "contrast",
+    "exposure": "badly exposed part",
+    "blockiness": "JPEG blockiness",
+    "face_size": "face size, pixels",
+    "eye_openness": "eye openness",
+    "mouth_openness": "mouth openness",
+    "yaw": "head turned sideways, degrees",
+    "pitch": "head raised or lowered, degrees",
+    "roll": "head tilted, degrees",
+}
+SCORE_WORDS = {
+    "auc": ("AUC", "How often a forged image scores above a genuine one: 1 is perfect, 0.5 is chance."),
+    "eer": ("Equal error rate", "The error rate at the threshold where both kinds of error are as frequent."),
+    "average_precision": ("Average precision", "Precision averaged over recall; chance is the prevalence."),
+    "accuracy": ("Accuracy", "The part of images judged rightly at the threshold."),
+    "balanced_accuracy": ("Balanced accuracy", "The mean of the two classes' accuracies: 0.5 is chance."),
+}
+CHANGE_WORDS = {"fixed": "errors that are fixed", "new": "errors that are new", "still": "errors that stayed"}
+STATUS_WORDS = {
+    "ok": "measured",
+    "no_face": "no face found",
+    "unreadable": "unreadable file",
+    "missing": "file missing",
+    "non_finite": "score not finite",
+    "zero": "map is zero everywhere",
+}
+MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
+          "November", "December")  # fmt: skip
+NOTHING = "\N{EN DASH}"
+
+
+def negative_name(positive: str, classes: list[str]) -> str:
+    """What is not the positive class.
+
+    Example:
+        >>> negative_name("fake", ["fake", "real"]), negative_name("swap", ["swap", "gan", "real"])
+        ('real', 'not swap')
+    """
+    others = [name for name in classes if name != positive]
+    return others[0] if len(others) == 1 else f"not {positive}"
+
+
+def outcome_words(positive: str, classes: list[str]) -> dict[str, str]:
+    """What each outcome means.
+
+    Example:
+        >>> outcome_words("fake", ["fake", "real"])["FP"]
+        'real called fake'
+    """
+    negative = negative_name(positive, classes)
+    named = {"P": positive, "N": negative}
+    truths = {"TP": positive, "FP": negative, "TN": negative, "FN": positive}
+    return {outcome: f"{truth} called {named[outcome[1]]}" for outcome, truth in truths.items()}
+
+
+def moment(text: str) -> str:
+    """A time as words.
+
+    Example:
+        >>> moment("2026-01-02T03:04:05+00:00"), moment("yesterday")
+        ('2 January 2026, 03:04 UTC', 'yesterday')
+    """
+    try:
+        when = datetime.fromisoformat(text).astimezone(timezone.utc)
+    except ValueError:
+        return text
+    return f"{when.day} {MONTHS[when.month - 1]} {when:%Y, %H:%M} UTC"
+
+
+def spaced(name: str) -> str:
+    """A region's or column's name as words.
+
+    Example:
+        >>> spaced("right_eye")
+        'right eye'
+    """
+    return name.replace("_", " ")
+
+
+def sentence(text: str) -> str:
+    """A remark as a sentence.
+
+    Example:
+        >>> sentence("no face: 3 of 10"), sentence("None is left.")
+        ('No face: 3 of 10.', 'None is left.')
+    """
+    return f"{text[:1].upper()}{text[1:].rstrip(' .')}."
+
+
+def kind_name(kind: Mapping[str, Any]) -> str:
+    """A map's method, with its layer if it has one.
+
+    Example:
+        >>> kind_name({"method": "gradcam", "layer": "layer4"}), kind_name({"method": "vanilla", "layer": ""})
+        ('gradcam at layer4', 'vanilla')
+    """
+    return f"{kind['method']} at {kind['layer']}" if kind["layer"] else str(kind["method"])
+
+
+def attribute_words(name: str) -> str:
+    """An attribute's name with its unit."""
+    return ATTRIBUTE_WORDS.get(name, spaced(name))
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A number to some digits, or a dash.
+
+    Example:
+        >>> number(0.91234), number(None), number(1234567), number(12.0)
+        ('0.912', '\N{EN DASH}', '1,234,567', '12')
+    """
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return NOTHING
+    if float(value).is_integer() or abs(value) >= 10**digits:
+        return f"{value:,.0f}"
+    return f"{value:.{digits}g}"
+
+
+def highest(lifts: Mapping[str, float | None], count: int = 3) -> list[tuple[str, float]]:
+    """The regions with the highest lifts, of those that have one.
+
+    Example:
+        >>> highest({"nose": 1.0, "mouth": None, "jaw": 2.0})
+        [('jaw', 2.0), ('nose', 1.0)]
+    """
+    known = [(name, lift) for name, lift in lifts.items() if lift is not None]
+    return sorted(known, key=lambda each: -each[1])[:count]
+
+
+def counted(count: int, noun: str) -> str:
+    """How many there are of something.
+
+    Example:
+        >>> counted(1, "image"), counted(1200, "image")
+        ('1 image', '1,200 images')
+    """
+    return f"{number(count)} {noun}{'' if count == 1 else 's'}"
+
+
+def decimal(value: float | None) -> str:
+    """A score to three decimals, or a dash.
+
+    Example:
+        >>> decimal(0.3), decimal(None)
+        ('0.300', '\N{EN DASH}')
+    """
+    return NOTHING if value is None else f"{value:.3f}"
+
+
+def estimate(found: Mapping[str, Any] | None, digits: int = 3) -> str:
+    """A value with its interval.
+
+    Example:
+        >>> estimate({"value": 0.9, "low": 0.88, "high": 0.92}), estimate({"value": 1.0, "low": None})
+        ('0.9 (0.88 to 0.92)', '1')
+    """
+    if not found or found.get("value") is None:
+        return NOTHING
+    value, low, high = (number(found.get(name), digits) for name in ("value", "low", "high"))
+    return value if NOTHING in (low, high) else f"{value} ({low} to {high})"
+
+
+def percent(found: Mapping[str, Any] | float | None) -> str:
+    """A part as per cent, with its interval if there is one.
+
+    Example:
+        >>> percent(0.5), percent({"value": 0.123, "low": 0.1, "high": 0.2}), percent(None)
+        ('50 %', '12.3 % (10 to 20)', '\N{EN DASH}')
+    """
+    if not isinstance(found, Mapping):
+        return NOTHING if found is None else f"{number(100 * found)} %"
+    value, low, high = (found.get(name) for name in ("value", "low", "high"))
+    if value is None:
+        return NOTHING
+    around = "" if low is None or high is None else f" ({number(100 * low)} to {number(100 * high)})"
+    return f"{number(100 * value)} %{around}"
+
+
+def chance(p: float | None) -> str:
+    """A p or q value.
+
+    Example:
+        >>> chance(0.00001), chance(0.0312), chance(None)
+        ('< 0.001', '0.031', '\N{EN DASH}')
+    """
+    if p is None:
+        return NOTHING
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.0995 else f"{p:.2f}"
+
+
+UNTRAINED = "UNTRAINED NETWORK (random weights): these maps say nothing about the face"
+
+UNTRAINED_RUN = f"{UNTRAINED}, and the verdicts are chance"
+
+STATUS = {
+    "zero": "zero map: nothing to show",
+    "non_finite": "not finite: no map",
+}
+
+
+def printable(text: str, limit: int = 0x110000) -> str:
+    r"""A name from outside on one line: what is invisible, breaks lines or is `limit` or above is escaped.
+
+    Example:
+        >>> printable("Zoë\n\x1b[31m.jpg"), printable("Zoë 顔.jpg", limit=0x530)
+        ('Zoë\\n\\x1b[31m.jpg', 'Zoë \\u9854.jpg')
+    """
+    kept = (c if c.isprintable() and ord(c) < limit else c.encode("unicode_escape").decode() for c in text)
+    return "".join(kept)
+
+
+def verdict(prediction: Prediction) -> str:
+    """The predicted class and its probability, and the forgery's unless that follows from them.
+
+    It does where there are two classes, and the forgery is called fake.
+
+    Example:
+        >>> verdict(Prediction("fake", 0.912, {"fake": 0.912, "real": 0.088}, "fake"))
+        'fake, probability 0.912'
+        >>> verdict(Prediction("swap", 0.5, {"real": 0.2, "swap": 0.5, "gan": 0.3}, "gan"))
+        'swap, probability 0.500; forged (gan) 0.300'
+    """
+    called = f"{prediction.label}, probability {prediction.probability:.3f}"
+    positive, forged = prediction.positive, prediction.positive_probability
+    follows = len(prediction.probabilities) == 2 and str(positive).casefold() == "fake"
+    return called if forged is None or follows else f"{called}; forged ({positive}) {forged:.3f}"
+
+
+def subject(findings: Findings) -> str:
+    """What is explained: the class, and how it was chosen."""
+    how = {"predicted": "the predicted class", "margin": "against the best other class"}
+    return f"{findings.label} ({how.get(findings.target, 'as asked')})"
+
+
+def origin(findings: Findings) -> str:
+    """The network and the card that was used."""
+    return f"{findings.arch}, card {findings.detector['card']['source']}"
+
+
+def map_name(amap: AttributionMap) -> str:
+    """A map's method and layer, and its rule where that is not the published one."""
+    rule = "" if amap.rule == "published" else f" ({amap.rule} rule)"
+    return f"{amap.method}{f' at {amap.layer}' if amap.layer else ''}{rule}"
