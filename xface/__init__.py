@@ -5,8 +5,9 @@ The public names below are imported on first use, so `import xface` loads neithe
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from xface.exports import exports
 
 __version__ = "0.1.0"
 
@@ -18,23 +19,14 @@ if TYPE_CHECKING:
     from xface.explanation import Explanation as Explanation
     from xface.explanation import explain as explain
 
-_HOMES = {
-    "attribute": "xface.attribution",
-    "explain": "xface.explanation",
-    "Explanation": "xface.explanation",
-    "load": "xface.detectors.loading",
-    "Detector": "xface.detectors",
-    "XFaceError": "xface.errors",
-}
-
-__all__ = ["Detector", "Explanation", "XFaceError", "attribute", "explain", "load"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'xface' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+__getattr__, __dir__, __all__ = exports(
+    __name__,
+    {
+        "attribute": "xface.attribution",
+        "explain": "xface.explanation",
+        "Explanation": "xface.explanation",
+        "load": "xface.detectors.loading",
+        "Detector": "xface.detectors",
+        "XFaceError": "xface.errors",
+    },
+)

@@ -5,8 +5,9 @@ The names below are imported on first use, so that the package itself loads noth
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from xface.exports import exports
 
 if TYPE_CHECKING:
     from xface.data.dataset import FaceDataset as FaceDataset
@@ -19,26 +20,17 @@ if TYPE_CHECKING:
     from xface.data.splits import split as split
     from xface.errors import DataError as DataError
 
-_HOMES = {
-    "CLASSES": "xface.data.labels",
-    "DataError": "xface.errors",
-    "FaceDataset": "xface.data.dataset",
-    "Samples": "xface.data.labelled_pictures",
-    "Vocabulary": "xface.data.labels",
-    "join": "xface.data.labelled_pictures",
-    "leakage": "xface.data.splits",
-    "read_samples": "xface.data.labelled_pictures",
-    "split": "xface.data.splits",
-}
-
-__all__ = list(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = exports(
+    __name__,
+    {
+        "CLASSES": "xface.data.labels",
+        "DataError": "xface.errors",
+        "FaceDataset": "xface.data.dataset",
+        "Samples": "xface.data.labelled_pictures",
+        "Vocabulary": "xface.data.labels",
+        "join": "xface.data.labelled_pictures",
+        "leakage": "xface.data.splits",
+        "read_samples": "xface.data.labelled_pictures",
+        "split": "xface.data.splits",
+    },
+)

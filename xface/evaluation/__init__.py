@@ -5,8 +5,9 @@ The names below are imported on first use, so that the package itself loads noth
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from xface.exports import exports
 
 if TYPE_CHECKING:
     from xface.evaluation.evaluation import Evaluation as Evaluation
@@ -16,23 +17,14 @@ if TYPE_CHECKING:
     from xface.evaluation.thresholds import CRITERIA as CRITERIA
     from xface.evaluation.thresholds import Threshold as Threshold
 
-_HOMES = {
-    "CRITERIA": "xface.evaluation.thresholds",
-    "Evaluation": "xface.evaluation.evaluation",
-    "Threshold": "xface.evaluation.thresholds",
-    "draw_evaluation": "xface.evaluation.figure",
-    "evaluate": "xface.evaluation.evaluation",
-    "score": "xface.evaluation.scoring",
-}
-
-__all__ = list(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = exports(
+    __name__,
+    {
+        "CRITERIA": "xface.evaluation.thresholds",
+        "Evaluation": "xface.evaluation.evaluation",
+        "Threshold": "xface.evaluation.thresholds",
+        "draw_evaluation": "xface.evaluation.figure",
+        "evaluate": "xface.evaluation.evaluation",
+        "score": "xface.evaluation.scoring",
+    },
+)

@@ -5,8 +5,9 @@ The names below are imported on first use, so that the package itself loads noth
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from xface.exports import exports
 
 if TYPE_CHECKING:
     from xface.faces.attributes import ATTRIBUTES as ATTRIBUTES
@@ -26,33 +27,24 @@ if TYPE_CHECKING:
     from xface.faces.regions import region_labels as region_labels
     from xface.faces.regions import region_outlines as region_outlines
 
-_HOMES = {
-    "ATTRIBUTES": "xface.faces.attributes",
-    "Attribute": "xface.faces.attributes",
-    "DETECTORS": "xface.faces.landmarks",
-    "LandmarkFile": "xface.faces.landmark_files",
-    "MODEL_FILES": "xface.faces.dlib_models",
-    "ModelFile": "xface.faces.dlib_models",
-    "REGIONS": "xface.faces.regions",
-    "UNIONS": "xface.faces.regions",
-    "face_attributes": "xface.faces.attributes",
-    "face_from_landmarks": "xface.faces.landmark_files",
-    "find_face": "xface.faces.landmarks",
-    "head_pose": "xface.faces.pose",
-    "measure": "xface.faces.measures",
-    "read_landmarks": "xface.faces.landmark_files",
-    "region_labels": "xface.faces.regions",
-    "region_outlines": "xface.faces.regions",
-}
-
-__all__ = list(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = exports(
+    __name__,
+    {
+        "ATTRIBUTES": "xface.faces.attributes",
+        "Attribute": "xface.faces.attributes",
+        "DETECTORS": "xface.faces.landmarks",
+        "LandmarkFile": "xface.faces.landmark_files",
+        "MODEL_FILES": "xface.faces.dlib_models",
+        "ModelFile": "xface.faces.dlib_models",
+        "REGIONS": "xface.faces.regions",
+        "UNIONS": "xface.faces.regions",
+        "face_attributes": "xface.faces.attributes",
+        "face_from_landmarks": "xface.faces.landmark_files",
+        "find_face": "xface.faces.landmarks",
+        "head_pose": "xface.faces.pose",
+        "measure": "xface.faces.measures",
+        "read_landmarks": "xface.faces.landmark_files",
+        "region_labels": "xface.faces.regions",
+        "region_outlines": "xface.faces.regions",
+    },
+)

@@ -5,8 +5,9 @@ The names below are imported on first use, so that the package itself loads noth
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from xface.exports import exports
 
 if TYPE_CHECKING:
     from xface.training.config import Config as Config
@@ -17,24 +18,15 @@ if TYPE_CHECKING:
     from xface.training.run import resume as resume
     from xface.training.run import train as train
 
-_HOMES = {
-    "Config": "xface.training.config",
-    "Grid": "xface.training.grid_search",
-    "Run": "xface.training.run",
-    "read_config": "xface.training.config_files",
-    "resume": "xface.training.run",
-    "run_grid": "xface.training.grid_search",
-    "train": "xface.training.run",
-}
-
-__all__ = list(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = exports(
+    __name__,
+    {
+        "Config": "xface.training.config",
+        "Grid": "xface.training.grid_search",
+        "Run": "xface.training.run",
+        "read_config": "xface.training.config_files",
+        "resume": "xface.training.run",
+        "run_grid": "xface.training.grid_search",
+        "train": "xface.training.run",
+    },
+)
