@@ -15,15 +15,12 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from xface.attribution.rules import plain
-
-if TYPE_CHECKING:
-    from xface.attribution.rectifiers import Router
+from xface.attribution.rules import Chain, Rule, plain
 
 Numbers = Callable[[Tensor], Any]
 
@@ -393,12 +390,22 @@ class _Applied:
         return self.func(*(self.varying[i](t) if i in self.varying else a for i, a in enumerate(self.args)))
 
 
+class Routing(Protocol):
+    """What gives a rectifier its backward rule: the router that the call goes through."""
+
+    rule: Rule
+
+    def apply(self, unit: Unit, g: Tensor, z: Tensor, chain: Chain | None) -> Tensor:
+        """Return the gradient (as g, of any shape) that the rule in force makes of g at a rectifier."""
+        ...
+
+
 class Select(torch.autograd.Function):
     """y forward; backward y's own gradient under the plain rule, else the router's rule for the source."""
 
     @staticmethod
     def forward(
-        ctx: Any, y: Tensor, source: Tensor, router: Router, known: Combination, unit: Unit, in_place: bool
+        ctx: Any, y: Tensor, source: Tensor, router: Routing, known: Combination, unit: Unit, in_place: bool
     ) -> Tensor:
         """Return y, or a copy where it isn't written in place."""
         ctx.router, ctx.unit, ctx.slope, ctx.function = router, unit, known.slope, known.function
