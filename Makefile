@@ -33,7 +33,7 @@ lint: $(VENV)/installed ## Check style, types and who imports whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-cache
 
 docs: $(VENV)/installed ## Draw the pictures and fill in the table of README.md and docs/ again
 	$(BIN)/python docs/make_figures.py

@@ -18,7 +18,8 @@ from xface.images.pictures import read_picture
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 PACKAGES = ("xface", "xface.analysis", "xface.attribution", "xface.data", "xface.errors", "xface.faces",
-            "xface.detectors", "xface.evaluation", "xface.networks", "xface.report", "xface.statistics", "xface.training")  # fmt: skip
+            "xface.detectors", "xface.evaluation", "xface.networks", "xface.report", "xface.statistics",
+            "xface.training")  # fmt: skip
 MANIFEST = ROOT / "tests" / "golden" / "faces" / "manifest.csv"
 SPECIAL = ("__call__", "__contains__", "__getitem__", "__iter__", "__len__", "_repr_html_")
 
