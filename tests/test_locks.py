@@ -147,7 +147,7 @@ def test_two_runs_on_one_folder_and_a_folder_that_is_removed_under_one(place, tm
     out, said = tmp_path / "run", [tmp_path / "first", tmp_path / "second"]
     folder = tmp_path / ("run.part" if name == "analyze" else "run")
     first = forked(partial(WORK[name][0], place, out, 0), said[0])
-    while not (folder / LOCK).exists():
+    while not (folder / LOCK).exists() or not (folder / LOCK).read_text():  # made, then signed
         assert first.is_alive()
     os.kill(first.pid, signal.SIGSTOP)
     status, told = ended(forked(partial(WORK[name][0], place, out, 0), said[1]), said[1])

@@ -58,7 +58,7 @@ def filtered(x: Tensor, weight: Tensor) -> Tensor:
             f"{height} x {width} have {height} x {width // 2 + 1}: give images of the size it was made for"
         )
     precise = torch.promote_types(x.dtype, torch.float32)
-    response = torch.view_as_complex(weight.to(precise)).permute(2, 0, 1)
+    response = torch.view_as_complex(weight.to(precise).contiguous()).permute(2, 0, 1)
     spectrum = torch.fft.rfft2(x.to(precise), norm="ortho")
     maps: Tensor = torch.fft.irfft2(spectrum * response, s=(height, width), norm="ortho")
     return maps.to(x.dtype)

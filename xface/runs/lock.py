@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TypeAlias
 
-from xface.errors import OutputError, UsageError
+from xface.errors import OutputError, UsageError, XFaceError
 
 LOCK = ".xface-lock"
 WITHOUT_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
@@ -47,9 +47,9 @@ class Held:
         """Turn what the folder's loss, or a full disk, raises anywhere into one OutputError with a remedy."""
         try:
             yield
-        except (OSError, OutputError) as error:
+        except (OSError, XFaceError) as error:
             self.check()
-            if isinstance(error, OutputError):
+            if isinstance(error, XFaceError):
                 raise
             reason = " ".join(str(error).split())
             raise OutputError(f"'{self.folder}' cannot be written or read ({reason}); {remedy}") from error
