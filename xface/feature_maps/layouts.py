@@ -193,7 +193,7 @@ def _scores(maps: Tensor, size: Side) -> Tensor:
     answer, cover = ((v - v.mean(dim=(1, 2), keepdim=True)).flatten(1) for v in (answer, cover))
     norms = answer.norm(dim=1) * cover.norm(dim=1)
     scores = torch.where(norms > 1e-6, (answer * cover).sum(dim=1) / norms, 0).nan_to_num(0).cpu()
-    across, down = scores.split(len(BANDS))
+    across, down = scores[: len(BANDS)], scores[len(BANDS) :]
     rows, columns = maps.shape[2:]
     # Along a side of one cell there is nothing to tell: the other side decides.
     return torch.cat([down if columns == 1 else across, across if rows == 1 else down])
