@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 import xface
 from xface.analysis.measuring import MapMeasurer, MeasuredImage
 from xface.attribution import CORE_METHODS, METHODS, attribute
-from xface.detectors.loading import bundled
+from xface.detectors.bundled import bundled
 from xface.errors import AttributionError
 from xface.networks import architecture
 

@@ -20,7 +20,7 @@ from gpu_jobs import Job, Row, Setting
 from torch import Tensor, nn
 
 from xface.data import read_samples
-from xface.detectors.loading import bundled
+from xface.detectors.bundled import bundled
 from xface.errors import LandmarkError
 from xface.faces.landmark_cache import LandmarkStore
 from xface.images.pictures import read_picture

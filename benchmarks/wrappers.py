@@ -1,4 +1,4 @@
-"""A wrapper class per method, as the system that xface follows and many others write it, to be timed.
+"""A wrapper class per method, as Minsuk Sung's Fake Face Detection and many others write it, to be timed.
 
 Each wrapper puts its own hooks on the network, runs a forward pass and a full backward pass (the weights get
 gradients too) and takes its hooks off. `GuidedWrapper` and `DeconvnetWrapper` see `nn.ReLU` alone.

@@ -73,7 +73,7 @@ def _landmark_files() -> Iterator[Check]:
 
 
 def _weights() -> Iterator[Check]:
-    from xface.detectors.loading import bundled
+    from xface.detectors.bundled import bundled
     from xface.errors import XFaceError
 
     if not bundled():

@@ -27,8 +27,8 @@ def models(as_json: bool) -> None:
 
 
 def _described(name: str) -> dict[str, Any]:
+    from xface.detectors.bundled import bundled
     from xface.detectors.card import card_path, read_card
-    from xface.detectors.loading import bundled
     from xface.networks import architecture
     from xface.networks.blueprints import outline, parameter_count, usual_size
 

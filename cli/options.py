@@ -116,5 +116,5 @@ CLASSES = click.option(
 PRESET = click.option(
     "--preset",
     metavar="NAME",
-    help="How pictures are prepared: imagenet, seed, meso, inception or none (in their own size).",
+    help="How pictures are prepared: imagenet, opencv_bgr, meso, inception or none (in their own size).",
 )

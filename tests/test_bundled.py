@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("cli", "weights", "xface", "setup.py", "pyproject.toml", "README.md", "LICENSE")
 QUESTION = """
 import xface
-from xface.detectors.loading import bundled
+from xface.detectors.bundled import bundled
 print(xface.__file__)
 print(bundled()["meso4"])
 print(xface.load().card.source)

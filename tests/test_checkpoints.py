@@ -149,7 +149,7 @@ def test_followed_system(state: dict[str, Tensor], write: Writer, tmp_path: Path
     write(seed_content(state), tmp_path / "0002.pth")
     assert_restores(tmp_path / "0002.pth", state)
     checkpoint = read_checkpoint(tmp_path / "0002.pth")
-    assert checkpoint.format == "seed"
+    assert checkpoint.format == "sung"
     assert checkpoint.extras["train_losses"] == [0.7, 0.4]
 
 

@@ -16,9 +16,9 @@ from torch import nn
 
 import xface
 from xface.detectors import Card, load
+from xface.detectors.bundled import bundled
 from xface.detectors.card import card_path, read_card, write_card
 from xface.detectors.checkpoints.checkpoint import read_checkpoint
-from xface.detectors.loading import bundled
 from xface.networks import ARCHITECTURES, architecture
 from xface.networks.blueprints import outline
 from xface.preprocessing import PRESETS
@@ -334,7 +334,7 @@ class TestCard:
         assert (done.status, done.err) == (0, "")
         assert columns(done.out) <= max(80, len(done.out.splitlines()[0]))
         words = " ".join(done.out.split())
-        card = read_card(card_path(xface.detectors.loading.bundled()["meso4"]))
+        card = read_card(card_path(xface.detectors.bundled.bundled()["meso4"]))
         for said in (card.training, card.notes, card.sha256, "classes fake, real", "(preset meso)"):
             assert said in words
         assert run("card", "meso4", "--json").lines == [load("meso4", device="cpu").card.to_json()]

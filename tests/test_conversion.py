@@ -381,7 +381,7 @@ class TestChangeCard:
             (CardChanges(threshold="1"), "must be in (0, 1)"),
             (CardChanges(threshold="nan"), "must be in (0, 1)"),
             (CardChanges(threshold="half"), "neither a number nor none"),
-            (CardChanges(preset="sed"), "did you mean 'seed'"),
+            (CardChanges(preset="opencv_brg"), "did you mean 'opencv_bgr'"),
             (CardChanges(crop="boxes"), "did you mean 'box'"),
             (CardChanges(crop="box:wide"), "give it as box:0.3"),
             (CardChanges(crop="outline:0.1"), "belongs to the crop box"),
@@ -411,7 +411,7 @@ class TestChangeCard:
         assert load(tmp_path / "a.pth").classes == ("Real", "Fake")
 
     def test_bundled_cards_stay_as_they_are(self, tmp_path: Path) -> None:
-        from xface.detectors.loading import bundled
+        from xface.detectors.bundled import bundled
 
         path = bundled()["meso4"]
         (tmp_path / "link.safetensors").symlink_to(path)

@@ -13,8 +13,8 @@ from PIL import Image
 from torch import nn
 
 from xface.detectors import Card, Detector, load
+from xface.detectors.bundled import bundled
 from xface.detectors.card import write_card
-from xface.detectors.loading import bundled
 from xface.errors import CheckpointError, DeviceError, ImageError, TargetError, UnknownNameError, UsageError
 from xface.images.pictures import read_picture
 from xface.networks import ARCHITECTURES
@@ -199,7 +199,7 @@ def test_followed_system_is_known_by_its_layout(tmp_path: Path) -> None:
     detector = load(tmp_path / "0001.pth")
     assert detector.classes == ("Fake", "Real")
     assert detector.card.preprocessing == PRESETS["seed"]
-    assert detector.card.source == "assumed: seed preset; classes Fake, Real assumed"
+    assert detector.card.source == "assumed: opencv_bgr preset; classes Fake, Real assumed"
 
 
 def test_classes_in_the_checkpoint(tmp_path: Path) -> None:

@@ -24,10 +24,10 @@ from xface import analysis, data, faces, report, training
 from xface import detectors as models
 from xface.analysis import read_data
 from xface.data import Samples, read_samples
+from xface.detectors.bundled import bundled
 from xface.detectors.card import Card, read_card, write_card
 from xface.detectors.card_editing import CardChanges, change_card
 from xface.detectors.conversion import convert
-from xface.detectors.loading import bundled
 from xface.errors import UsageError, XFaceError
 from xface.faces import read_landmarks
 from xface.files.json_text import parse

@@ -17,7 +17,7 @@ from xface.errors import OutputError
 from xface.faces import REGIONS, measure, region_labels, region_outlines
 from xface.networks import ARCHITECTURES
 from xface.report import as_html, draw_panel, draw_picture, ensure_folder, region_table, save
-from xface.report.colours import COLOURS, blend, heat_of
+from xface.report.colours import HEAT_COLOURS, blend, heat_of
 from xface.report.explanation.picture import LINE, SIDE, WARNING
 from xface.results import AttributionMap, Face, Findings, Prediction
 from xface.wording import STATUS, UNTRAINED, map_name
@@ -62,7 +62,7 @@ def spot(row: int, column: int, radius: int = 6) -> np.ndarray:
 class TestHeat:
     def test_the_colours_brightness_rises_all_along_the_scale(self):
         """So the scale reads without colour vision and in grey print."""
-        colours = matplotlib.colormaps[COLOURS](np.linspace(0, 1, 256))[:, :3]
+        colours = matplotlib.colormaps[HEAT_COLOURS](np.linspace(0, 1, 256))[:, :3]
         linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
         assert (np.diff(linear @ LUMINANCE) > 0).all()
 
@@ -79,7 +79,7 @@ class TestHeat:
         random = np.random.default_rng(seed)
         values, view = random.random((40, 30)), random.integers(0, 256, (40, 30, 3), np.uint8)
         blended = blend(heat_of(a_map(values=values), (40, 30)), view) @ LUMINANCE
-        steps = matplotlib.colormaps[COLOURS].N
+        steps = matplotlib.colormaps[HEAT_COLOURS].N
         assert values.ravel()[blended.argmax()] >= values.max() * (1 - 1 / steps)
 
     def test_a_cold_map_leaves_the_face_in_grey(self):
@@ -193,7 +193,7 @@ def crowded() -> dict[str, Findings]:
     five = [a_map(m, None, small, rule="extended") for m in ("vanilla", "deconvnet", "guided")]
     five += [a_map(m, densenet[2], small, rule="extended") for m in ("gradcam", "guided_gradcam")]
     twenty = [a_map(m, layer, small, rule="extended") for m in METHODS for layer in densenet[:4]][:20]
-    source = "assumed: seed preset; classes Fake, Real of the checkpoint"
+    source = "assumed: opencv_bgr preset; classes Fake, Real of the checkpoint"
     card = {"arch": "densenet121", "card": {"source": source}}
     return {
         "one map": findings(five[4], trained=False, detector=card),

@@ -98,7 +98,7 @@ class Preprocessing:
     for values without sense.
 
     Example:
-        >>> str(PRESETS["seed"])
+        >>> str(PRESETS["opencv_bgr"])
         '224x224, stretched, opencv_bilinear, BGR, /255'
     """
 
@@ -229,9 +229,10 @@ _JSON_VALUES: Mapping[str, Callable[[Any], bool]] = {
 
 PRESETS: Registry[Preprocessing] = Registry("preprocessing preset")
 PRESETS.add("imagenet", Preprocessing((224, 224), 256, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)))
-PRESETS.add(  # the system that xface follows: cv2.imread, then albumentations' Resize
-    "seed", Preprocessing((224, 224), interpolation="opencv_bilinear", colours="BGR")
+PRESETS.add(  # cv2.imread, then albumentations' Resize, as in Minsuk Sung's Fake Face Detection
+    "opencv_bgr", Preprocessing((224, 224), interpolation="opencv_bilinear", colours="BGR")
 )
+PRESETS.alias("seed", "opencv_bgr")
 PRESETS.add("meso", Preprocessing((256, 256)))  # Afchar et al. 2018
 PRESETS.add(  # the Inception and Xception networks as their authors trained them
     "inception", Preprocessing((299, 299), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))

@@ -22,11 +22,15 @@ class Registry(Mapping[str, T]):
         >>> colours["rad"]
         Traceback (most recent call last):
         xface.errors.UnknownNameError: unknown colour 'rad'; did you mean 'red'?
+        >>> colours.alias("crimson", "red")
+        >>> colours["crimson"], len(colours)
+        ('#f00', 1)
     """
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._entries: dict[str, T] = {}
+        self._aliases: dict[str, str] = {}
 
     def add(self, name: str, entry: T) -> T:
         """Register `entry` under `name` and return it; a name can be taken only once."""
@@ -35,13 +39,18 @@ class Registry(Mapping[str, T]):
         self._entries[name] = entry
         return entry
 
+    def alias(self, old: str, name: str) -> None:
+        """Let an entry be found by an earlier name too, which is not listed."""
+        self._aliases[old] = name
+
     def __getitem__(self, name: str) -> T:
+        name = self._aliases.get(name, name)
         if name not in self._entries:
             raise UnknownNameError(self.kind, name, self._entries)
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return name in self._entries or name in self._aliases
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)

@@ -78,7 +78,7 @@ class FaceDataset(Dataset[Item]):
 
     Example:
         >>> from xface.data.labelled_pictures import read_samples
-        >>> faces = FaceDataset(read_samples("samples.csv"), PRESETS["seed"])  # doctest: +SKIP
+        >>> faces = FaceDataset(read_samples("samples.csv"), PRESETS["opencv_bgr"])  # doctest: +SKIP
         >>> tensor, label, index = faces[0]  # doctest: +SKIP
     """
 

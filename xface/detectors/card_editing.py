@@ -6,10 +6,11 @@ import os
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from xface.detectors.bundled import bundled
 from xface.detectors.card import Card, card_path, write_card
 from xface.detectors.class_names import class_names
 from xface.detectors.crops import CropSettings
-from xface.detectors.loading import UNTRAINED, Opened, bundled, open_weights
+from xface.detectors.loading import UNTRAINED, Opened, open_weights
 from xface.errors import CheckpointError, UsageError
 from xface.files.writing import written_among_others
 from xface.preprocessing import PRESETS

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from xface.detectors.bundled import bundled
 from xface.detectors.card import Card, card_path, read_card
 from xface.detectors.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from xface.detectors.class_names import class_names
@@ -206,8 +207,8 @@ def assumed_card(restored: Restored, checkpoint: Checkpoint, classes: tuple[str,
     Raises:
         CheckpointError: there are more than two classes, and nothing names them.
     """
-    is_seed = checkpoint.format == "seed"
-    preprocessing = PRESETS["seed"] if is_seed else restored.arch.preprocessing
+    is_sungs = checkpoint.format == "sung"
+    preprocessing = PRESETS["opencv_bgr"] if is_sungs else restored.arch.preprocessing
     class_count = _class_count(restored)
     named = classes or class_names(checkpoint, class_count)
     if named is None and class_count != 2:
@@ -216,7 +217,7 @@ def assumed_card(restored: Restored, checkpoint: Checkpoint, classes: tuple[str,
             f"its head has {class_count} classes and nothing names them; "
             f"write a card {card_path(checkpoint.path).name} beside it, with `classes` (xface card --help)",
         )
-    likely = named or (("Fake", "Real") if is_seed else ("fake", "real"))
+    likely = named or (("Fake", "Real") if is_sungs else ("fake", "real"))
     whence = "given" if classes else "of the checkpoint" if named else "assumed"
     preset = preset_name(preprocessing)
     how = f"{preset} preset" if preset else f"preprocessing {preprocessing}"
@@ -249,25 +250,3 @@ def _check_size(card: Card, restored: Restored) -> None:
         f"the card ({card.source}) asks for {asked}, which {restored.arch.name} cannot take; "
         f"correct its preprocessing (usual: {usual})"
     )
-
-
-def bundled() -> dict[str, Path]:
-    """Each bundled detector's name and weights file; a detector is bundled if its card lies beside it.
-
-    Example:
-        >>> bundled()["meso4"].name
-        'meso4.safetensors'
-    """
-    files = sorted(_folder().glob("*.safetensors"))
-    return {path.stem: path for path in files if path.with_suffix(".json").is_file()}
-
-
-def _folder() -> Path:
-    """Beside the package `xface`: a wheel puts `xface_weights` there, a checkout has it as `weights`.
-
-    Looking there, and not for any `xface_weights` on the path, keeps a checkout from taking the weights of
-    another version that is installed.
-    """
-    beside = Path(__file__).resolve().parents[2]
-    installed = beside / "xface_weights"
-    return installed if installed.is_dir() else beside / "weights"

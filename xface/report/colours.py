@@ -1,20 +1,16 @@
-"""How a map becomes colours: one scale per map, dark to bright, on the face in grey."""
+"""Colours: of a map, dark to bright, on the face in grey; of a lift, purple below chance, orange above."""
 
 from __future__ import annotations
 
 import math
-import textwrap
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 
-from xface.results import AttributionMap, ByteArray, Findings, FloatArray
-from xface.wording import UNTRAINED, origin, printable, subject, verdict
+from xface.results import AttributionMap, ByteArray, FloatArray
 
-COLOURS = "inferno"
+HEAT_COLOURS = "inferno"
 """Brightness rises all along it, so it reads without colour vision and in grey print."""
 
 FINE_CELLS = 2000
@@ -49,12 +45,12 @@ def blend(heat: Heat, view: ByteArray) -> ByteArray:
     """Return the heat's colours over the face in grey, (H, W, 3); the more heat, the less face."""
     level = np.clip(heat.amount / heat.top, 0, 1)
     grey = (view @ GREY)[..., None] * 0.6
-    colours = matplotlib.colormaps[COLOURS](level)[..., :3] * 255
+    colours = matplotlib.colormaps[HEAT_COLOURS](level)[..., :3] * 255
     weight = (0.25 + 0.75 * level)[..., None]
     return np.asarray((1 - weight) * grey + weight * colours).round().astype(np.uint8)
 
 
-COLOURS = "PuOr_r"
+LIFT_COLOURS = "PuOr_r"
 """ColorBrewer's purple to orange (Harrower and Brewer 2003), safe for colour-blind readers."""
 
 LIMIT = 4.0  # times chance at which the scale ends, and a fraction of it at the other end
@@ -71,7 +67,7 @@ def lift_colour(lift: float | None) -> str:
     if lift is None or math.isnan(lift):
         return UNDEFINED
     level = math.log(min(max(lift, 1 / LIMIT), LIMIT)) / math.log(LIMIT)
-    shade = matplotlib.colormaps[COLOURS]((level + 1) / 2)
+    shade = matplotlib.colormaps[LIFT_COLOURS]((level + 1) / 2)
     return "#" + "".join(f"{round(255 * part):02x}" for part in shade[:3])
 
 
@@ -79,31 +75,3 @@ def is_dark(colour: str) -> bool:
     """Whether white letters read better on it than black ones (ITU-R BT.601 luma below one half)."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return 0.299 * red + 0.587 * green + 0.114 * blue < 128
-
-
-TITLE, WARNING = 12.5, 9.0  # letters per inch of the figure's width
-FONT_ENDS = 0x530  # matplotlib's own font has Latin, Greek and Cyrillic
-
-
-def write_title(figure: Figure, lines: Sequence[str], trained: bool = True) -> None:
-    """Write lines over the figure, and under it that the network is untrained, broken to its width."""
-    inches = figure.get_figwidth()
-    title = "\n".join(textwrap.fill(line, int(TITLE * inches)) for line in lines)
-    figure.suptitle(title, fontsize=11, parse_math=False)
-    if not trained:
-        warning = textwrap.fill(UNTRAINED, int(WARNING * inches))
-        figure.supxlabel(warning, fontsize=12, weight="bold", color="black", backgroundcolor="#ffd60a")
-
-
-def title_lines(findings: Findings) -> list[str]:
-    """The image with its verdict, and what is explained of which detector."""
-    return [
-        f"{file_name(findings.image)}: {verdict(findings.prediction)}",
-        f"explained: {subject(findings)}; {origin(findings)}",
-    ]
-
-
-def file_name(path: str) -> str:
-    """The last part of a path, short and in letters that the figure's font has."""
-    name = printable(path.rsplit("/", 1)[-1], FONT_ENDS)
-    return name if len(name) < 60 else f"{name[:57]}..."

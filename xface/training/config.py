@@ -32,9 +32,9 @@ FOLLOWED = {
     "EfficientNet": "efficientnet-b0",
     "SqueezeNet": "squeezenet1_0",
 }
-"""What the system that xface follows calls its networks.
+"""What Minsuk Sung's Fake Face Detection calls its networks.
 
-Under these names a run is set up as there: its preprocessing (preset `seed`) and its StepLR(5, 0.1).
+Under these names a run is set up as there: its preprocessing (preset `opencv_bgr`) and its StepLR(5, 0.1).
 """
 
 MAX_WORKERS = 256

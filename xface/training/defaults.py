@@ -40,7 +40,7 @@ def preparation(config: Config) -> Preprocessing:
     """
     given = config.preprocessing
     if given is None and config.network in FOLLOWED:
-        given = "seed"
+        given = "opencv_bgr"
     usual = architecture(config.network).preprocessing if given is None else Preprocessing.from_json(given)
     if config.input_size is None:
         return usual

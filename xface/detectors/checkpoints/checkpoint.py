@@ -59,7 +59,7 @@ class Checkpoint:
 
     `state` has each tensor by name, wrappers and prefixes taken off; `extras` is what else lay beside it
     (epoch, losses, classes, ...); `sha256` is the file's; `format` is `safetensors`, `torch`, `keras` or
-    `seed` (the system that xface follows). `left_out` are the trainer's own entries, such as a loss's, and
+    `sung` (of Minsuk Sung). `left_out` are the trainer's own entries, such as a loss's, and
     `state_keys` the places of other weights in the file, averaged ones for instance.
     """
 
@@ -97,7 +97,7 @@ def read_checkpoint(path: str | Path, state_key: str | None = None) -> Checkpoin
         weights,
         extras,
         _sha256(path),
-        "seed" if _is_seed(content) else layout,
+        "sung" if _is_sungs(content) else layout,
         left_out,
         tuple(state_keys(extras)),
     )
@@ -280,7 +280,7 @@ def _chosen(path: Path, content: object, state_key: str | None) -> Found:
     raise refusal(path, f"it holds {_describe(content)}, no named weights; save model.state_dict()")
 
 
-def _is_seed(content: object) -> bool:
+def _is_sungs(content: object) -> bool:
     """Whether the followed system wrote this: `model`, `epoch`, lists of losses that are NumPy scalars."""
     if not isinstance(content, Mapping) or not {"model", "epoch"} <= content.keys():
         return False

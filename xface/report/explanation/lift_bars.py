@@ -11,8 +11,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from xface.report.colours import title_lines, write_title
 from xface.report.explanation.table import Key, percent, times
+from xface.report.explanation.title import title_lines, write_title
 from xface.results import Findings, RegionMeasure
 from xface.wording import STATUS, map_name
 

@@ -12,7 +12,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from xface.report.colours import COLOURS, Heat, blend, file_name, heat_of, title_lines, write_title
+from xface.report.colours import HEAT_COLOURS, Heat, blend, heat_of
+from xface.report.explanation.title import file_name, title_lines, write_title
 from xface.results import AttributionMap, Findings
 from xface.wording import STATUS, map_name
 
@@ -71,7 +72,7 @@ def _draw_map(figure: Figure, cell: Any, findings: Findings, amap: AttributionMa
 
 
 def _draw_scale(figure: Figure, cell: Any, heat: Heat) -> None:
-    scale = ScalarMappable(Normalize(0, heat.top), COLOURS)
+    scale = ScalarMappable(Normalize(0, heat.top), HEAT_COLOURS)
     extend = "max" if heat.clipped else "neither"
     bar = figure.colorbar(scale, ax=cell, fraction=0.046, pad=0.02, extend=extend, ticks=[0, heat.top])
     bar.ax.set_yticklabels(["0", f"{heat.top:.2g}"], fontsize=7)

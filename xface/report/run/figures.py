@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
 from xface.files.names import safe_name
-from xface.report.colours import COLOURS, LIMIT, is_dark, lift_colour
+from xface.report.colours import LIFT_COLOURS, LIMIT, is_dark, lift_colour
 from xface.report.run.face_drawing import HEIGHT, WIDTH, beneath_first, face_regions, label_words, mean_lifts
 from xface.report.run.forest import NEGATIVE, OUTCOME_SERIES, POSITIVE, Forest, lift_forest, odds_forest
 from xface.runs.folder import RunFolder
@@ -101,7 +101,7 @@ def draw_faces(run: RunFolder, kind: int) -> Figure:
     for cell, (outcome, *_) in zip(cells, OUTCOME_SERIES, strict=True):
         _draw_face(cell, mean_lifts(run, run.kinds[kind], outcome))
         cell.set_title(textwrap.fill(_text(f"{outcome}: {words[outcome]}"), 26), fontsize=8, parse_math=False)
-    scale = ScalarMappable(LogNorm(1 / LIMIT, LIMIT), COLOURS)
+    scale = ScalarMappable(LogNorm(1 / LIMIT, LIMIT), LIFT_COLOURS)
     bar = figure.colorbar(
         scale, ax=list(cells), orientation="horizontal", shrink=0.5, aspect=40, extend="both"
     )

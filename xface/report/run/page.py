@@ -23,7 +23,7 @@ from markupsafe import Markup
 
 from xface import wording as words
 from xface.errors import OutputError
-from xface.report.colours import COLOURS
+from xface.report.colours import HEAT_COLOURS
 from xface.report.run.csv_tables import write_tables
 from xface.report.run.face_drawing import face_svg, mean_lifts, scale_svg
 from xface.report.run.figures import write_figures
@@ -195,7 +195,7 @@ class Page:
 
     def _settings(self) -> dict[str, Any]:
         run = self.run
-        table = (matplotlib.colormaps[COLOURS](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
+        table = (matplotlib.colormaps[HEAT_COLOURS](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
         return {
             "threshold": run.threshold, "positive": run.manifest["positive"],
             "negative": words.negative_name(run.manifest["positive"], run.manifest["classes"]),
