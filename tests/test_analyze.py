@@ -597,3 +597,20 @@ def test_killed_at_random_and_resumed_it_is_the_run_that_was_never_stopped(many,
     images = tables(whole)["images"]
     assert images["row"].tolist() == list(range(2 * PART + 20))
     assert not list(broken.rglob("*.part")) + list(broken.rglob("part-*"))
+
+
+def test_all_that_is_made_of_one_face_is_one_group(tmp_path):
+    rows = [
+        "path,label,pair",
+        "z.png,real,",
+        "a.png,fake,z.png",
+        "b.png,fake,z.png",
+        "c.png,fake,b.png",
+        "d.png,real,",
+    ]
+    for row in rows[1:]:
+        shutil.copy(SAMPLES / "real.jpg", tmp_path / row.split(",")[0])
+    (tmp_path / "faces.csv").write_text("\n".join(rows))
+    one, *others, alone = read_data(str(tmp_path / "faces.csv")).groups
+    assert set(others) == {one} != {""}
+    assert alone == ""

@@ -30,6 +30,7 @@ from xface.evaluation.evaluation import evaluate
 from xface.evaluation.scoring import score
 from xface.evaluation.thresholds import Threshold
 from xface.faces import find_face
+from xface.faces.landmark_cache import LandmarkStore
 from xface.images.pictures import Picture, read_picture
 from xface.preprocessing import PRESETS, Preprocessing
 from xface.results import Face
@@ -113,7 +114,7 @@ def test_training_and_predicting_see_the_same(scene, weights, tmp_path):
     for crop in (CropSettings("outline"), BOX):
         detector = xface.load(weights(crop), device="cpu")
         prepared = detector.prepare(read_picture(tmp_path / "a.png"))
-        store = crops.LandmarkStore(tmp_path / "store")
+        store = LandmarkStore(tmp_path / "store")
         trained = ReadViews(
             [str(tmp_path / "a.png")], Preprocessing((64, 64)), face_crop(crop.kind, crop.margin), store
         ).view(0)
@@ -227,7 +228,7 @@ def test_faces_are_found_alike_by_several_threads(scene):
 def test_a_detector_that_cannot_crop_refuses(scene, weights):
     path = weights(BOX)
     with pytest.raises(UsageError, match=r"'a.json' asks for a face crop \(box, margin 0.2\).*xface.load"):
-        load(path, device="cpu").predict(scene[0])
+        replace(load(path, device="cpu"), cropper=None).predict(scene[0])
     assert cropper(BOX).crop == BoxCrop(0.2)
 
 

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from test_regions import FACE
 
-from xface.detectors import crops
 from xface.detectors.crops import BoxCrop, OutlineCrop, face_crop
 from xface.errors import LandmarkError, UnknownNameError, UsageError
-from xface.faces import find_face, region_labels
+from xface.faces import find_face, landmark_cache, region_labels
 from xface.faces.landmark_cache import LandmarkStore
 from xface.faces.regions import BACKGROUND, REGIONS
 from xface.images.pictures import read_picture
@@ -91,7 +90,7 @@ def searches(monkeypatch):
         points = FACE + float(pixels.mean())
         return Face(True, (1, 2, 3, 4), points, "by hand", ("odd\n",)) if pixels.any() else Face(False)
 
-    monkeypatch.setattr(crops, "find_face", find)
+    monkeypatch.setattr(landmark_cache, "find_face", find)
     return done
 
 

@@ -586,3 +586,81 @@ def test_explain_hands_on_what_the_engine_notes():
     half = replace(detector, model=copy.deepcopy(detector.model).half())
     found = xface.explain(half, np.full((64, 64, 3), 128, np.uint8), methods=["vanilla"])
     assert any("float32" in note for note in found.notes)
+
+
+class Bent(nn.Module):
+    """A network that ends, or whose features or batch are worked on, by a function that is given."""
+
+    def __init__(self, classes=1, mid=F.relu, batch=lambda f: f, end=lambda z: z):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 8, 3, padding=1), nn.Linear(8, classes)
+        self.mid, self.batch, self.end = mid, batch, end
+        nn.init.constant_(self.head.bias, -3.0)
+
+    def forward(self, x):
+        return self.end(self.head(self.batch(self.mid(self.conv(x)).mean((2, 3)))))
+
+
+@pytest.mark.parametrize("end", [
+    lambda z: z.sigmoid().clamp(1e-6, 1 - 1e-6), F.hardsigmoid, lambda z: z.sigmoid() * 1.0,
+    lambda z: z.tanh() / 2 + 0.5, lambda z: 1 / (1 + torch.exp(-z)), lambda z: torch.cat([z.sigmoid()], 1),
+    lambda z: F.logsigmoid(z).exp(), lambda z: torch.nan_to_num(z.sigmoid()),
+    lambda z: (z.sigmoid() + (2 * z).sigmoid()) / 2,
+])  # fmt: skip
+def test_a_probability_however_it_is_made_is_no_logit(end):
+    maps = attribute(Bent(end=end).eval(), torch.rand(3, 3, 12, 12), methods=["vanilla"])
+    assert maps.targets.tolist() == [0, 0, 0]
+    assert any("its probability is explained" in note for note in maps.notes)
+
+
+@pytest.mark.parametrize("batch", [
+    lambda f: f.cumsum(0), lambda f: f.flip(0).cumsum(0).flip(0), lambda f: torch.relu(f - 0.9 * f[:1]),
+    lambda f: f - f[1:].mean(0, keepdim=True),
+])  # fmt: skip
+def test_influence_on_any_end_of_a_batch_is_noted(batch):
+    maps = attribute(Bent(2, batch=batch).eval(), torch.rand(4, 3, 12, 12), methods=["vanilla"])
+    assert any("influence each other" in note for note in maps.notes)
+
+
+def test_a_layer_that_two_networks_share_is_read_as_it_lies_in_each():
+    shared = nn.Sequential(nn.Conv2d(3, 8, 4, stride=4), nn.Flatten(2))
+
+    class Net(nn.Module):
+        def __init__(self, turned):
+            super().__init__()
+            self.shared, self.turned, self.head = shared, turned, nn.Linear(8, 2)
+
+        def forward(self, x):
+            return self.head(self.shared(x.transpose(2, 3) if self.turned else x).relu().mean(2))
+
+    images, alone = torch.rand(2, 3, 16, 16), copy.deepcopy(shared)
+    attribute(Net(False).eval(), images, methods=["gradcam"], layers=["shared.1"])
+    turned = Net(True).eval()
+    after = attribute(turned, images, methods=["gradcam"], layers=["shared.1"])["gradcam", "shared.1"]
+    turned.shared = alone
+    fresh = attribute(turned, images, methods=["gradcam"], layers=["shared.1"])["gradcam", "shared.1"]
+    assert torch.equal(after, fresh)
+
+
+def test_a_picture_that_is_padded_at_one_side_does_not_lie_as_its_maps_do():
+    class Padded(Bent):
+        def forward(self, x):
+            return super().forward(F.pad(x, (0, 12, 0, 12)))
+
+    with pytest.raises(AttributionError, match="can't be told how it lies"):
+        attribute(Padded(2).eval(), torch.rand(2, 3, 12, 12), methods=["gradcam"], layers=["conv"])
+
+
+@pytest.mark.parametrize("mid", [
+    lambda z: torch.stack([z * z.sigmoid(), z * 0.5], 1).sum(1),
+    lambda z: torch.stack([c * torch.sigmoid(c) for c in z.unbind(1)], 1),
+])  # fmt: skip
+def test_hand_made_rectifiers_among_stacked_parts_are_no_raw_error(mid):
+    rule = attribute(Bent(2, mid).eval(), torch.rand(2, 3, 12, 12), methods=["guided"]).rule
+    assert rule["guided", None] in {"extended", "partial"}
+
+
+@pytest.mark.parametrize("layers", [[None], [3]])
+def test_a_layer_is_named(layers):
+    with pytest.raises(UsageError, match="names of modules"):
+        attribute(Bent(2).eval(), torch.rand(2, 3, 12, 12), methods=["gradcam"], layers=layers)

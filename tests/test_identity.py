@@ -39,7 +39,7 @@ CHANGES = {
     "readable at last": lambda folder: shutil.copy(folder / "real.jpg", folder / "broken.jpg"),
     "a link to another": lambda folder: (
         (folder / "real.jpg").unlink(),
-        (folder / "real.jpg").symlink_to("fake.jpg"),
+        (folder / "real.jpg").symlink_to(SAMPLES / "fake.jpg"),
     ),
 }
 NAMES = {"there at last": "gone.jpg", "readable at last": "broken.jpg"}

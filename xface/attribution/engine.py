@@ -135,8 +135,12 @@ def _check(model: nn.Module, images: Tensor, layered: list[str], layers: list[st
             f"images must be a float tensor (N, C, H, W), not a {type(images).__name__}; prepare pictures "
             "with Detector.prepare, or arrays with torch.from_numpy"
         )
+    if images.is_nested or images.layout != torch.strided:
+        raise UsageError("images must be a dense tensor (N, C, H, W), neither nested nor sparse; stack them")
     if images.is_meta or next(model.parameters(), images).is_meta:
         raise UsageError("the images or the network's weights are on the meta device, which holds no values")
+    if strange := [layer for layer in layers if not isinstance(layer, str)]:
+        raise UsageError(f"layers must be names of modules, not {strange[0]!r}")
     if layered and not layers:
         last = [name for name, _ in model.named_modules() if name][-6:]
         raise UsageError(

@@ -26,6 +26,8 @@ _PROBABILITIES = {
     "SoftmaxBackward0": "softmax",
     "LogSoftmaxBackward0": "log_softmax",
 }
+_LAYER = re.compile(r"mm|Conv|Linear|AccumulateGrad|Norm", re.IGNORECASE)
+_BOUNDING = re.compile(r"^(Sigmoid|Softmax|LogSoftmax|Hardsigmoid|LogSigmoid|Tanh|Exp|Expm1)Backward")
 _TORCHVISION = "GeneratedBackwardFor_torchvision_"  # deformable convolutions, RoI poolings
 
 Following = Callable[[Node], Iterable[Node | None]]
@@ -110,11 +112,41 @@ def _is_known(node: Any, ours: str) -> bool:
 def probability_of(output: object) -> str | None:
     """Return `sigmoid`, `softmax` or `log_softmax` where that gave a network's output, reshaped or not.
 
+    Where other functions follow it, such as a clamp, or it is put together by hand, an output whose values
+    all lie in [0, 1] is `sigmoid` too, with several columns `softmax`.
+
     Example:
         >>> probability_of(torch.ones(2, 1, requires_grad=True).sigmoid().squeeze(1))
+        'sigmoid'
+        >>> probability_of(torch.ones(2, 1, requires_grad=True).sigmoid().clamp(0.01, 0.99))
         'sigmoid'
     """
     node = node_of(output) if isinstance(output, Tensor) else None
     while node is not None and _PASSES_ON.match(node.name()):
         node = node.next_functions[0][0]
-    return None if node is None else _PROBABILITIES.get(node.name())
+    if node is None or not isinstance(output, Tensor):
+        return None
+    if node.name() in _PROBABILITIES:
+        return _PROBABILITIES[node.name()]
+    values = output.detach()
+    if values.layout != torch.strided or values.is_nested or values.is_complex():
+        return None
+    bounded = bool(((values >= 0) & (values <= 1)).all())
+    if not bounded or node.name().startswith("Tanh") or not _is_bent(node):
+        return None
+    return "softmax" if values.ndim > 1 and values.shape[1] > 1 else "sigmoid"
+
+
+def _is_bent(node: Node) -> bool:
+    """Whether a function that bounds its values lies between an output and the last layer with weights."""
+    waiting: list[Node | None] = [node]
+    seen: set[Node] = set()
+    while waiting:
+        one = waiting.pop()
+        if one is None or one in seen or _LAYER.search(one.name()):
+            continue
+        if _BOUNDING.match(one.name()):
+            return True
+        seen.add(one)
+        waiting += [following for following, _ in one.next_functions]
+    return False

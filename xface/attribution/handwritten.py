@@ -400,7 +400,7 @@ class Routing(Protocol):
         ...
 
 
-class Select(torch.autograd.Function):
+class Assembled(torch.autograd.Function):
     """y forward; backward y's own gradient under the plain rule, else the router's rule for the source."""
 
     @staticmethod
@@ -436,8 +436,8 @@ def _chain(function: Numbers, slope: float, z: Tensor, g: Tensor) -> Tensor:
 
 
 def varying_inputs(node: Any) -> Iterator[Any]:
-    """The nodes that a gradient goes on to under the other rules: past a `Select`, its source's."""
+    """The nodes that a gradient goes on to under the other rules: past a `Assembled`, its source's."""
     inputs = [following for following, _ in node.next_functions]
-    if getattr(node, "_forward_cls", None) is Select:
+    if getattr(node, "_forward_cls", None) is Assembled:
         inputs = inputs[:1] if node.unit.is_gate else inputs[1:2]
     yield from inputs

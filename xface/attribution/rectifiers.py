@@ -21,7 +21,7 @@ from torch.autograd.graph import Node
 from torch.overrides import TorchFunctionMode
 
 from xface.attribution import handwritten
-from xface.attribution.handwritten import Combination, Notes, Pointwise, Select, Unit, has_no_gradient
+from xface.attribution.handwritten import Assembled, Combination, Notes, Pointwise, Unit, has_no_gradient
 from xface.attribution.rules import Chain, Rule, plain
 from xface.attribution.shortcuts import Shortcuts
 from xface.attribution.unrouted import CHOOSING, DOUBTFUL, TRIED, is_marked, mark
@@ -227,7 +227,7 @@ class Router(TorchFunctionMode):
         result = func(*args, **kwargs)
         result = given[0] if result is None else result
         unit = Unit(str(found.kind))
-        result = Select.apply(result, before, self, found, unit, in_place)
+        result = Assembled.apply(result, before, self, found, unit, in_place)
         # It may be part of a gate, as one by name may be.
         self.notes.keep(result, tuple(note.through(unit) for note in found.notes if note.holds()))
         return result
@@ -299,7 +299,7 @@ def _filled(tensor: Tensor, mask: Tensor, value: Any) -> Tensor:
 
 def rectifiers_among(nodes: Iterable[Node]) -> frozenset[str]:
     """Return the names of the rectifiers whose rule the gradient crosses at these nodes; gates have none."""
-    units = [node.unit for node in nodes if getattr(node, "_forward_cls", None) in (Rectify, Select)]  # type: ignore[attr-defined]
+    units = [node.unit for node in nodes if getattr(node, "_forward_cls", None) in (Rectify, Assembled)]  # type: ignore[attr-defined]
     return frozenset(unit.name for unit in units if not unit.is_gate)
 
 

@@ -250,9 +250,9 @@ _BOUNDS = ("dim", "dim1", "dim2", "dims", "start", "end", "step", "offset", "spl
 
 def _part(node: Any, result: int) -> tuple[Any, ...]:
     name = node.name()
-    if name.startswith("Roll"):
+    if name == "RollBackward0":
         return name, tuple(node._saved_dims)
-    if name.startswith("Select"):
+    if name == "SelectBackward0":  # a network's own function may be called Select too
         return name, result, node._saved_dim, node._saved_index
     return name, result, *(str(getattr(node, f"_saved_{key}", None)) for key in _BOUNDS)
 

@@ -147,7 +147,7 @@ def _check_digits(table: pd.DataFrame, classes: Sequence[str], path: Path, words
         return
     digits, read = table.iloc[rows], [classes[place] for place in rows]
     told_by = {"folders": [_class_of_folders(cell, words) for cell in digits["path"]]}
-    for name in set(table) - {*COLUMNS, *FLAGS}:
+    for name in [name for name in table if name not in {"path", "label", "pair", "split", *FLAGS}]:
         told_by[f"column {name!r}"] = [words.class_of_folder(cell) for cell in digits[name]]
     for what, told in told_by.items():
         agree = Counter(one == two for one, two in zip(read, told, strict=True) if two is not None)

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from xface.detectors.crops import CropSettings
-from xface.errors import CheckpointError, TargetError, UnknownNameError, XFaceError
+from xface.errors import CheckpointError, OutputError, TargetError, UnknownNameError, XFaceError
 from xface.files.json_text import parse
-from xface.files.paths import read_text, writing
+from xface.files.paths import is_file, read_text, status, writing
 from xface.networks.zoo import architecture
 from xface.preprocessing import Preprocessing
 
@@ -134,6 +134,8 @@ def read_card(path: Path, weights_sha256: str | None = None) -> Card:
 def write_card(card: Card, path: Path) -> None:
     """Write a card as JSON, all of its preprocessing spelled out; raises OutputError."""
     content = {key: value for key, value in card.to_json().items() if key != "source"}
+    if status(path, OutputError) is not None and not is_file(path, OutputError):
+        raise OutputError(f"cannot write '{path}': something else is there; remove it, or give another path")
     with writing(path):
         path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

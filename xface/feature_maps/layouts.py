@@ -33,11 +33,10 @@ def layouts(
 ) -> dict[str, Grid]:
     """Return how the outputs of layers are read; `certain` are those that surely lie as (N, K, h, w).
 
-    What was found is remembered for as long as the layer lives; only what is new and uncertain costs an
+    What was found is remembered for as long as the network lives; only what is new and uncertain costs an
     experiment. Raises AttributionError for a layer of which no reading is right.
     """
-    modules = {name: module for name in outputs if (module := module_at(model, name)) is not None}
-    known = {name: _remembered(module, images) for name, module in modules.items()}
+    known = {name: _remembered(model, name, images) for name in outputs}
     fits = {n: grid for n, grid in known.items() if grid and grid.read(outputs[n]).shape[1:] == grid.shape}
     uncertain = [name for name in outputs if name not in certain and name not in fits]
     found = experiment(model, uncertain, images) if uncertain else {}
@@ -47,21 +46,21 @@ def layouts(
     read = {name: reading for name, reading in found.items() if isinstance(reading, Grid)}
     grids = {name: fits.get(name) or read.get(name) or as_images(output) for name, output in outputs.items()}
     for name, grid in grids.items():
-        _layouts.setdefault(modules[name], {})[tuple(images.shape[1:])] = grid
+        _layouts.setdefault(model, {})[name, tuple(images.shape[1:])] = grid
     return grids
 
 
-_layouts: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], Grid]] = WeakKeyDictionary()
+_layouts: WeakKeyDictionary[nn.Module, dict[tuple[str, tuple[int, ...]], Grid]] = WeakKeyDictionary()
+"""By network, as a layer that two networks share may lie differently in each."""
 
 
-def _remembered(layer: nn.Module, images: Tensor) -> Grid | None:
-    return _layouts.get(layer, {}).get(tuple(images.shape[1:]))
+def _remembered(model: nn.Module, layer: str, images: Tensor) -> Grid | None:
+    return _layouts.get(model, {}).get((layer, tuple(images.shape[1:])))
 
 
 def is_known(model: nn.Module, layers: Iterable[str], images: Tensor) -> bool:
     """Whether the layouts of these layers, for images of this size, were found before."""
-    modules = [module_at(model, name) for name in layers]
-    return all(module is not None and _remembered(module, images) is not None for module in modules)
+    return all(_remembered(model, name, images) is not None for name in layers)
 
 
 def module_at(model: nn.Module, name: str) -> nn.Module | None:

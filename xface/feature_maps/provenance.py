@@ -7,7 +7,7 @@ comes of it is uncertain, however its shape looks: `xface.feature_maps.layouts` 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ KEEPING = frozenset(
     """
     clone detach contiguous to type type_as float double half bfloat16 cpu cuda requires_grad
     conv2d conv_transpose2d max_pool2d max_pool2d_with_indices avg_pool2d lp_pool2d adaptive_avg_pool2d
-    adaptive_max_pool2d interpolate upsample pad pixel_shuffle pixel_unshuffle
+    adaptive_max_pool2d interpolate upsample pixel_shuffle pixel_unshuffle
     batch_norm instance_norm group_norm local_response_norm dropout dropout2d alpha_dropout feature_dropout
     add sub mul div truediv radd rsub rmul iadd isub imul itruediv idiv neg abs pow exp log sqrt rsqrt square
     log1p expm1 log2 exp2 reciprocal floor ceil round frac sinh cosh atan asinh logaddexp logaddexp2 hypot
@@ -118,6 +118,8 @@ def _laid(func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> tuple[
 def _may_keep(func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> bool:
     """Whether a call lets positions stay where they are."""
     name = getattr(func, "__name__", "").strip("_")
+    if name == "pad":
+        return _is_centred(kwargs.get("pad", args[1] if len(args) > 1 else ()))
     if name in KEEPING:
         return True
     if name in ALONG_CHANNELS:
@@ -126,6 +128,11 @@ def _may_keep(func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> bo
         )
         return dim in (1, -3, (1,), [1], (-3,), [-3])
     return name == "getitem" and _picks_channels(args[1])
+
+
+def _is_centred(sides: Sequence[int]) -> bool:
+    """Whether as many rows and columns are added, or cut off, at either end, but for an odd one."""
+    return all(abs(sides[place] - sides[place + 1]) <= 1 for place in range(0, min(len(sides), 4), 2))
 
 
 def _picks_channels(index: object) -> bool:

@@ -100,11 +100,11 @@ def format_of(path: Path) -> str:
         raise _inside(FOLDERS, [entry.name for entry in islice(path.iterdir(), 1000)], "a folder")
     if not path.is_file():
         raise _foreign("a device or a pipe", "give the weights file itself")
-    with open(path, "rb") as file:
-        beginning = file.read(BEGINNING)
-    if not beginning:
+    if path.stat().st_size == 0:  # not read: a log of the kernel's would be waited for
         raise ForeignError(f"it is empty (0 bytes); {AGAIN}")
     _check_holes(path)
+    with open(path, "rb") as file:
+        beginning = file.read(BEGINNING)
     if beginning.startswith(b"PK\x03\x04"):
         check_zip(path)
         return "zip"
