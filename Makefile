@@ -7,7 +7,7 @@ LOWEST := $(VENV)-lowest
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test test-lowest browser lint docs bench lock clean
+.PHONY: help demo test test-slow test-lowest browser lint docs bench lock clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -16,8 +16,11 @@ demo: $(VENV)/installed ## Install xface, explain samples/fake.jpg into results/
 	$(BIN)/xface explain --out results samples/fake.jpg
 	@echo "Open the panel named above. Next: $(BIN)/xface explain --help"
 
-test: $(VENV)/installed ## Run all tests
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+test: $(VENV)/installed ## Run the quick tests
+	$(BIN)/pytest -m 'not slow' --numprocesses 2 --dist loadfile
+
+test-slow: $(VENV)/installed ## Run the slow tests (minutes)
+	$(BIN)/pytest -m slow --numprocesses 2 --dist loadfile
 
 test-lowest: ## Run the quick tests at the lowest versions that pyproject.toml allows (PYTHON=python3.10; many minutes)
 	$(PYTHON) -m venv --clear $(LOWEST)

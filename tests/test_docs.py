@@ -6,11 +6,11 @@ import re
 import shutil
 import subprocess
 from dataclasses import fields, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from project import ROOT
 from xface_cli.main import COMMANDS, main
 
 import xface
@@ -29,7 +29,6 @@ from xface.preprocessing import PRESETS, Preprocessing
 from xface.results import RegionMeasure
 from xface.wording import STATUS
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "samples" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 NUMBER = re.compile(r"\d+(?:\.\d+)?")

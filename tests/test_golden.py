@@ -28,10 +28,10 @@ from golden.file_schema import schema
 from golden.names import public_names
 from golden.record import HERE, as_text, differences, settled
 from PIL import Image
+from project import ROOT
 from xface_cli.main import main
 from xface_cli.main import xface as commands
 
-ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"
 VERSIONS = sorted(path.name for path in (GOLDEN / "old").iterdir())
 MEANT = (

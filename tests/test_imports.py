@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from project import ROOT
 
 import xface
 
-ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted([*(ROOT / "xface").rglob("*.py"), *(ROOT / "cli").rglob("*.py")])
 HEAVY = {
     "torch",

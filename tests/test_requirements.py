@@ -2,15 +2,14 @@
 
 import itertools
 import re
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from project import ROOT
 
 tomllib = pytest.importorskip("tomllib", reason="Python 3.10 reads no TOML")
 
-ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 WANTED = [*PROJECT["dependencies"], *itertools.chain(*PROJECT["optional-dependencies"].values())]
 LOCK = (ROOT / "requirements.txt").read_text(encoding="utf-8")

@@ -1,17 +1,16 @@
 """The sample faces are what samples/README.md says."""
 
 import importlib.util
-from pathlib import Path
 from types import ModuleType
 
 import cv2
 import numpy as np
 import pytest
+from project import SAMPLES
 
 from xface.faces import find_face
 from xface.images.pictures import read_picture
 
-SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 FILES = ("real.jpg", "fake.jpg", "fake_mask.png")
 
 

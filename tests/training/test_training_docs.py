@@ -3,9 +3,9 @@
 import re
 from collections import defaultdict
 from dataclasses import fields
-from pathlib import Path
 
 import pytest
+from project import ROOT
 
 from xface.data.augmentation import AUGMENTATIONS
 from xface.data.labelled_pictures import COLUMNS as CSV_COLUMNS
@@ -18,7 +18,6 @@ from xface.training.history import COLUMNS
 from xface.training.run import CONFIG, DONE, LAST, SAMPLES, WEIGHTS
 from xface.training.yaml_files import parse
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
 CODE = re.compile(r"`([^`]+)`")
 WORDS = {"gt": "over {}", "ge": "{} or more", "lt": "under {}", "le": "{} or less"}

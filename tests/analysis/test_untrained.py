@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from project import SAMPLES
 from run_folders import make_run
 from test_cli import run as command
 from xface_cli.report import report
@@ -13,7 +14,6 @@ from xface_cli.report import report
 from xface.findings.comparison import Run, compare
 from xface.wording import UNTRAINED, sentence
 
-SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 SAYINGS = [{"trained": False}, {"weights_sha256": None}]
 """What a manifest has, and what one of an older version has."""
 

@@ -13,6 +13,7 @@ import cv2
 import pandas as pd
 import pytest
 from PIL import Image
+from project import SAMPLES
 from test_analyze import tables
 from torch.utils.data import DataLoader
 
@@ -27,7 +28,6 @@ from xface.runs.tables import TABLES
 from xface.training import resume, train
 from xface.training.config import Config
 
-SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 COUNT = 24
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from project import ROOT
 from test_findings import MANIFEST, REGIONS, tables
 
 from xface.analysis.pipeline import IMAGE_COLUMNS, REGION_COLUMNS, REPEATED
@@ -16,7 +17,7 @@ from xface.runs.tables import REGIONS_SCHEMA
 from xface.runs.writing import NewRun
 from xface.statistics.effects import ALPHA
 
-RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results" / "conclusions.json"
+RESULTS = ROOT / "benchmarks" / "results" / "conclusions.json"
 FAMILIES = ("primary contrast", "region table", "attribute table", "regression", "slices")
 MOST_FALSE, LEAST_HELD, MOST_HELD = 0.06, 0.93, 0.97
 

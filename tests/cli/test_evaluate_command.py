@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from project import ROOT
 from safetensors.torch import save_file
 from test_cli import COMMAND, heeding_interrupts, run
 from xface_cli.evaluate import evaluate as command
@@ -26,7 +27,6 @@ from xface.evaluation.thresholds import CRITERIA
 from xface.networks import ARCHITECTURES
 from xface.preprocessing import Preprocessing
 
-ROOT = Path(__file__).resolve().parents[1]
 GREYS = {"fake": [40, 120, 140, 180, 200, 240], "real": [10, 60, 100, 130, 150, 190]}
 
 

@@ -8,10 +8,10 @@ import signal
 import subprocess
 import sys
 from functools import partial
-from pathlib import Path
 from threading import Thread
 
 import pytest
+from project import ROOT
 from run_folders import make_run
 from test_worker_deaths import WORK, ended, forked, place  # noqa: F401
 
@@ -19,7 +19,6 @@ from xface.errors import OutputError, UsageError
 from xface.report.run.page import write_report
 from xface.runs.lock import LOCK, held
 
-ROOT = Path(__file__).resolve().parents[1]
 HOLD = """
 import sys, time
 from functools import partial

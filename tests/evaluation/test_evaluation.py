@@ -4,13 +4,13 @@ import json
 import math
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from project import ROOT
 from scipy.integrate import trapezoid
 from torch import nn
 
@@ -30,7 +30,6 @@ from xface.networks import architecture
 from xface.preprocessing import Preprocessing
 from xface.statistics.metrics import METRICS, measure
 
-ROOT = Path(__file__).resolve().parents[1]
 HALF = Threshold(0.5, "default")
 
 

@@ -2,11 +2,11 @@
 
 from dataclasses import fields
 from math import isclose, sqrt
-from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 import pytest
+from project import ROOT
 from scipy.stats import bootstrap
 from sklearn import metrics as sk
 
@@ -16,7 +16,6 @@ from xface.statistics import metrics as ours
 from xface.statistics.bootstrap import LEAST_GROUPS, Estimate, estimate, group_codes
 from xface.statistics.metrics import METRICS, measure
 
-ROOT = Path(__file__).resolve().parents[1]
 THRESHOLD = 0.45
 
 

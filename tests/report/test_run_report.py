@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from project import ROOT
 from run_folders import FORMULA, HOSTILE, REGIONS, SCRIPT, make_run
 from test_regions import FACE
 from xface_cli.report import report
@@ -43,7 +44,6 @@ from xface.statistics.regression import Odds
 from xface.statistics.slices import Slice
 from xface.wording import NOTHING, estimate, number
 
-ROOT = Path(__file__).resolve().parents[1]
 BLOCKED = ("torch", "torchvision", "dlib", "cv2", "captum", "pytorch_grad_cam", "lightning", "sklearn",
            "scipy", "statsmodels")  # fmt: skip
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,11 @@ def _rle(side: int, content: bytes) -> bytes:
     return b"BM" + struct.pack("<IHHI", start + len(content), 0, 0, start) + head + b"\0" * 1024 + content
 
 
-BOMB = zlib.compress(b"\0" * 100_000_000, 9)
+@cache
+def bomb() -> bytes:
+    return zlib.compress(b"\0" * 100_000_000, 9)
+
+
 FRAME = b"," + struct.pack("<HHHH", 0, 0, 1, 1) + b"\0\2\2\x44\1\0"
 ATTACKS: dict[str, Callable[[], bytes]] = {
     "100,000 frames of a TIFF": lambda: _tiff_frames(100_000),
@@ -122,12 +127,12 @@ ATTACKS: dict[str, Callable[[], bytes]] = {
     "float TIFF of 100 megapixels": lambda: _saved(_flat(10_000, "F"), "TIFF", compression="tiff_deflate"),
     "GIF of 100 megapixels": lambda: _saved(_flat(10_000, "P"), "GIF"),
     "a million chunks of a PNG": lambda: _png(_chunk(b"teSt", b"") * 1_000_000),
-    "text of a PNG that grows": lambda: _png(_chunk(b"zTXt", b"a\0\0" + BOMB)),
-    "international text of a PNG that grows": lambda: _png(_chunk(b"iTXt", b"a\0\1\0\0\0" + BOMB)),
+    "text of a PNG that grows": lambda: _png(_chunk(b"zTXt", b"a\0\0" + bomb())),
+    "international text of a PNG that grows": lambda: _png(_chunk(b"iTXt", b"a\0\1\0\0\0" + bomb())),
     "much text of a PNG that grows": lambda: _png(
         _chunk(b"zTXt", b"a\0\0" + zlib.compress(b"\0" * 10**6)) * 1000
     ),
-    "colour profile of a PNG that grows": lambda: _png(_chunk(b"iCCP", b"a\0\0" + BOMB)),
+    "colour profile of a PNG that grows": lambda: _png(_chunk(b"iCCP", b"a\0\0" + bomb())),
     "EXIF of a PNG with shared values": lambda: _png(_chunk(b"eXIf", _shared_tags(50_000, 4_000_000))),
     "EXIF of a WebP with shared values": lambda: _saved(SMALL, "WEBP", exif=_shared_tags(50_000, 4_000_000)),
     "EXIF of a JPEG with shared values": lambda: _jpeg(_exif_segments(_shared_tags(5_000, 64_000))),

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+from project import SAMPLES
 from test_cli import COMMAND, heeding_interrupts, run
 from torch import nn
 
@@ -36,7 +37,6 @@ from xface.preprocessing import Preprocessing
 from xface.results import AttributionMap, Face
 from xface.runs.tables import TABLES
 
-SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 HOSTILE = "<img src=x onerror=alert(1)>.jpg"
 MEASURES = ("share", "lift", "face_share", "face_lift")
 CHANGES = {

@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from project import ROOT
 from test_cli import run
 from test_training import SMALL, ended, in_a_process, make_faces, same_ends
 from xface_cli.main import main
@@ -23,7 +24,7 @@ from xface.training.history import read_rows
 from xface.training.run import train
 from xface.training.yaml_files import parse, read
 
-CONFIGS = sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 GRIDS = [path for path in CONFIGS if path.stem.startswith("grid_")]
 SIZES = {"rahmouni": 100, "inception_v3": 299, "inception_resnet_v2": 96, "xception": 96, "xception41": 96}
 FIXED = {"meso4", "mesoinception4", "cbam_resnet", "freq_attention"}

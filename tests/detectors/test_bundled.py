@@ -7,7 +7,8 @@ import sys
 import zipfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from project import ROOT
+
 PARTS = ("cli", "weights", "xface", "setup.py", "pyproject.toml", "README.md", "LICENSE")
 QUESTION = """
 import xface

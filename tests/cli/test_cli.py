@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from project import ROOT
 from safetensors.torch import save_file
 from test_regions import FACE
 from xface_cli.main import COMMANDS, main
@@ -35,7 +36,6 @@ from xface.preprocessing import PRESETS
 from xface.report.explanation.picture import LINE, WARNING
 from xface.wording import STATUS, UNTRAINED
 
-ROOT = Path(__file__).resolve().parents[1]
 FAKE, REAL = ROOT / "samples" / "fake.jpg", ROOT / "samples" / "real.jpg"
 COMMAND = [sys.executable, "-c", "from xface_cli.main import main; main()"]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from project import SAMPLES
 
 import xface
 from xface.analysis.face_reading import _hashed
@@ -18,8 +19,6 @@ from xface.analysis.plan import plan_analysis
 from xface.errors import ImageError, UsageError
 from xface.faces.landmark_cache import LandmarkStore
 from xface.files.hashes import hashes, sha256_of
-
-SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 
 
 def replaced_alike(path: Path) -> None:

@@ -3,13 +3,13 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from project import ROOT
 from test_cli import run
 
 import xface
@@ -35,7 +35,7 @@ from xface.images.pictures import Picture, read_picture
 from xface.preprocessing import PRESETS, Preprocessing
 from xface.results import Face
 
-SAMPLE = Path(__file__).resolve().parents[1] / "samples" / "real.jpg"
+SAMPLE = ROOT / "samples" / "real.jpg"
 MARK = (255, 0, 255)
 BOX = CropSettings("box", 0.2)
 NOSE = 30

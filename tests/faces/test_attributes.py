@@ -4,12 +4,12 @@ import re
 from io import BytesIO
 from itertools import pairwise
 from math import isnan
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from project import ROOT
 from scipy.ndimage import gaussian_filter, laplace
 from scipy.spatial.transform import Rotation
 from test_regions import FACE
@@ -20,7 +20,6 @@ from xface.faces.pose import MODEL, POINTS
 from xface.faces.regions import REGIONS
 from xface.images.pictures import read_picture
 
-ROOT = Path(__file__).resolve().parents[1]
 NAMES = ["sharpness", "eye_sharpness", "brightness", "contrast", "exposure", "blockiness", "face_size",
          "eye_openness", "mouth_openness", "yaw", "pitch", "roll"]  # fmt: skip
 IN_THE_PICTURE = {"sharpness", "eye_sharpness", "brightness", "contrast", "exposure"}

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from project import ROOT
 from safetensors.torch import load_file
 from sklearn.metrics import precision_score, recall_score, roc_auc_score
 
@@ -886,7 +887,7 @@ def test_a_detector_crops_as_it_was_trained(tmp_path, monkeypatch, crop):
     """What the run scored on its test data, cropped, its detector scores on the files."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder, rows = make_faces(tmp_path / "faces", count=3), []
-    sample = read_picture(Path(__file__).parents[1] / "samples" / "real.jpg").pixels
+    sample = read_picture(ROOT / "samples" / "real.jpg").pixels
     for number, path in enumerate(sorted(folder.glob("*/*.png"))):
         canvas = np.full((330, 400, 3), 30 * number, np.uint8)
         canvas[20:308, 12 * number : 12 * number + 288] = sample
@@ -914,7 +915,7 @@ def noise_with_two_faces(tmp_path):
     for label in ("real", "fake"):
         for number, split in enumerate(("train", "train", "train", "val", "test")):
             rows.append(f"{label}/{number:02}.png,{label},{split}")
-    sample = read_picture(Path(__file__).parents[1] / "samples" / "real.jpg").pixels
+    sample = read_picture(ROOT / "samples" / "real.jpg").pixels
     for name in ("real/00.png", "fake/04.png"):
         Image.fromarray(sample).save(folder / name)
     return folder, {"train": written(folder, "manifest.csv", rows, "path,label,split"), "crop": True}

@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from project import ROOT
 
 from xface.data.self_blending import SelfBlending, blend_mask, face_size, self_blend
 from xface.errors import UsageError
@@ -130,9 +131,8 @@ def test_a_mask_at_the_pictures_edge_is_that_of_a_larger_picture(seed):
 
 
 def test_a_real_photograph():
-    from pathlib import Path
 
-    pixels = read_picture(Path(__file__).resolve().parents[1] / "samples" / "real.jpg").pixels
+    pixels = read_picture(ROOT / "samples" / "real.jpg").pixels
     points = find_face(pixels).landmarks
     made = self_blend(pixels, points, np.random.default_rng(3), SelfBlending(ratios=(1.0,)))
     x, y = np.rint(points[30]).astype(int)  # the tip of the nose

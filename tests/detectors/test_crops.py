@@ -7,6 +7,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from project import ROOT
 from test_regions import FACE
 
 from xface.detectors.crops import BoxCrop, OutlineCrop, face_crop
@@ -20,9 +21,8 @@ from xface.results import Face
 
 @pytest.fixture(scope="module")
 def face():
-    from pathlib import Path
 
-    pixels = read_picture(Path(__file__).resolve().parents[1] / "samples" / "real.jpg").pixels
+    pixels = read_picture(ROOT / "samples" / "real.jpg").pixels
     return pixels, find_face(pixels).landmarks
 
 
