@@ -193,7 +193,7 @@ class Notes:
     has_read: bool = False
 
     def lose(self, tensor: Tensor, mixed: bool) -> None:
-        """Note that a tensor was computed from the image, and has no gradient that says how.
+        """Note that a tensor (of any shape) was computed from the image, and has no gradient that says how.
 
         `mixed` says that a layer or a mean was on the way.
         """
@@ -201,29 +201,29 @@ class Notes:
         self.lost[key] = (weakref.ref(tensor, lambda _: self.lost.pop(key, None)), mixed)
 
     def is_lost(self, tensor: Tensor) -> bool:
-        """Whether a tensor was computed from the image and has no gradient."""
+        """Whether a tensor (of any shape) was computed from the image and has no gradient."""
         kept, _ = self.lost.get(id(tensor), (None, False))
         return kept is not None and kept() is tensor and not tensor.requires_grad
 
     def is_mixed(self, tensor: Tensor) -> bool:
-        """Whether a lost tensor comes from behind a layer or a mean."""
+        """Whether a lost tensor (of any shape) comes from behind a layer or a mean."""
         return self.lost[id(tensor)][1]
 
     def of(self, tensor: Tensor) -> tuple[Pointwise, ...]:
-        """Return how a tensor came about, nearest source first; nothing where it was overwritten since."""
+        """How a tensor (of any shape) came about, nearest source first; nothing if overwritten since."""
         kept, version, notes = self.by_id.get(id(tensor), (None, 0, ()))
         if kept is None or kept() is not tensor or version != tensor._version:
             return ()
         return tuple(note for note in notes if note.holds())
 
     def keep(self, tensor: Tensor, notes: tuple[Pointwise, ...]) -> None:
-        """Note how a tensor came about."""
+        """Note how a tensor (of any shape) came about."""
         key = id(tensor)
         gone = weakref.ref(tensor, lambda _: self.by_id.pop(key, None))
         self.by_id[key] = (gone, tensor._version, notes)
 
     def with_itself(self, tensor: Tensor) -> tuple[Pointwise, ...]:
-        """Return how a tensor came about, first from itself; a mask has no gradient, and is no source."""
+        """Return how a tensor (of any shape) came about, first from itself; a mask is no source."""
         notes = self.of(tensor)
         return (
             notes
@@ -407,7 +407,7 @@ class Assembled(torch.autograd.Function):
     def forward(
         ctx: Any, y: Tensor, source: Tensor, router: Routing, known: Combination, unit: Unit, in_place: bool
     ) -> Tensor:
-        """Return y, or a copy where it isn't written in place."""
+        """Return y (of any shape), or a copy where it isn't written in place."""
         ctx.router, ctx.unit, ctx.slope, ctx.function = router, unit, known.slope, known.function
         ctx.set_materialize_grads(False)  # no gradient is another thing than 0
         if in_place:

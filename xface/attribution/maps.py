@@ -70,7 +70,7 @@ def gaps(undefined: dict[str, str]) -> tuple[str, ...]:
 
 
 def status_of(tensor: Tensor, explained: list[bool]) -> list[str]:
-    """Return `non_finite`, `zero` or `ok` for each map of a batch.
+    """Return `non_finite`, `zero` or `ok` for each map of a batch (N, ...).
 
     `explained` says which images have a finite score: a map of any other explains nothing, whatever it holds.
 

@@ -63,7 +63,7 @@ def method(
 
 
 def wide(tensor: Tensor) -> Tensor:
-    """Return the tensor in float32 at least: sums and products overflow in half precision.
+    """Return the tensor (of any shape) in float32 at least: sums overflow in half precision.
 
     Example:
         >>> wide(torch.ones(1, dtype=torch.float16)).dtype, wide(torch.ones(1, dtype=torch.float64)).dtype

@@ -22,7 +22,8 @@ def in_precision(
     """Return a network to compute with in `dtype` (None: float32 for a half-precision one), images and notes.
 
     It is the network itself where nothing is to be changed, else a copy. Weights made in inference mode are
-    copied too: autograd takes no such tensors. The images come on its device, in the dtype that it takes.
+    copied too: autograd takes no such tensors. The images (N, C, H, W) come on its device, in the
+    dtype that it takes.
     """
     parameters = list(model.parameters())
     tensors = [t for t in (*parameters, *model.buffers()) if t.is_floating_point()]

@@ -241,7 +241,7 @@ class Router(TorchFunctionMode):
         return result
 
     def apply(self, unit: Unit, g: Tensor, z: Tensor, chain: Chain | None) -> Tensor:
-        """Return the gradient that the rule in force makes of g at a rectifier."""
+        """Return the gradient that the rule in force makes of g (of any shape, as z) at a rectifier."""
         if unit.is_gate or self.rule is plain:
             return plain(g, z, chain)
         result = self.rule(g, z, chain)

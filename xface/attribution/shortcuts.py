@@ -139,7 +139,7 @@ class Shortcuts:
         return self._calls.get(func)
 
     def keep_whole(self, tensor: Tensor) -> None:
-        """Take no shortcut around a tensor whose gradient is asked for."""
+        """Take no shortcut around a tensor (of any shape) whose gradient is asked for."""
         self._made.pop(id(tensor), None)
         skipped = self._skipped.get(id(tensor))
         self.doubtful = self.doubtful or (skipped is not None and skipped() is tensor)

@@ -352,7 +352,7 @@ class _OverwrittenError(AttributionError):
 
 @contextmanager
 def explaining_errors(images: Tensor) -> Iterator[None]:
-    """Turn what a network raises on these images into AttributionError; what is out of memory passes."""
+    """Turn what a network raises on images (N, C, H, W) into AttributionError; out of memory passes."""
     try:
         yield
     except (XFaceError, MemoryError, torch.OutOfMemoryError):

@@ -89,14 +89,14 @@ _KEEPING_SIZE = _names(
 
 
 def mark(tensor: Tensor, note: str) -> None:
-    """Leave a note on the node that a tensor came from; it goes with the graph."""
+    """Leave a note on the node that a tensor (of any shape) came from; it goes with the graph."""
     node: Any = tensor.grad_fn
     if node is not None:
         node.metadata[note] = True
 
 
 def is_marked(tensor: Tensor, note: str) -> bool:
-    """Whether the node that a tensor came from bears a note."""
+    """Whether the node that a tensor (of any shape) came from bears a note."""
     node: Any = tensor.grad_fn
     return node is not None and note in node.metadata
 

@@ -120,7 +120,7 @@ def prepare_cropped(
 ) -> Prepared:
     """Crop a picture to the face, then resize and normalise it: training and predicting alike.
 
-    Without landmarks, or with such that give no crop, it is taken whole; then a note says so, and only then
+    Without landmarks (68, 2), or if they give no crop, it is taken whole; then a note says so, and only then
     there is one. Raises ImageError as `preprocessing.prepare` does.
     """
     if landmarks is None:

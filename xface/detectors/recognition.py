@@ -183,7 +183,7 @@ def _blank(arch: Architecture, state: Mapping[str, Tensor]) -> nn.Module:
 
 
 def misfit(arch: Architecture, state: Mapping[str, Tensor]) -> Misfit:
-    """What of `state` does not fit `arch`; counters of BatchNorm that older files lack are no fault."""
+    """What of `state` (tensors of any shape) does not fit `arch`; counters of BatchNorm may be missing."""
     wanted = _wanted(arch, state)
     unexpected = (key for key in state if key not in wanted and not _is_unused(arch, key))
     return Misfit(

@@ -59,7 +59,7 @@ def _remembered(model: nn.Module, layer: str, images: Tensor) -> Grid | None:
 
 
 def is_known(model: nn.Module, layers: Iterable[str], images: Tensor) -> bool:
-    """Whether the layouts of these layers, for images of this size, were found before."""
+    """Whether the layouts of these layers, for images (N, C, H, W) of this size, were found before."""
     return all(_remembered(model, name, images) is not None for name in layers)
 
 

@@ -15,7 +15,7 @@ DROPOUT = 0.35  # the authors' code keeps 0.65 of the hidden layer while trainin
 
 @fx.wrap
 def holds_a_patch(x: Tensor) -> Tensor:
-    """Return the pictures; raise UsageError where they are smaller than one patch."""
+    """Return the pictures (N, 3, H, W); raise UsageError where they are smaller than one patch."""
     height, width = x.shape[-2:]
     if min(height, width) < PATCH:
         raise UsageError(

@@ -139,7 +139,7 @@ class RunFolder:
         return np.asarray(self.images["row"].to_numpy(), np.int64)
 
     def positions(self, rows: NDArray[np.int64]) -> NDArray[np.intp]:
-        """Where these rows are in the table of images."""
+        """Where these rows (N,) are in the table of images."""
         order = self._order
         return np.asarray(order[np.searchsorted(self.rows, rows, sorter=order)])
 

@@ -37,7 +37,7 @@ class Estimate:
 
 
 def group_codes(groups: Sequence[str] | NDArray[Any] | None, count: int) -> NDArray[np.intp]:
-    """The number of each row's group, from 0 on; a row whose group is "" is a group of its own.
+    """The number of each row's group (N,), from 0 on; a row whose group is "" is a group of its own.
 
     Example:
         >>> group_codes(["b", "", "a", "", "b"], 5)
@@ -60,7 +60,7 @@ def estimate(
     seed: int = SEED,
     reverse: Sequence[bool] | None = None,
 ) -> list[Estimate]:
-    """K numbers of `count` rows with 95 % intervals from resampled groups (Efron 1979; drawn by scipy).
+    """Numbers (K,) of `count` rows with 95 % intervals from resampled groups (Efron 1979; drawn by scipy).
 
     Groups are drawn with replacement, as many as there are, each with all of its rows, and the interval runs
     between the 2.5th and 97.5th percentile of what the resamples give (undefined ones left out). Where

@@ -33,7 +33,7 @@ class Confusion:
 
 
 def over(part: FloatArray, whole: FloatArray) -> FloatArray:
-    """part / whole, NaN where the whole is 0: undefined is not 0."""
+    """part / whole (of any shape), NaN where the whole is 0: undefined is not 0."""
     part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
     undefined = np.full(np.broadcast(part, whole).shape, np.nan)
     return np.asarray(np.divide(part, whole, out=undefined, where=whole != 0))
@@ -95,12 +95,12 @@ def equal_error_rate(cuts: Confusion) -> FloatArray:
 
 
 def brier(labels: NDArray[np.bool_], scores: FloatArray, weights: FloatArray) -> FloatArray:
-    """Mean of (score - label)^2 (Brier 1950)."""
+    """Mean of (score - label)^2 over images (N,), by rows of weights (B, N) (Brier 1950)."""
     return over(weights @ (scores - labels) ** 2, weights.sum(axis=-1))
 
 
 def calibration_bins(scores: FloatArray) -> NDArray[np.intp]:
-    """The bin of each score: [0, 0.1], (0.1, 0.2], ..., (0.9, 1], numbered from 0.
+    """The bin of each score (N,): [0, 0.1], (0.1, 0.2], ..., (0.9, 1], numbered from 0.
 
     Example:
         >>> calibration_bins(np.array([0.0, 0.1, 0.11, 1.0]))
@@ -110,7 +110,7 @@ def calibration_bins(scores: FloatArray) -> NDArray[np.intp]:
 
 
 def calibration_error(labels: NDArray[np.bool_], scores: FloatArray, weights: FloatArray) -> FloatArray:
-    """Sum over ten bins of (part of the images) x |mean score - part of positives| (Naeini et al. 2015)."""
+    """Sum over ten bins of (part of images) x |mean score - part of positives|, (B,) (Naeini et al. 2015)."""
     member = np.eye(BINS)[calibration_bins(scores)]
     return over(np.abs(weights @ ((scores - labels)[:, None] * member)).sum(axis=-1), weights.sum(axis=-1))
 
@@ -141,7 +141,7 @@ class Weighted:
 
 
 def confusions(labels: NDArray[np.bool_], scores: FloatArray, weights: FloatArray) -> Confusion:
-    """Confusion matrices at each distinct score, highest first, after one at which nothing is positive."""
+    """Confusion matrices at each distinct score of (N,), highest first, after one with nothing positive."""
     order = np.argsort(-scores, kind="stable")
     last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, len(scores) > 0))
     ordered, truth = weights[..., order], labels[order]

@@ -159,7 +159,7 @@ def _fit(
 
 
 def jackknife_errors(design: FloatArray, residuals: FloatArray, codes: Codes) -> FloatArray:
-    """Standard errors of a logistic regression's coefficients from leaving out each group in turn.
+    """Standard errors (K,) of a logistic regression's coefficients from leaving out each group in turn.
 
     Leaving out group g moves the coefficients by (H - H_g)^-1 s_g in one Newton step, s being the score and
     H the information, X' diag(p (1 - p)) X; the variance is (G - 1) / G times the sum of the squares (the

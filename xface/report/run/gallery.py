@@ -60,7 +60,7 @@ class Gallery:
 
 
 def confidence(scores: FloatArray, threshold: float) -> FloatArray:
-    """How far scores lie from the threshold: 0 at it, 1 at the end of the scale.
+    """How far scores (N,) lie from the threshold: 0 at it, 1 at the end of the scale.
 
     Example:
         >>> confidence(np.array([0.0, 0.125, 0.25, 0.625, 1.0]), 0.25).tolist()

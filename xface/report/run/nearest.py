@@ -40,7 +40,7 @@ def traits_of(run: RunFolder) -> FloatArray:
 
 
 def standardised(values: FloatArray) -> FloatArray:
-    """Columns to mean 0 and standard deviation 1; what isn't finite, and what never changes, to 0.
+    """Columns of (N, K) to mean 0 and standard deviation 1; what isn't finite, or never changes, to 0.
 
     Example:
         >>> standardised(np.array([[1.0, 5.0], [3.0, 5.0], [np.nan, 5.0]])).tolist()
@@ -53,7 +53,7 @@ def standardised(values: FloatArray) -> FloatArray:
 
 
 def nearest(points: FloatArray, others: FloatArray) -> IndexArray:
-    """The index of the other point that is nearest to each point, by Euclidean distance."""
+    """The index of the other point (M, K) that is nearest to each point (N, K), by Euclidean distance."""
     lengths = (others**2).sum(axis=1)
     step = max(1, AT_ONCE // len(others))
     parts = [points[start : start + step] for start in range(0, len(points), step)]
