@@ -7,8 +7,12 @@ import sys
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from xface.faces import ModelFile
 
 PACKAGES = (
     "torch", "torchvision", "captum", "grad-cam", "dlib-bin", "face_recognition_models",
@@ -25,8 +29,8 @@ Check = tuple[bool, str, str]
 
 @click.command(epilog="Exit status: 0 if all is well, 1 if something is missing or wrong.")
 def doctor() -> None:
-    """Check what is installed, which device there is, and where the landmark file was found."""
-    checks = [*_packages(), *_imports(), *_devices(), *_landmark_files(), *_weights()]
+    """Check what is installed, which device there is, and which face detectors can be used."""
+    checks = [*_packages(), *_imports(), *_devices(), *_face_detectors(), *_weights()]
     click.echo(f"Python {platform.python_version()}, {platform.platform()}")
     for well, found, remedy in checks:
         click.echo(f"[{'ok' if well else '!!'}] {found}{f': {remedy}' if remedy and not well else ''}")
@@ -60,16 +64,40 @@ def _devices() -> Iterator[Check]:
     yield True, f"CUDA: {', '.join(names)}" if names else "no CUDA device; `--device auto` takes the CPU", ""
 
 
-def _landmark_files() -> Iterator[Check]:
-    from xface.errors import LandmarkError
-    from xface.faces import MODEL_FILES
+def _face_detectors() -> Iterator[Check]:
+    """The model files, and whether each detector can search a picture."""
+    from xface.faces import LANDMARKERS
 
-    for model in MODEL_FILES:
-        try:
-            well = model.is_intact()
-            yield well, f"{model.path()}, SHA-256 {'right' if well else 'wrong'}", model.remedy
-        except LandmarkError as error:
-            yield False, str(error), ""
+    models = {model: _file(model) for entry in LANDMARKERS.values() for model in entry.models}
+    yield from models.values()
+    for name, entry in LANDMARKERS.items():
+        sound = all(models[model][0] for model in entry.models)
+        reason = _failure(name) if sound else "a model file is missing or wrong"
+        usable = f"cannot be used ({reason})" if reason else "can be used"
+        yield not reason, f"face detector {name} {usable}", ""
+
+
+def _file(model: ModelFile) -> Check:
+    from xface.errors import LandmarkError
+
+    try:
+        well = model.is_intact()
+        return well, f"{model.path()}, SHA-256 {'right' if well else 'wrong'}", model.remedy
+    except LandmarkError as error:
+        return False, str(error), ""
+
+
+def _failure(detector: str) -> str:
+    """Why a face detector cannot search; "" if it can."""
+    import numpy as np
+
+    from xface.faces import find_face
+
+    try:
+        find_face(np.zeros((96, 96, 3), np.uint8), detector)
+    except Exception as error:  # it may be another's, and raise anything
+        return str(error) or type(error).__name__
+    return ""
 
 
 def _weights() -> Iterator[Check]:

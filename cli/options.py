@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -55,9 +55,25 @@ TARGET = click.option(
 LANDMARKS = click.option(
     "--landmarks", metavar="FILE", help="A .pts or CSV file with the 68 points, instead of dlib."
 )
+
+
+class FaceDetectors(click.Choice[str]):
+    """The face detectors that are registered when the command runs, not only when this file is loaded."""
+
+    def __init__(self) -> None:
+        self.case_sensitive = True
+
+    @property
+    def choices(self) -> Sequence[str]:  # type: ignore[override]
+        """Their names."""
+        from xface.faces import LANDMARKERS
+
+        return tuple(LANDMARKERS)
+
+
 FACE_DETECTOR = click.option(
     "--face-detector",
-    type=click.Choice(["hog", "cnn"]),
+    type=FaceDetectors(),
     default="hog",
     show_default=True,
     help="dlib's detector; cnn also tries its CNN.",

@@ -27,7 +27,7 @@ from xface.analysis.pipeline import analyze
 from xface.analysis.plan import PART, plan_analysis
 from xface.attribution import METHODS
 from xface.attribution.maps import Maps, status_of
-from xface.detectors.crops import CropSettings, cropper
+from xface.detectors.crops import CropSettings
 from xface.errors import LandmarkError, UnknownNameError, UsageError, XFaceError
 from xface.faces import REGIONS, measure
 from xface.faces.attributes import ATTRIBUTES, face_attributes
@@ -334,7 +334,7 @@ def test_pictures_in_their_own_sizes(small, store, tmp_path):
 
 def test_a_face_crop_of_the_card_is_carried_to_the_regions(detector, small, store, tmp_path):
     settings = CropSettings("box", 0.1)
-    cropped = replace(detector, card=replace(detector.card, crop=settings), cropper=cropper(settings))
+    cropped = replace(detector, card=replace(detector.card, crop=settings))
     plan = plan_analysis(cropped, read_data(str(small)), ("vanilla",))
     found = tables(analyze(plan, tmp_path / "run", workers=0, store=store))
     assert_as_explained(plan, found, range(3))

@@ -13,19 +13,16 @@ from project import ROOT
 from test_cli import run
 
 import xface
-from xface import explanation
 from xface.data.views import ReadViews
-from xface.detectors import Card, crops, load
+from xface.detectors import Card, load
 from xface.detectors.crops import (
     NO_FACE,
     BoxCrop,
     CropSettings,
     OutlineCrop,
-    cropper,
     face_crop,
     prepare_cropped,
 )
-from xface.errors import UsageError
 from xface.evaluation.evaluation import evaluate
 from xface.evaluation.scoring import score
 from xface.evaluation.thresholds import Threshold
@@ -76,8 +73,8 @@ def searches(monkeypatch):
         done.append(pixels.shape)
         return find_face(pixels, detector)
 
-    for module in (explanation, crops):
-        monkeypatch.setattr(module, "find_face", find)
+    for module in ("xface.explanation", "xface.detectors.detector", "xface.faces.landmark_cache"):
+        monkeypatch.setattr(f"{module}.find_face", find)
     return done
 
 
@@ -184,7 +181,6 @@ def test_what_is_taken_whole_is_noted(scene, weights):
 
 def test_without_a_crop_no_face_is_looked_for(scene, weights, searches):
     detector = xface.load(weights(None), device="cpu")
-    assert detector.cropper is None
     assert detector.predict(scene[0])[0].notes == ()
     assert searches == []
 
@@ -211,7 +207,7 @@ def test_an_evaluation_crops_searches_once_and_counts_what_it_took_whole(
     assert len(searches) == before
     [said] = [c for c in evaluate(found, "scene", Threshold(0.5, "default")).cautions if "whole" in c]
     assert said == "images taken whole, for want of a face to crop to: 1 of 2 fake, 0 of 1 real"
-    plain = score(replace(detector, card=replace(detector.card, crop=None), cropper=None), table)
+    plain = score(replace(detector, card=replace(detector.card, crop=None)), table)
     assert "uncropped" not in plain
     assert (plain["score"] != found["score"]).tolist() == [True, False, True]
 
@@ -223,13 +219,6 @@ def test_faces_are_found_alike_by_several_threads(scene):
     with ThreadPoolExecutor(4) as pool:
         together = [face.landmarks for face in pool.map(find_face, shifted)]
     assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
-
-
-def test_a_detector_that_cannot_crop_refuses(scene, weights):
-    path = weights(BOX)
-    with pytest.raises(UsageError, match=r"'a.json' asks for a face crop \(box, margin 0.2\).*xface.load"):
-        replace(load(path, device="cpu"), cropper=None).predict(scene[0])
-    assert cropper(BOX).crop == BoxCrop(0.2)
 
 
 def test_the_commands_crop_and_say_where_they_could_not(scene, weights, tmp_path):

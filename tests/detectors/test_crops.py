@@ -1,5 +1,6 @@
 """Crops keep the face, and landmarks are searched once."""
 
+import hashlib
 import json
 import os
 from dataclasses import replace
@@ -12,7 +13,7 @@ from test_regions import FACE
 
 from xface.detectors.crops import BoxCrop, OutlineCrop, face_crop
 from xface.errors import LandmarkError, UnknownNameError, UsageError
-from xface.faces import find_face, landmark_cache, region_labels
+from xface.faces import LANDMARKERS, Landmarker, find_face, landmark_cache, region_labels
 from xface.faces.landmark_cache import LandmarkStore
 from xface.faces.regions import BACKGROUND, REGIONS
 from xface.images.pictures import read_picture
@@ -85,7 +86,7 @@ def searches(monkeypatch):
     """The number of times that a face was searched for; none is found in black pictures."""
     done = []
 
-    def find(pixels):
+    def find(pixels, detector):
         done.append(pixels.shape)
         points = FACE + float(pixels.mean())
         return Face(True, (1, 2, 3, 4), points, "by hand", ("odd\n",)) if pixels.any() else Face(False)
@@ -184,3 +185,27 @@ def test_the_real_search_is_what_the_store_gives(face, tmp_path):
     pixels, points = face
     assert (LandmarkStore(tmp_path).landmarks(pixels) == points).all()
     assert (LandmarkStore(tmp_path).landmarks(pixels) == points).all()
+
+
+def test_each_face_detector_keeps_its_own_and_a_new_version_searches_again(tmp_path, monkeypatch):
+    white, known = np.full((20, 30, 3), 255, np.uint8), {"own": (0, 1), "own 1": (1, 1), "own2": (2, 1)}
+    for name, (shift, version) in known.items():
+        found = Face(True, None, FACE + shift)
+        monkeypatch.setitem(LANDMARKERS._entries, name, Landmarker(lambda _, found=found: found, version))
+    for _ in range(2):
+        for name, (shift, _) in known.items():
+            assert (LandmarkStore(tmp_path, name).landmarks(white) == FACE + shift).all()
+    assert LandmarkStore(tmp_path).landmarks(white) is None
+    monkeypatch.setitem(LANDMARKERS._entries, "own", Landmarker(lambda _: Face(True, None, FACE + 9), 2))
+    assert (LandmarkStore(tmp_path, "own").landmarks(white) == FACE + 9).all()
+    with pytest.raises(UnknownNameError, match="unknown face detector 'on'"):
+        LandmarkStore(tmp_path, "on")
+
+
+def test_what_hog_found_before_is_still_known(tmp_path):
+    """The name of a file as version 0.1 wrote it, for black pixels."""
+    black = np.zeros((20, 30, 3), np.uint8)
+    name = hashlib.blake2b(b"hog 2 (20, 30, 3)" + black.tobytes(), digest_size=16).hexdigest()
+    (tmp_path / name[:2]).mkdir()
+    (tmp_path / name[:2] / f"{name}.json").write_bytes(entry())
+    assert (LandmarkStore(tmp_path).landmarks(black) == FACE).all()

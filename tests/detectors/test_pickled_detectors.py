@@ -37,7 +37,7 @@ def test_a_spawned_process_gives_the_same_verdicts_also_with_a_crop(tmp_path: Pa
     card = '{"arch": "meso4", "classes": ["fake", "real"], "preprocessing": "meso", "crop": {"kind": "box"}}'
     (tmp_path / "a.json").write_text(card)
     detectors = [xface.load(tmp_path / "a.pth", device="cpu"), xface.load("meso4", device="cpu")]
-    assert detectors[0].cropper is not None
+    assert detectors[0].card.crop is not None
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         there = pool.starmap(verdicts, [(detector, FACE) for detector in detectors])
     assert there == [verdicts(detector, FACE) for detector in detectors]

@@ -1,4 +1,5 @@
 import hashlib
+import json
 import subprocess
 import sys
 import time
@@ -12,15 +13,17 @@ from test_regions import FACE as SYMMETRIC
 
 from xface.errors import LandmarkError, UnknownNameError
 from xface.faces import (
-    DETECTORS,
-    MODEL_FILES,
+    LANDMARKERS,
+    Landmarker,
     ModelFile,
     face_from_landmarks,
     find_face,
     read_landmarks,
 )
-from xface.faces.dlib_models import LANDMARK_MODEL
+from xface.faces.dlib_models import CNN_MODEL, LANDMARK_MODEL
+from xface.faces.landmark_cache import LandmarkStore
 from xface.faces.plausibility import quarter_turns
+from xface.results import Face
 
 FACE = np.linspace(3, 97, 136).reshape(68, 2)
 
@@ -121,9 +124,34 @@ class TestFindFace:
         assert error(face.landmarks, read_landmarks(path.with_suffix(".pts")).of(path)) < 0.10
 
     @pytest.mark.parametrize("size", [(1, 1), (1, 900), (2000, 2), (17, 33)])
-    @pytest.mark.parametrize("detector", DETECTORS)
+    @pytest.mark.parametrize("detector", LANDMARKERS)
     def test_tiny_pictures_have_no_face(self, size, detector):
         assert not find_face(np.full((*size, 3), 90, np.uint8), detector).found
+
+    @pytest.mark.parametrize("found", [
+        lambda points: Face(True, None, points.tolist()),
+        lambda points: Face(True, np.array([1, 2, 30, 40]), points.astype(np.float32), "", ["odd"]),
+        lambda points: Face(np.bool_(True), (1.4, 2.0, 30.2, 40.0), points, "own", ("odd",)),
+    ])  # fmt: skip
+    def test_what_another_detector_finds_is_in_plain_numbers(self, found, monkeypatch, tmp_path):
+        points = SYMMETRIC.astype(np.float32)
+        monkeypatch.setitem(LANDMARKERS._entries, "own", Landmarker(lambda pixels: found(points)))
+        pixels = np.zeros((300, 300, 3), np.uint8)
+        face = find_face(pixels, "own")
+        assert (face.landmarks == points).all()
+        assert {type(edge) for edge in face.box} == {int}
+        assert (face.source, type(face.notes)) == ("own", tuple)
+        json.dumps(face.to_json())
+        store = LandmarkStore(tmp_path, "own")
+        assert (store.landmarks(pixels) == store.landmarks(pixels)).all()
+        assert len(list(tmp_path.rglob("*.json"))) == 1
+
+    @pytest.mark.parametrize("points", [None, np.zeros((5, 2)), SYMMETRIC[::-1], SYMMETRIC * np.nan, []])
+    def test_what_cannot_be_a_face_is_none_whatever_found_it(self, points, monkeypatch):
+        monkeypatch.setitem(LANDMARKERS._entries, "own", Landmarker(lambda _: Face(True, None, points)))
+        face = find_face(np.zeros((300, 300, 3), np.uint8), "own")
+        assert (face.found, face.box, face.landmarks) == (False, None, None)
+        assert points is None or "can't be a face's" in face.notes[0]
 
     def test_unknown_detector(self):
         with pytest.raises(UnknownNameError, match=r"face detector 'hoq'.*'hog'"):
@@ -158,7 +186,7 @@ class TestFindFace:
 
 
 class TestModelFiles:
-    @pytest.mark.parametrize("model", MODEL_FILES, ids=lambda model: model.name)
+    @pytest.mark.parametrize("model", [LANDMARK_MODEL, CNN_MODEL], ids=lambda model: model.name)
     def test_installed_and_intact(self, model):
         assert hashlib.sha256(model.path().read_bytes()).hexdigest() == model.sha256
         assert model.is_intact()
@@ -173,7 +201,7 @@ class TestModelFiles:
 
     def test_cnn_asked_for_and_absent(self, tmp_path, monkeypatch):
         monkeypatch.setattr("xface.faces.dlib_models.model_folders", lambda: (tmp_path,))
-        monkeypatch.setattr("xface.faces.landmarks._load", _uncached())
+        monkeypatch.setattr("xface.faces.dlib_faces._load", _uncached())
         with pytest.raises(LandmarkError, match=r"mmod_human_face_detector\.dat is not installed.*HOG"):
             find_face(np.zeros((64, 64, 3), np.uint8), "cnn")
 
@@ -182,7 +210,7 @@ class TestModelFiles:
             b"version https://git-lfs.github.com/spec/v1\n"
         )
         monkeypatch.setattr("xface.faces.dlib_models.model_folders", lambda: (tmp_path,))
-        monkeypatch.setattr("xface.faces.landmarks._load", _uncached())
+        monkeypatch.setattr("xface.faces.dlib_faces._load", _uncached())
         with pytest.raises(LandmarkError, match=r"mmod_human_face_detector\.dat is damaged"):
             find_face(np.zeros((64, 64, 3), np.uint8), "cnn")
 
@@ -193,16 +221,17 @@ class TestModelFiles:
 
     def test_only_finding_a_face_loads_dlib(self):
         code = (
-            "import sys, xface.faces as f; f.MODEL_FILES[0].locate(), f.read_landmarks, f.measure, f.REGIONS;"
+            "import sys, xface.faces as f; f.LANDMARKERS['cnn'].models[0].locate(), f.read_landmarks;"
+            "f.measure, f.REGIONS;"
             "assert 'dlib' not in sys.modules and 'torch' not in sys.modules"
         )
         subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def _uncached():
-    from xface.faces import landmarks
+    from xface.faces import dlib_faces
 
-    return landmarks._load.__wrapped__
+    return dlib_faces._load.__wrapped__
 
 
 def _write(path: Path, text: str) -> Path:

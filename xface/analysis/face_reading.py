@@ -107,7 +107,7 @@ class FaceReader:
             with watch("landmarks"):
                 found = self.store.face(picture.pixels)
             with watch("decode"):
-                prepared = self._prepared(picture, found.landmarks)
+                prepared = prepare_cropped(picture, self.preprocessing, self.crop, found.landmarks)
         except (ImageError, OSError) as error:
             status = "unreadable" if os.path.lexists(path) else "missing"
             return ReadFace(row, status, str(error), sha256_of(path), seconds=watch.seconds), None
@@ -123,11 +123,6 @@ class FaceReader:
         size = (width, height)
         face = ReadFace(row, status, reason, sha256, size, thumbnail, points, attributes, watch.seconds)
         return face, (prepared.tensor, labels)
-
-    def _prepared(self, picture: Picture, landmarks: FloatArray | None) -> Prepared:
-        if self.crop is None:
-            return self.preprocessing.prepare(picture)
-        return prepare_cropped(picture, self.preprocessing, self.crop, landmarks)
 
 
 def _hashed(path: str) -> tuple[str, Picture]:

@@ -16,7 +16,7 @@ from xface.analysis.labelled_data import AnalysedData
 from xface.analysis.measuring import Request, kinds
 from xface.analysis.rows import Rows
 from xface.attribution import attribute
-from xface.detectors.crops import Crop
+from xface.detectors.crops import Crop, crop_of
 from xface.detectors.detector import Detector
 from xface.errors import UsageError
 from xface.evaluation.scoring import positive_class, vocabulary
@@ -56,12 +56,8 @@ class Plan:
 
     @property
     def crop(self) -> Crop | None:
-        """The face crop that the detector's card asks for; UsageError if the detector lacks it."""
-        if self.detector.card.crop is None:
-            return None
-        if self.detector.cropper is None:
-            raise UsageError("this detector's card asks for a face crop; load it with xface.load")
-        return self.detector.cropper.crop
+        """The face crop that the detector's card asks for."""
+        return crop_of(self.detector.card.crop)
 
     @property
     def part_count(self) -> int:

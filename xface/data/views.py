@@ -68,10 +68,7 @@ class ReadViews:
         """Read, crop and resize one picture; ImageError if it cannot be read."""
         picture = read_picture(self.paths[index])
         landmarks = None if self.store is None else self.store.landmarks(picture.pixels)
-        if self.crop is None:
-            prepared = self.preprocessing.prepare(picture)
-        else:
-            prepared = prepare_cropped(picture, self.preprocessing, self.crop, landmarks)
+        prepared = prepare_cropped(picture, self.preprocessing, self.crop, landmarks)
         if landmarks is None or prepared.notes:  # a note says that they give no crop: they aren't a face's
             return View(prepared.view)
         return View(prepared.view, prepared.geometry.to_input(landmarks))

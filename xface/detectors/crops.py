@@ -10,12 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from xface.errors import LandmarkError, UnknownNameError, UsageError
-from xface.faces import find_face
 from xface.faces.face_axes import Sketch
 from xface.images.pictures import MIN_SIDE, Picture
 from xface.preprocessing import Prepared, Preprocessing
 from xface.registry import Registry
-from xface.results import ByteArray, Face, FloatArray
+from xface.results import ByteArray, FloatArray
 
 MARGINS: Mapping[str, float | None] = {"outline": None, "box": 0.3}
 """The kinds of crop, and the margin that each has where none is given."""
@@ -102,27 +101,16 @@ class Crop(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Cropper:
-    """A crop, and what finds the face for it in uint8 RGB (H, W, 3)."""
-
-    crop: Crop
-    find: Callable[[ByteArray], Face]
-
-    def prepare(self, picture: Picture, preprocessing: Preprocessing, face: Face | None = None) -> Prepared:
-        """The picture cropped to `face`, found here if it is None, and prepared; see `prepare_cropped`."""
-        face = self.find(picture.pixels) if face is None else face
-        return prepare_cropped(picture, preprocessing, self.crop, face.landmarks)
-
-
 def prepare_cropped(
-    picture: Picture, preprocessing: Preprocessing, crop: Crop, landmarks: FloatArray | None
+    picture: Picture, preprocessing: Preprocessing, crop: Crop | None, landmarks: FloatArray | None
 ) -> Prepared:
     """Crop a picture to the face, then resize and normalise it: training and predicting alike.
 
-    Without landmarks (68, 2), or if they give no crop, it is taken whole; then a note says so, and only then
-    there is one. Raises ImageError as `preprocessing.prepare` does.
+    With a crop, but without landmarks (68, 2), or if they give none, the picture is taken whole; then a note
+    says so, and only then there is one. Raises ImageError as `preprocessing.prepare` does.
     """
+    if crop is None:
+        return preprocessing.prepare(picture)
     if landmarks is None:
         return replace(preprocessing.prepare(picture), notes=(NO_FACE,))
     try:
@@ -191,14 +179,14 @@ def face_crop(setting: bool | str, margin: float | None = None) -> Crop | None:
         >>> face_crop(True), face_crop("box"), face_crop(False)
         (OutlineCrop(), BoxCrop(margin=0.3), None)
     """
-    settings = CropSettings.named(setting, margin)
-    return None if settings is None else _crop(settings)
+    return crop_of(CropSettings.named(setting, margin))
 
 
-def cropper(settings: CropSettings) -> Cropper:
-    """The crop of a card, to the face that dlib's HOG finds."""
-    return Cropper(_crop(settings), find_face)
+def crop_of(settings: CropSettings | None) -> Crop | None:
+    """The crop of a card's settings; None for none.
 
-
-def _crop(settings: CropSettings) -> Crop:
-    return CROPS[settings.kind](settings)
+    Example:
+        >>> crop_of(CropSettings("box", 0.1)), crop_of(None)
+        (BoxCrop(margin=0.1), None)
+    """
+    return None if settings is None else CROPS[settings.kind](settings)

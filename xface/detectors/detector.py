@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from xface.detectors.card import Card
-from xface.detectors.crops import Cropper
+from xface.detectors.crops import crop_of, prepare_cropped
 from xface.errors import CheckpointError, ImageError, UsageError
+from xface.faces import find_face
 from xface.images.pictures import Picture, read_picture
 from xface.networks.architectures import Architecture
 from xface.preprocessing import Prepared
@@ -33,8 +34,7 @@ class Detector:
 
     `model` is in evaluation mode on `device` and takes the tensors that `prepare` makes. `weights_sha256` is
     the weights file's, None for an untrained network (then `trained` is False too). `notes` say what of the
-    file was left out, and whether it is known which class is the forgery. `cropper` does the face crop that
-    the card asks for; `xface.load` puts it there.
+    file was left out, and whether it is known which class is the forgery.
     """
 
     arch: Architecture
@@ -44,7 +44,6 @@ class Detector:
     weights_sha256: str | None = None
     trained: bool = True
     notes: tuple[str, ...] = ()
-    cropper: Cropper | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -58,13 +57,16 @@ class Detector:
     def prepare(self, picture: Picture, face: Face | None = None) -> Prepared:
         """The picture as this network sees it, as the card says.
 
-        `face` is what a card with a crop is for, found here if it is None; without a crop none is looked for.
+        Where the card asks for a crop, it is cropped to `face`, found with dlib's HOG if it is None; without
+        a crop none is looked for.
 
         Raises:
             ImageError: it is too small for the network.
-            UsageError: the card asks for a crop, and this detector is not from `xface.load`.
         """
-        prepared = self._cropped(picture, face)
+        crop = crop_of(self.card.crop)
+        if crop is not None and face is None:
+            face = find_face(picture.pixels)
+        prepared = prepare_cropped(picture, self.card.preprocessing, crop, face.landmarks if face else None)
         height, width = prepared.view.shape[:2]
         if self.card.preprocessing.size is None and not takes(self.model, (height, width)):
             raise ImageError(
@@ -72,16 +74,6 @@ class Detector:
                 "give a larger picture, or a size on the card"
             )
         return prepared
-
-    def _cropped(self, picture: Picture, face: Face | None) -> Prepared:
-        if self.card.crop is None:
-            return self.card.preprocessing.prepare(picture)
-        if self.cropper is None:
-            raise UsageError(
-                f"the card {self.card.source!r} asks for a face crop ({self.card.crop}); "
-                "load the detector with xface.load, which provides it"
-            )
-        return self.cropper.prepare(picture, self.card.preprocessing, face)
 
     @torch.inference_mode()
     def logits(self, batch: Tensor) -> Tensor:

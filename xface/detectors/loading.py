@@ -13,7 +13,6 @@ from xface.detectors.bundled import bundled
 from xface.detectors.card import Card, card_path, read_card
 from xface.detectors.checkpoints.checkpoint import Checkpoint, read_checkpoint
 from xface.detectors.class_names import class_names
-from xface.detectors.crops import cropper
 from xface.detectors.detector import Detector, takes
 from xface.detectors.recognition import Restored, restore
 from xface.errors import CheckpointError, DeviceError, UnknownNameError, UsageError, refusal
@@ -61,9 +60,7 @@ def load(
     arch_found, sha256 = found.restored.arch, found.checkpoint.sha256
     model = _placed(found.restored.model, place)
     detector = _with_positive(Detector(arch_found, model, found.card, place, sha256), positive)
-    crop = detector.card.crop
-    found_notes = (*found.notes, *detector.card.notes_on_use)
-    return replace(detector, notes=found_notes, cropper=cropper(crop) if crop else None)
+    return replace(detector, notes=(*found.notes, *detector.card.notes_on_use))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -15,6 +14,7 @@ from torch import Tensor
 from xface.data.labels import Vocabulary
 from xface.detectors.detector import BATCH, Detector
 from xface.errors import ImageError, UsageError
+from xface.faces.landmark_cache import LandmarkStore
 from xface.images.pictures import read_picture
 from xface.preprocessing import Prepared
 
@@ -41,7 +41,7 @@ def score(
     positive_class(detector)
     found: list[Scored] = []
     whole: list[str] = []
-    for part in _read_ahead(_keeping_landmarks(detector), list(table["path"])):
+    for part in _read_ahead(detector, list(table["path"])):
         found += _scored(detector, part)
         whole += ["; ".join(read.notes) if isinstance(read, Prepared) else "" for read in part]
         progress(len(part))
@@ -50,21 +50,17 @@ def score(
     return scored if detector.card.crop is None else scored.assign(uncropped=whole)
 
 
-def _keeping_landmarks(detector: Detector) -> Detector:
-    """The detector; if it crops, it looks for no face a second time in pictures that it has seen."""
-    if detector.cropper is None:
-        return detector
-    from xface.faces.landmark_cache import LandmarkStore
-
-    return replace(detector, cropper=replace(detector.cropper, find=LandmarkStore().face))
-
-
 def _read_ahead(detector: Detector, paths: Sequence[str]) -> Iterator[list[Read]]:
-    """Batches of prepared images, the next one read while the last is computed."""
+    """Batches of prepared images, the next one read while the last is computed.
+
+    Where the detector crops, a face is looked for once: it is kept in the user's cache.
+    """
+    store = None if detector.card.crop is None else LandmarkStore()
 
     def read(path: str) -> Read:
         try:
-            return detector.prepare(read_picture(path))
+            picture = read_picture(path)
+            return detector.prepare(picture, store.face(picture.pixels) if store else None)
         except ImageError as error:
             return error
 

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from xface.faces.attributes import ATTRIBUTES as ATTRIBUTES
     from xface.faces.attributes import Attribute as Attribute
     from xface.faces.attributes import face_attributes as face_attributes
-    from xface.faces.dlib_models import MODEL_FILES as MODEL_FILES
     from xface.faces.dlib_models import ModelFile as ModelFile
     from xface.faces.landmark_files import LandmarkFile as LandmarkFile
     from xface.faces.landmark_files import face_from_landmarks as face_from_landmarks
     from xface.faces.landmark_files import read_landmarks as read_landmarks
-    from xface.faces.landmarks import DETECTORS as DETECTORS
+    from xface.faces.landmarks import LANDMARKERS as LANDMARKERS
+    from xface.faces.landmarks import Landmarker as Landmarker
     from xface.faces.landmarks import find_face as find_face
     from xface.faces.measures import measure as measure
     from xface.faces.pose import head_pose as head_pose
@@ -32,9 +32,9 @@ __getattr__, __dir__, __all__ = exports(
     {
         "ATTRIBUTES": "xface.faces.attributes",
         "Attribute": "xface.faces.attributes",
-        "DETECTORS": "xface.faces.landmarks",
+        "LANDMARKERS": "xface.faces.landmarks",
         "LandmarkFile": "xface.faces.landmark_files",
-        "MODEL_FILES": "xface.faces.dlib_models",
+        "Landmarker": "xface.faces.landmarks",
         "ModelFile": "xface.faces.dlib_models",
         "REGIONS": "xface.faces.regions",
         "UNIONS": "xface.faces.regions",

@@ -75,4 +75,3 @@ CNN_MODEL = ModelFile(
     sha256="4cb19393e2fbaf2b1609a9319ad5386618c886a6234ec1b971f3e87c85d87fe6",
     remedy=f"{REMEDY}, or use the HOG detector",
 )
-MODEL_FILES = (LANDMARK_MODEL, CNN_MODEL)

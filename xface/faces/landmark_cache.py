@@ -14,18 +14,17 @@ from typing import Any
 import numpy as np
 
 from xface.errors import LandmarkError
-from xface.faces import find_face
+from xface.faces.landmarks import DEFAULT, LANDMARKERS, find_face
 from xface.faces.plausibility import implausible
 from xface.results import ByteArray, Face, FloatArray
 
-FINDER = "hog 2"
-"""What finds the faces that are kept; what an older way found is found again."""
 MOST_BYTES = 1 << 16  # of a kept face
 
 
 class LandmarkStore:
     """The faces of pictures by a hash of their pixels, found once and kept in a folder.
 
+    They are kept by what found them, a name of `LANDMARKERS`, and its version: no other one's are given.
     Each picture's is a file, written aside and renamed, so that several processes can share the folder. A
     picture without a face has a file too, so that it isn't searched again. Whatever else lies in a file's
     place counts as absent; it is made again.
@@ -36,7 +35,8 @@ class LandmarkStore:
         True
     """
 
-    def __init__(self, folder: str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, folder: str | os.PathLike[str] | None = None, detector: str = DEFAULT) -> None:
+        self.detector, self.version = detector, LANDMARKERS[detector].version
         self.folder = Path(folder) if folder else cache_folder() / "landmarks"
 
     def landmarks(self, pixels: ByteArray) -> FloatArray | None:
@@ -47,15 +47,15 @@ class LandmarkStore:
         """The largest face in uint8 RGB (H, W, 3), as `find_face` has it.
 
         Raises:
-            LandmarkError: dlib's model is missing; or the folder cannot be written.
+            LandmarkError: as `find_face`; or the folder cannot be written.
         """
-        digest = hashlib.blake2b(f"{FINDER} {pixels.shape}".encode(), digest_size=16)
+        digest = hashlib.blake2b(f"{self.detector} {self.version} {pixels.shape}".encode(), digest_size=16)
         digest.update(np.ascontiguousarray(pixels).data)
         name = digest.hexdigest()
         path = self.folder / name[:2] / f"{name}.json"
         known = _read_face(path)
         if known is None:
-            known = find_face(pixels)
+            known = find_face(pixels, self.detector)
             self._write(path, known)
         return known
 
