@@ -25,7 +25,7 @@ from scipy.stats import ttest_ind
 
 from xface.findings.contrasts import contrasts, corrected
 from xface.findings.findings import conclude
-from xface.findings.sentences import ADJECTIVES
+from xface.runs.attributes import attributes_of
 from xface.statistics.bootstrap import estimate
 from xface.statistics.effects import false_discovery
 from xface.statistics.means import mean_differences
@@ -86,7 +86,7 @@ def shows_something(
         "score": np.where(fake ^ wrong, 0.75, 0.25),
         "outcome": np.select([fake & wrong, fake, wrong], ["FN", "TP", "FP"], "TN"),
     })  # fmt: skip
-    images[list(ADJECTIVES)] = attributes
+    images[list(attributes_of({}))] = attributes
     shares = regions.reshape(count, len(KINDS), -1)
     shares = shares / shares.sum(axis=2, keepdims=True)
     index = pd.MultiIndex.from_product([range(count), [kind["layer"] for kind in KINDS], NAMES])

@@ -9,20 +9,6 @@ from typing import Any
 
 from xface.results import AttributionMap, Findings, Prediction
 
-ATTRIBUTE_WORDS = {
-    "sharpness": "face sharpness",
-    "eye_sharpness": "eye sharpness",
-    "brightness": "brightness",
-    "contrast": "contrast",
-    "exposure": "badly exposed part",
-    "blockiness": "JPEG blockiness",
-    "face_size": "face size, pixels",
-    "eye_openness": "eye openness",
-    "mouth_openness": "mouth openness",
-    "yaw": "head turned sideways, degrees",
-    "pitch": "head raised or lowered, degrees",
-    "roll": "head tilted, degrees",
-}
 SCORE_WORDS = {
     "auc": ("AUC", "How often a forged image scores above a genuine one: 1 is perfect, 0.5 is chance."),
     "eer": ("Equal error rate", "The error rate at the threshold where both kinds of error are as frequent."),
@@ -110,11 +96,6 @@ def kind_name(kind: Mapping[str, Any]) -> str:
         ('gradcam at layer4', 'vanilla')
     """
     return f"{kind['method']} at {kind['layer']}" if kind["layer"] else str(kind["method"])
-
-
-def attribute_words(name: str) -> str:
-    """An attribute's name with its unit."""
-    return ATTRIBUTE_WORDS.get(name, spaced(name))
 
 
 def number(value: Any, digits: int = 3) -> str:

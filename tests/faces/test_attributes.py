@@ -16,9 +16,11 @@ from test_regions import FACE
 
 from xface.errors import LandmarkError
 from xface.faces import ATTRIBUTES, face_attributes, find_face, head_pose, read_landmarks, region_labels
+from xface.faces.attributes import attribute_words
 from xface.faces.pose import MODEL, POINTS
 from xface.faces.regions import REGIONS
 from xface.images.pictures import read_picture
+from xface.runs.attributes import attributes_of
 
 NAMES = ["sharpness", "eye_sharpness", "brightness", "contrast", "exposure", "blockiness", "face_size",
          "eye_openness", "mouth_openness", "yaw", "pitch", "roll"]  # fmt: skip
@@ -66,6 +68,7 @@ def region(landmarks: np.ndarray, size: tuple[int, int], *names: str) -> np.ndar
 class TestRegistry:
     def test_the_names_in_their_order(self, real):
         assert list(ATTRIBUTES) == NAMES
+        assert attribute_words() == attributes_of({})  # until one is added or reworded
         found = face_attributes(*real)
         assert list(found) == NAMES
         assert {type(value) for value in found.values()} == {float}

@@ -10,7 +10,7 @@ from xface.findings.columns import attribute_columns, on_the_face, region_column
 from xface.findings.contrasts import CONTRASTS
 from xface.findings.findings import conclude
 from xface.findings.health import check_health
-from xface.findings.sentences import ADJECTIVES
+from xface.runs.attributes import attributes_of
 from xface.statistics.effects import unevenness
 
 REGIONS = ("right_eye", "left_eye", "mouth", "nose", "background")
@@ -87,6 +87,18 @@ def test_the_planted_cause_is_named_and_not_what_follows_it(found, planted):
     assert "but with the other attributes held equal no effect of its own is left" in others[0].text
     [regression] = about(found, "regression")
     assert "one standard deviation more brightness multiplies the odds of an error by 0." in regression.text
+
+
+def test_a_run_brings_the_words_of_attributes_that_xface_does_not_have(planted):
+    images, regions = planted
+    words = {"label": "how red", "unit": "", "more": "redder", "less": "paler"}
+    manifest = {**MANIFEST, "attributes": dict.fromkeys(("redness", "sharpness", "face_size"), words)}
+    found = conclude(images.rename(columns={"brightness": "redness"}), regions, manifest)
+    assert about(found, "attribute")[0].text.startswith(
+        "False positives are paler than true negatives: redness"
+    )
+    assert [row.attribute for row in found.regression.rows if row.finding] == ["redness"]
+    assert [condition.attribute for condition in found.slices[0].conditions] == ["redness"]
 
 
 def test_examples_are_the_errors_that_show_it_most_one_of_a_group(found, planted):
@@ -291,10 +303,4 @@ def test_columns_are_put_at_their_images_in_the_order_of_the_kinds():
     face = on_the_face(region_columns(images, regions, "share", kinds))
     sums = regions[regions["region"] != "background"].groupby("row")["share"].sum()
     assert face.values[:, 0] == pytest.approx(sums.to_numpy())
-    assert len(attribute_columns(images, tuple(ADJECTIVES)).names) == 3
-
-
-def test_every_attribute_of_a_face_has_its_words():
-    from xface.faces.attributes import ATTRIBUTES
-
-    assert list(ADJECTIVES) == list(ATTRIBUTES)
+    assert len(attribute_columns(images, tuple(attributes_of({}))).names) == 3

@@ -22,7 +22,6 @@ from xface.analysis.rows import Found
 from xface.analysis.stopwatch import Stopwatch
 from xface.data.workers import deaths_told
 from xface.detectors.detector import takes
-from xface.faces.attributes import ATTRIBUTES
 from xface.faces.landmark_cache import LandmarkStore
 from xface.files.names import safe_stem
 from xface.files.writing import written_aside
@@ -34,10 +33,10 @@ Advance: TypeAlias = Callable[[int], object]
 Progress: TypeAlias = Callable[[int], AbstractContextManager[Advance]]
 """Told how many images there are to do, it gives what is to be told how many more are done."""
 
-IMAGE_COLUMNS = ("row", "image", "label", "group", "score", "outcome", "status", "reason", *ATTRIBUTES)
+IMAGE_COLUMNS = ("row", "image", "label", "group", "score", "outcome", "status", "reason")
 REPEATED = ("method", "layer", "status", "region")
 REGION_COLUMNS = ("row", *REPEATED, "share", "lift", "coarse")
-"""What the findings need of the tables: the rest isn't read, since all that is read is held."""
+"""What the findings need of the tables beside attributes: the rest isn't read, as all of it is held."""
 
 MOST_WORKERS = 16
 FEWER = "resume with --resume and fewer --workers"
@@ -205,8 +204,10 @@ def _conclude(run: NewRun) -> None:
 
     watch = Stopwatch()
     with watch("conclusions"):
-        tables = run.table("images", IMAGE_COLUMNS), run.table("regions", REGION_COLUMNS, REPEATED)
-        run.write("findings.json", conclude(*tables, run.manifest).to_json())
+        manifest = run.manifest
+        images = run.table("images", [*IMAGE_COLUMNS, *manifest["attributes"]])
+        regions = run.table("regions", REGION_COLUMNS, REPEATED)
+        run.write("findings.json", conclude(images, regions, manifest).to_json())
     run.add(stages={**run.manifest["stages"], **_rounded(watch.seconds)})
     run.add_hashes("findings.json")
     with watch("report"):

@@ -22,9 +22,11 @@ from xface.errors import UsageError
 from xface.evaluation.scoring import positive_class, vocabulary
 from xface.evaluation.thresholds import Threshold, stated_threshold
 from xface.explanation import checked
+from xface.faces.attributes import ATTRIBUTES, attribute_words
 from xface.faces.dlib_models import LANDMARK_MODEL
 from xface.files.hashes import sha256_of
 from xface.files.paths import absolute
+from xface.runs.tables import OWN_COLUMNS
 
 PART = 128
 """Images in a part."""
@@ -112,6 +114,7 @@ class Plan:
             "target": positive_class(self.detector),
             "kinds": [dict(kind) for kind in self.kinds],
             "group_by": self.data.grouped_by,
+            "attributes": attribute_words(),
             "settings": self.settings(),
         }
 
@@ -135,12 +138,17 @@ def plan_analysis(
         keep_maps: whether the raw maps are to be written too.
 
     Raises:
-        UsageError: no class is positive; no method; or as `xface.explanation.checked`.
+        UsageError: no class is positive; no method; an attribute is named as another column; or as
+            `xface.explanation.checked`.
         DataError: labels are none of the detector's classes.
         AttributionError: a method is undefined for this network.
     """
     if not methods:
         raise UsageError("no method is named; give at least one of those that `xface methods` lists")
+    if taken := OWN_COLUMNS & ATTRIBUTES.keys():
+        raise UsageError(
+            f"the attribute {min(taken)!r} is named as a column of each run; give it another name"
+        )
     labelled = data.read_as(vocabulary(detector))
     request = checked(detector, methods, layers, positive_class(detector))
     size = detector.card.preprocessing.size or PROBE

@@ -8,7 +8,7 @@ face, all but the blockiness of the picture are.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -17,6 +17,7 @@ from xface.faces.portrait import Portrait
 from xface.images.pictures import Picture
 from xface.registry import Registry
 from xface.results import ByteArray, FloatArray
+from xface.wording import spaced
 
 BLOCK = 8  # the side of a JPEG block
 SMALLEST_GRID = 4 * BLOCK  # pixels: below three borders to a side, blockiness is chance
@@ -25,29 +26,54 @@ DARK, BRIGHT = 5, 250  # luma: at these and beyond, a pixel is clipped
 
 @dataclass(frozen=True)
 class Attribute:
-    """One number of a portrait: its unit, meaning, formula and source, and the function that reads it."""
+    """One number of a portrait: the function that reads it, its unit, and how reports word it.
 
-    unit: str
-    what: str
-    formula: str
-    source: str
+    `more` and `less` complete "fakes called real are ... than those called fake" (`brighter`, `darker`);
+    `label` is its name in tables and figures, by default the entry's name and unit. `what`, `formula` and
+    `source` are for the documentation.
+    """
+
     of: Callable[[Portrait], float]
-    needs_face: bool = True
+    unit: str
+    more: str
+    less: str
+    label: str = ""
+    what: str = ""
+    formula: str = ""
+    source: str = ""
+    needs_face: bool = field(default=True, kw_only=True)
 
 
 ATTRIBUTES: Registry[Attribute] = Registry("attribute")
-
 Reader = Callable[[Portrait], float]
 
 
-def _attribute(
-    name: str, unit: str, what: str, formula: str, source: str, needs_face: bool = True
-) -> Callable[[Reader], Reader]:
+def _attribute(name: str, *words: str, needs_face: bool = True) -> Callable[[Reader], Reader]:
+    """Register a function; `words` are the unit and what follows it in `Attribute`."""
+
     def register(of: Reader) -> Reader:
-        ATTRIBUTES.add(name, Attribute(unit, what, formula, source, of, needs_face))
+        ATTRIBUTES.add(name, Attribute(of, *words, needs_face=needs_face))
         return of
 
     return register
+
+
+def attribute_words() -> dict[str, dict[str, str]]:
+    """What a run keeps of each attribute, so that it can be read without this package: unit and words.
+
+    Example:
+        >>> attribute_words()["face_size"]
+        {'label': 'face size, pixels', 'unit': 'px', 'more': 'larger', 'less': 'smaller'}
+    """
+    return {
+        name: {
+            "label": entry.label or ", ".join(filter(None, (spaced(name), entry.unit))),
+            "unit": entry.unit,
+            "more": entry.more,
+            "less": entry.less,
+        }
+        for name, entry in ATTRIBUTES.items()
+    }
 
 
 def face_attributes(picture: Picture | ByteArray, landmarks: FloatArray | None) -> dict[str, float]:
@@ -72,9 +98,14 @@ def face_attributes(picture: Picture | ByteArray, landmarks: FloatArray | None) 
     """
     portrait = Portrait.of(picture if isinstance(picture, Picture) else Picture("array", picture), landmarks)
     return {
-        name: float("nan") if entry.needs_face and portrait.sketch is None else entry.of(portrait)
+        name: float("nan") if entry.needs_face and portrait.sketch is None else _number(entry.of(portrait))
         for name, entry in ATTRIBUTES.items()
     }
+
+
+def _number(value: float) -> float:
+    """A plain number; NaN for one that is not finite, as it is then undefined."""
+    return float(value) if np.isfinite(value) else float("nan")
 
 
 PECH_PACHECO = "Pech-Pacheco et al., Diatom autofocusing in brightfield microscopy, ICPR 2000"
@@ -86,6 +117,9 @@ OWN = "xface"
 @_attribute(
     "sharpness",
     "luma²",
+    "sharper",
+    "less sharp",
+    "face sharpness",
     "fine detail of the face, at a fixed face size",
     "variance over the face of the Laplacian of luma (the 3x3 cross of 1 and -4), on a copy whose face size "
     "is 128 px (area averaging where it shrinks, else bicubic), smoothed by a Gaussian of sigma 1 px",
@@ -98,6 +132,9 @@ def _sharpness(portrait: Portrait) -> float:
 @_attribute(
     "eye_sharpness",
     "luma²",
+    "sharper at the eyes",
+    "less sharp at the eyes",
+    "eye sharpness",
     "fine detail of the eyes, at the same size",
     "the same over `right_eye` and `left_eye` together",
     PECH_PACHECO,
@@ -106,7 +143,16 @@ def _eye_sharpness(portrait: Portrait) -> float:
     return _variance(portrait.eye_relief)
 
 
-@_attribute("brightness", "0 to 1", "how light the face is", "mean luma of the face / 255", OWN)
+@_attribute(
+    "brightness",
+    "0 to 1",
+    "brighter",
+    "darker",
+    "brightness",
+    "how light the face is",
+    "mean luma of the face / 255",
+    OWN,
+)
 def _brightness(portrait: Portrait) -> float:
     return _mean(portrait.skin) / 255
 
@@ -114,6 +160,9 @@ def _brightness(portrait: Portrait) -> float:
 @_attribute(
     "contrast",
     "0 to 0.5",
+    "richer in contrast",
+    "poorer in contrast",
+    "contrast",
     "how far its light and dark parts are apart",
     "standard deviation of luma / 255 over the face (RMS contrast)",
     "Peli, Contrast in complex images, JOSA A 1990",
@@ -125,6 +174,9 @@ def _contrast(portrait: Portrait) -> float:
 @_attribute(
     "exposure",
     "0 to 1",
+    "more clipped",
+    "less clipped",
+    "badly exposed part",
     "how much of the face is clipped, too dark or too bright to show anything",
     "part of the face's pixels with luma <= 5 or >= 250",
     OWN,
@@ -136,6 +188,9 @@ def _exposure(portrait: Portrait) -> float:
 @_attribute(
     "blockiness",
     "ratio",
+    "blockier",
+    "less blocky",
+    "JPEG blockiness",
     "how much the 8x8 blocks of JPEG show in the whole picture as stored; 1 where they don't",
     "B / A: B is the mean absolute difference of luma between neighbours across the borders of 8x8 blocks, "
     "A that of all other neighbours; each summed over rows and columns",
@@ -154,6 +209,9 @@ def _blockiness(portrait: Portrait) -> float:
 @_attribute(
     "face_size",
     "px",
+    "larger",
+    "smaller",
+    "face size, pixels",
     "how large the face is in the picture as stored",
     "square root of the face outline's area, with what the picture's edge cuts off",
     OWN,
@@ -165,6 +223,9 @@ def _face_size(portrait: Portrait) -> float:
 @_attribute(
     "eye_openness",
     "ratio",
+    "wider open at the eyes",
+    "less open at the eyes",
+    "eye openness",
     "how open the eyes are: about 0.3 open, below 0.2 closed",
     "mean over both eyes of (|p2 - p6| + |p3 - p5|) / (2 |p1 - p4|), p1 to p6 being points 36-41 and 42-47",
     SOUKUPOVA,
@@ -177,6 +238,9 @@ def _eye_openness(portrait: Portrait) -> float:
 @_attribute(
     "mouth_openness",
     "ratio",
+    "wider open at the mouth",
+    "less open at the mouth",
+    "mouth openness",
     "how open the mouth is between the lips: 0 closed",
     "(|p61 - p67| + |p62 - p66| + |p63 - p65|) / (3 |p60 - p64|): the inner lips' mean gap over their width",
     f"after {SOUKUPOVA}",
@@ -188,6 +252,9 @@ def _mouth_openness(portrait: Portrait) -> float:
 @_attribute(
     "yaw",
     "degrees",
+    "turned more to their left",
+    "turned more to their right",
+    "head turned sideways, degrees",
     "turn of the head: positive to the subject's left, the viewer's right",
     "R = Rz(roll) Ry(-yaw) Rx(-pitch) in the axes x right, y down, z away, from solvePnP with 12 points of a "
     "rigid model, focal length = picture width",
@@ -197,7 +264,16 @@ def _yaw(portrait: Portrait) -> float:
     return portrait.pose[0]
 
 
-@_attribute("pitch", "degrees", "nod of the head: positive upwards", "as yaw", MARTINS)
+@_attribute(
+    "pitch",
+    "degrees",
+    "turned further up",
+    "turned further down",
+    "head raised or lowered, degrees",
+    "nod of the head: positive upwards",
+    "as yaw",
+    MARTINS,
+)
 def _pitch(portrait: Portrait) -> float:
     return portrait.pose[1]
 
@@ -205,6 +281,9 @@ def _pitch(portrait: Portrait) -> float:
 @_attribute(
     "roll",
     "degrees",
+    "leant more to their left",
+    "leant more to their right",
+    "head tilted, degrees",
     "lean of the head: positive to the subject's left, clockwise in the picture",
     "as yaw",
     MARTINS,

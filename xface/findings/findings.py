@@ -12,7 +12,6 @@ from xface.findings.columns import Columns, Judged, attribute_columns, on_the_fa
 from xface.findings.contrasts import CONTRASTS, OUTCOMES, Contrast, contrasts, corrected
 from xface.findings.health import Health, check_health, summarise
 from xface.findings.sentences import (
-    ADJECTIVES,
     Sentence,
     attribute_sentences,
     kind_name,
@@ -21,6 +20,7 @@ from xface.findings.sentences import (
     regression_sentences,
     slice_sentences,
 )
+from xface.runs.attributes import attributes_of
 from xface.runs.folder import is_trained
 from xface.statistics.bootstrap import Estimate
 from xface.statistics.clusters import Cluster, find_clusters
@@ -123,7 +123,8 @@ def conclude(images: pd.DataFrame, regions: pd.DataFrame, manifest: Mapping[str,
     scored = images[(images["outcome"] != "") & finite].reset_index(drop=True)
     judged = Judged.of(scored, float(manifest["threshold"]["value"]))
     lifts, shares = (region_columns(scored, regions, name, manifest["kinds"]) for name in ("lift", "share"))
-    attributes = attribute_columns(scored, tuple(ADJECTIVES))
+    words = attributes_of(manifest)
+    attributes = attribute_columns(scored, tuple(words))
     regression, regressions = regress_all(attributes, judged)
     found = Findings(
         summary={
@@ -141,7 +142,7 @@ def conclude(images: pd.DataFrame, regions: pd.DataFrame, manifest: Mapping[str,
         clusters=tuple(clusters_of_errors(lifts, shares, judged)),
         sentences=(),
     )
-    return replace(found, sentences=tuple(tell(found, lifts, shares, attributes, judged)))
+    return replace(found, sentences=tuple(tell(found, lifts, shares, attributes, judged, words)))
 
 
 def primary_contrast(shares: Columns, judged: Judged) -> Primary | None:
@@ -198,7 +199,12 @@ def clusters_of_errors(lifts: Columns, shares: Columns, judged: Judged) -> Itera
 
 
 def tell(
-    found: Findings, lifts: Columns, shares: Columns, attributes: Columns, judged: Judged
+    found: Findings,
+    lifts: Columns,
+    shares: Columns,
+    attributes: Columns,
+    judged: Judged,
+    words: Mapping[str, Mapping[str, str]],
 ) -> Iterator[Sentence]:
     """All sentences: a caution, the primary contrast, regions, attributes, the regression, slices."""
     if not found.summary["trained"]:
@@ -207,7 +213,7 @@ def tell(
         yield from region_sentences([found.primary.result], on_the_face(shares), judged, "share")
     yield from region_sentences(found.contrasts, lifts, judged)
     yield from nothing_found(found.contrasts, "regions")
-    yield from attribute_sentences(found.attributes, attributes, judged, found.regressions)
+    yield from attribute_sentences(found.attributes, attributes, judged, found.regressions, words)
     yield from nothing_found(found.attributes, "attributes")
     yield from regression_sentences(found.regression, attributes, judged)
     inside = [members(each, attributes.short, attributes.values) for each in found.slices]

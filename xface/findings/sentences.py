@@ -17,23 +17,6 @@ from xface.statistics.regression import Odds, Regression
 from xface.statistics.slices import Slice
 from xface.wording import counted
 
-ADJECTIVES = {
-    "sharpness": ("sharper", "less sharp"),
-    "eye_sharpness": ("sharper at the eyes", "less sharp at the eyes"),
-    "brightness": ("brighter", "darker"),
-    "contrast": ("richer in contrast", "poorer in contrast"),
-    "exposure": ("more clipped", "less clipped"),
-    "blockiness": ("blockier", "less blocky"),
-    "face_size": ("larger", "smaller"),
-    "eye_openness": ("wider open at the eyes", "less open at the eyes"),
-    "mouth_openness": ("wider open at the mouth", "less open at the mouth"),
-    "yaw": ("turned more to their left", "turned more to their right"),
-    "pitch": ("turned further up", "turned further down"),
-    "roll": ("leant more to their left", "leant more to their right"),
-}
-"""What a face with more, and with less, of an attribute is; left and right are the subject's."""
-
-
 SIZES = {0.147: "negligible", 0.33: "small", 0.474: "medium", float("inf"): "large"}
 """What Cliff's delta below each bound is called (Romano et al. 2006)."""
 
@@ -69,15 +52,22 @@ def region_sentences(
 
 
 def attribute_sentences(
-    rows: Sequence[Contrast], columns: Columns, judged: Judged, regressions: Mapping[str, Regression]
+    rows: Sequence[Contrast],
+    columns: Columns,
+    judged: Judged,
+    regressions: Mapping[str, Regression],
+    words: Mapping[str, Mapping[str, str]],
 ) -> Iterator[Sentence]:
-    """One for each contrast of attributes that is a finding; first those that stand beside the others."""
+    """One for each contrast of attributes that is a finding; first those that stand beside the others.
+
+    `words` are those of the run, see `xface.runs.attributes`.
+    """
     told = []
     for row in _strongest(rows):
         one, other = (OUTCOMES[outcome] for outcome in CONTRASTS[row.contrast])
         name = row.name["attribute"]
         odds = next((each for each in regressions[row.contrast].rows if each.attribute == name), None)
-        adjective = ADJECTIVES[name][0 if _sign(row) > 0 else 1]
+        adjective = words[name]["more" if _sign(row) > 0 else "less"]
         text = f"{one.capitalize()} are {adjective} than {other}: {spoken(name)} {_figures(row)}"
         beside = _beside(row, odds) if odds else _alone(regressions[row.contrast])
         sentence = _told(f"{text}; {beside}.", "attribute", row, name, columns, judged)

@@ -16,9 +16,19 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from xface.results import FloatArray
+from xface.runs.attributes import attributes_of
 from xface.runs.checking import check_hashes, failures_named, read_json
 from xface.runs.schema import Findings, Manifest
-from xface.runs.tables import REGIONS_SCHEMA, TABLES, THUMBNAILS_SCHEMA, WORDS, conformed, images_schema
+from xface.runs.tables import (
+    OWN_COLUMNS,
+    REGIONS_SCHEMA,
+    TABLES,
+    THUMBNAILS_SCHEMA,
+    WORDS,
+    conformed,
+    images_schema,
+)
+from xface.wording import spaced
 
 MANIFEST, FINDINGS = "manifest.json", "findings.json"
 REGIONS, THUMBNAILS = "regions.parquet", "thumbnails.parquet"
@@ -28,10 +38,6 @@ LARGEST = 1e12  # of any attribute or lift: more than any picture could have
 POINTS = 68
 JPEG = b"\xff\xd8\xff"
 OUTCOMES = ("TP", "FP", "TN", "FN")
-OWN_COLUMNS = {"row", "image", "label", "group", "sha256", "width", "height", "score", "called", "outcome",
-               "status", "reason"}  # fmt: skip
-ATTRIBUTES = ("sharpness", "eye_sharpness", "brightness", "contrast", "exposure", "blockiness", "face_size",
-              "eye_openness", "mouth_openness", "yaw", "pitch", "roll")  # fmt: skip
 MEASURES = ("row", "method", "layer", "status", "region", "share", "lift")
 BATCH = 256
 MANY = 65_536  # rows of regions.parquet in memory at a time
@@ -90,9 +96,11 @@ class RunFolder:
         check_hashes(path, said.files, [FINDINGS, *(f"{table}.parquet" for table in TABLES)])
         findings, found = read_json(path / FINDINGS, Findings)
         with failures_named(path / "images.parquet"):
-            images = _checked_images(pq.read_table(path / "images.parquet"), said.data.images)
+            images = pq.read_table(path / "images.parquet")
+            attributes = [name for name in attributes_of(manifest) if name in images.column_names]
+            images = _checked_images(images, said.data.images, attributes)
         with failures_named(path / FINDINGS):
-            _check_findings(found, images)
+            _check_findings(found, images, attributes)
         return cls(path, manifest, findings, images)
 
     @property
@@ -110,15 +118,20 @@ class RunFolder:
         """The kinds of maps, in the run's order."""
         return tuple(Kind(k["method"], k["layer"] or "", k["rule"]) for k in self.manifest["kinds"])
 
-    @property
-    def attributes(self) -> tuple[str, ...]:
-        """The attributes that were measured."""
-        return tuple(name for name in ATTRIBUTES if name in self.images.column_names)
+    @cached_property
+    def attributes(self) -> dict[str, str]:
+        """The attributes that were measured, and what tables and figures call them."""
+        words = attributes_of(self.manifest)
+        return {name: words[name]["label"] for name in words if name in self.images.column_names}
+
+    def label(self, attribute: str) -> str:
+        """What tables and figures call an attribute."""
+        return self.attributes.get(attribute, spaced(attribute))
 
     @property
     def extras(self) -> tuple[str, ...]:
         """The columns that came with the labelled set."""
-        return tuple(n for n in self.images.column_names if n not in OWN_COLUMNS and n not in ATTRIBUTES)
+        return tuple(n for n in self.images.column_names if n not in OWN_COLUMNS and n not in self.attributes)
 
     @property
     def threshold(self) -> float:
@@ -221,9 +234,8 @@ class RunFolder:
                 raise ValueError("it doesn't have one row of each measured image")
 
 
-def _checked_images(table: pa.Table, count: int) -> pa.Table:
+def _checked_images(table: pa.Table, count: int, attributes: Sequence[str]) -> pa.Table:
     """The table of images with its own columns in their types, words without nulls; raises ValueError."""
-    attributes = [name for name in ATTRIBUTES if name in table.column_names]
     table = conformed(
         table, _of(images_schema([], attributes), ["row", *WORDS, "sha256", "score", *attributes])
     )
@@ -248,12 +260,12 @@ def _check_range(name: str, values: FloatArray, low: float, high: float) -> None
         raise ValueError(f"a value in its column {name!r} isn't from {low:g} to {high:g}")
 
 
-def _check_findings(found: Findings, images: pa.Table) -> None:
+def _check_findings(found: Findings, images: pa.Table, attributes: Sequence[str]) -> None:
     if found.summary.images != len(images):
         raise ValueError(f"it is of {found.summary.images} images, images.parquet has {len(images)}")
     if not found.rows() <= set(images["row"].to_pylist()):
         raise ValueError("it names images that images.parquet lacks")
-    if strange := found.attributes_of_slices() - (set(ATTRIBUTES) & set(images.column_names)):
+    if strange := found.attributes_of_slices() - set(attributes):
         raise ValueError(f"it names the attribute {min(strange)!r}, which images.parquet lacks")
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from xface.runs.tables import OWN_COLUMNS
 
 MOST = 2**53  # whole numbers up to here are exact as floats
 
@@ -78,6 +80,15 @@ class Settings(Record):
     weights_sha256: str | None = None
 
 
+class AttributeWords(Record):
+    """What an attribute is called, its unit, and what a face with more or less of it is."""
+
+    label: str
+    unit: str
+    more: str
+    less: str
+
+
 class BegunManifest(Record):
     """A manifest from the run's beginning on."""
 
@@ -96,6 +107,14 @@ class BegunManifest(Record):
     group_by: str
     settings: Settings
     files: dict[str, str] = {}
+    attributes: dict[str, AttributeWords] = {}
+
+    @field_validator("attributes")
+    @classmethod
+    def _are_no_other_columns(cls, attributes: dict[str, AttributeWords]) -> dict[str, AttributeWords]:
+        if taken := OWN_COLUMNS & attributes.keys():
+            raise ValueError(f"{min(taken)!r} is a column of another kind")
+        return attributes
 
     @model_validator(mode="after")
     def _kinds_differ(self) -> BegunManifest:

@@ -86,7 +86,7 @@ class Parts:
         with written_aside(target) as aside, pq.ParquetWriter(aside, schema) as writer:
             for number in range(self.count):
                 part = pq.ParquetFile(self.path(table, number)).read()
-                writer.write_table(part.replace_schema_metadata(None))
+                writer.write_table(part.select(schema.names).replace_schema_metadata(None))
 
     def _aside(self, path: Path) -> Any:
         try:

@@ -45,6 +45,10 @@ def images_schema(others: Sequence[str], attributes: Sequence[str]) -> pa.Schema
     )
 
 
+OWN_COLUMNS = frozenset(images_schema([], []).names)
+"""Those that every table of images has."""
+
+
 def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """The table with the schema's columns in its types, the others as they are; or ValueError.
 

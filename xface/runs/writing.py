@@ -18,6 +18,7 @@ from xface.files.hashes import changed, named, sha256_of
 from xface.files.json_text import written
 from xface.files.paths import absolute, check_utf8, is_file, reading, status, writing
 from xface.files.writing import written_aside
+from xface.runs.attributes import attributes_of
 from xface.runs.checking import read_json
 from xface.runs.folder import RunFolder
 from xface.runs.lock import LOCK, Held, held
@@ -132,7 +133,7 @@ def is_finished(target: Path, manifest: Mapping[str, Any], paths: Sequence[str])
     if not is_file(target / MANIFEST, OutputError):
         return False
     before, _ = read_json(target / MANIFEST, Manifest, _remedy(target))
-    if different := changes(before[SETTINGS], manifest[SETTINGS]):
+    if different := changes(_decided(before), _decided(manifest)):
         raise UsageError(
             f"'{target}' exists already and was made otherwise: {'; '.join(different)}; name another folder "
             "with --out, or remove it"
@@ -186,11 +187,17 @@ def _check_same(run: NewRun, manifest: Mapping[str, Any], resume: bool) -> None:
             "another folder with --out"
         )
     before, _ = read_json(run.folder / MANIFEST, BegunManifest, _remedy(run.folder))
-    if different := changes(before[SETTINGS], manifest[SETTINGS]):
+    if different := changes(_decided(before), _decided(manifest)):
         raise UsageError(
             f"'{run.folder}' was begun otherwise, so its parts would not fit together: "
             f"{'; '.join(different)}; give what it was begun with, or remove it to start anew"
         )
+
+
+def _decided(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What the tables depend on: the settings, and which attributes are measured."""
+    units = {name: words["unit"] for name, words in attributes_of(manifest).items()}
+    return {**manifest[SETTINGS], "attribute": units}
 
 
 def _check_images(folder: Path, paths: Sequence[str], hashed: Iterable[tuple[int, str]]) -> None:

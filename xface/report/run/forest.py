@@ -9,7 +9,7 @@ from typing import Any
 
 from xface.report.run.svg import Node, as_text, drawing, node
 from xface.runs.folder import Kind, RunFolder
-from xface.wording import attribute_words, chance, number, outcome_words, spaced
+from xface.wording import chance, number, outcome_words, spaced
 
 POSITIVE, NEGATIVE = "#b34700", "#0061a8"
 """Vermilion and blue of Okabe and Ito 2008, darkened for paper; shapes and fill tell the same."""
@@ -104,7 +104,7 @@ def odds_forest(run: RunFolder) -> Forest:
     """How the odds of an error change per standard deviation of each attribute, the others held equal."""
     lines = tuple(
         Line(
-            attribute_words(row["attribute"]),
+            run.label(row["attribute"]),
             (row["odds_ratio"],),
             f"q {chance(row['q'])}" if row["finding"] else "",
         )

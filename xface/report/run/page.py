@@ -145,7 +145,7 @@ class Page:
         environment.filters |= {
             "number": words.number, "decimal": words.decimal, "estimate": words.estimate,
             "percent": words.percent, "chance": words.chance, "spaced": words.spaced,
-            "attribute": words.attribute_words, "moment": words.moment, "counted": words.counted,
+            "attribute": self.run.label, "moment": words.moment, "counted": words.counted,
             "highest": words.highest,
             "sentence": words.sentence, "kind_name": words.kind_name,
         }  # fmt: skip
@@ -203,7 +203,7 @@ class Page:
             "kinds": [{"name": k.name, "top": top} for k, top in zip(run.kinds, tops(run), strict=True)],
             "regions": list(run.regions.regions),
             "colours": base64.b64encode(table.tobytes()).decode("ascii"),
-            "attributes": {name: words.attribute_words(name) for name in run.attributes},
+            "attributes": run.attributes,
             "statuses": words.STATUS_WORDS, "single": bool(self.stored),
             "subsets": {
                 name: [self._present(rows) for rows in subsets] for name, subsets in self._subsets().items()

@@ -1,0 +1,124 @@
+"""What is registered from outside the package comes out at the far end; the documentation shows how."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from test_cli import run
+
+import xface
+from xface.analysis.labelled_data import read_data
+from xface.analysis.pipeline import analyze
+from xface.analysis.plan import plan_analysis
+from xface.errors import UsageError
+from xface.faces import ATTRIBUTES, LANDMARKERS, Attribute, Landmarker, find_face
+from xface.faces.landmark_cache import LandmarkStore
+from xface.images.pictures import read_picture
+from xface.results import Face
+
+ROOT = Path(__file__).resolve().parents[1]
+FAKE = ROOT / "samples" / "fake.jpg"
+
+
+@pytest.fixture(autouse=True)
+def registries(monkeypatch):
+    """What a test registers is gone after it."""
+    for registry in (ATTRIBUTES, LANDMARKERS):
+        monkeypatch.setattr(registry, "_entries", dict(registry))
+
+
+def example(page: str) -> str:
+    """The lines of a page's example that isn't a session; few enough for a newcomer."""
+    [code] = re.findall(r"```python\n((?!>>>).*?)```", (ROOT / "docs" / page).read_text(), flags=re.DOTALL)
+    assert len([line for line in code.splitlines() if line]) < 10
+    return code
+
+
+@pytest.fixture
+def reddened(tmp_path):
+    """Faces in shifting frames, every other one reddened, and labelled so that these are judged wrongly."""
+    detector, pixels = xface.load("meso4", device="cpu"), np.asarray(Image.open(FAKE), float)
+    frames = [pixels[n % 7 :, n // 7 :] * (1, 1 - 0.4 * (n % 2), 1 - 0.4 * (n % 2)) for n in range(48)]
+    pictures = [frame.round().astype(np.uint8) for frame in frames]
+    scores = [prediction.probabilities["fake"] for prediction in detector.predict(pictures)]
+    threshold, rows = float(np.median(scores)), []
+    for number, (picture, score) in enumerate(zip(pictures, scores, strict=True)):
+        Image.fromarray(picture).save(tmp_path / f"{number}.png")
+        rows.append((f"{number}.png", "fake" if (score >= threshold) != number % 2 else "real"))
+    pd.DataFrame(rows, columns=["path", "label"]).to_csv(tmp_path / "faces.csv", index=False)
+    return detector, read_data(str(tmp_path / "faces.csv")), threshold
+
+
+def test_an_attribute_is_measured_tested_and_worded(reddened, tmp_path, monkeypatch):
+    exec(example("attributes.md"), {})
+    detector, data, threshold = reddened
+    plan = plan_analysis(detector, data, ["vanilla"], threshold=threshold)
+    folder = analyze(plan, tmp_path / "run", workers=0, store=LandmarkStore(tmp_path / "landmarks"))
+    images = pd.read_parquet(folder / "images.parquet")
+    light = [read_picture(path).pixels.mean(axis=(0, 1)) for path in data.samples.paths]
+    assert images["redness"].to_numpy() == pytest.approx([red / green for red, green, _ in light])
+    found = json.loads((folder / "findings.json").read_text())
+    rows = [row for row in found["attributes"] if row["attribute"] == "redness"]
+    assert [row["contrast"] for row in rows] == ["FP-TN", "FN-TP"]
+    assert any(row["finding"] for row in rows)
+    [told, *_] = [each["text"] for each in found["sentences"] if each["name"] == "redness"]
+    assert " are redder than true " in told
+    monkeypatch.undo()  # the report needs the run alone
+    assert run("report", folder).status == 0
+    page = (folder / "report" / "index.html").read_text(encoding="utf-8")
+    assert told.partition(":")[0] in page
+    assert '"redness":"redness, ratio"' in page
+    assert ">redness, ratio<" in page
+    assert "redness" in (folder / "report" / "data" / "images.js").read_text()
+    for table in ("attributes", "images"):
+        assert "redness" in (folder / "report" / "tables" / f"{table}.csv").read_text()
+
+
+def test_a_run_resumes_only_with_the_attributes_it_was_begun_with(reddened, tmp_path):
+    detector, data, _ = reddened
+    store = LandmarkStore(tmp_path / "landmarks")
+    analyze(plan_analysis(detector, data, ["vanilla"]), tmp_path / "run", workers=0, store=store)
+    exec(example("attributes.md"), {})
+    plan = plan_analysis(detector, data, ["vanilla"])
+    with pytest.raises(UsageError, match="attribute redness was None, is ratio"):
+        analyze(plan, tmp_path / "run", workers=0, store=store, resume=True)
+
+
+@pytest.mark.parametrize("name", ["row", "image", "score", "status", "width", "sha256"])
+def test_an_attribute_cannot_take_the_place_of_another_column(name, reddened):
+    ATTRIBUTES.add(name, Attribute(lambda portrait: 1.0, "", "more", "less"))
+    with pytest.raises(UsageError, match=f"the attribute '{name}' is named as a column of each run"):
+        plan_analysis(reddened[0], reddened[1])
+
+
+@pytest.mark.parametrize("command", ["regions", "explain"])
+def test_a_face_detector_is_used_by_the_commands(command, tmp_path):
+    exec(example("regions.md"), {})
+    pixels = read_picture(FAKE).pixels
+    expected, usual = find_face(255 - (255 - pixels) // 2), find_face(pixels)
+    assert (expected.landmarks != usual.landmarks).any()
+    words = ("--json", "--device", "cpu", "--method", "vanilla", "--out", tmp_path, FAKE)
+    told = json.loads(run(command, "--face-detector", "lightened", *words).out)
+    assert told["face"]["landmarks"] == expected.to_json()["landmarks"]
+    assert json.loads(run(command, *words).out)["face"]["landmarks"] == usual.to_json()["landmarks"]
+    assert "[hog|cnn|lightened]" in run(command, "--help").out
+
+
+def test_doctor_says_which_face_detectors_can_be_used():
+    def broken(pixels):
+        raise ModuleNotFoundError("No module named 'mine'")
+
+    LANDMARKERS.add("broken", Landmarker(broken))
+    LANDMARKERS.add("sound", Landmarker(lambda pixels: Face(False)))
+    done = run("doctor")
+    lines = [line for line in done.out.splitlines() if "face detector" in line]
+    assert lines == [
+        *(f"[ok] face detector {name} can be used" for name in ("hog", "cnn")),
+        "[!!] face detector broken cannot be used (No module named 'mine')",
+        "[ok] face detector sound can be used",
+    ]
+    assert done.status == 1
