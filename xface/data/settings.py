@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from inspect import formatannotation
 from typing import TypeVar
 
 from xface.errors import UnknownNameError, UsageError
@@ -29,7 +30,7 @@ def from_settings(kind: Callable[..., Kind], name: str, values: object) -> Kind:
     """
     if not isinstance(values, Mapping):
         raise UsageError(f"{name}: its parameters must be named, not {values!r}")
-    kinds = {field.name: str(field.type) for field in fields(kind)}  # type: ignore[arg-type]
+    kinds = {field.name: _spelled(field.type) for field in fields(kind)}  # type: ignore[arg-type]
     for key, value in values.items():
         if key not in kinds:
             raise UnknownNameError(f"parameter of {name}", str(key), kinds)
@@ -37,6 +38,11 @@ def from_settings(kind: Callable[..., Kind], name: str, values: object) -> Kind:
         if not fits(value):
             raise UsageError(f"{name}: {key} must be {wanted}, not {value!r}")
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+
+def _spelled(kind: object) -> str:
+    """A field's type as it is written, with and without `from __future__ import annotations`."""
+    return kind if isinstance(kind, str) else formatannotation(kind)
 
 
 def _is_text(value: object) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -16,8 +16,6 @@ from xface.preprocessing import Prepared, Preprocessing
 from xface.registry import Registry
 from xface.results import ByteArray, FloatArray
 
-MARGINS: Mapping[str, float | None] = {"outline": None, "box": 0.3}
-"""The kinds of crop, and the margin that each has where none is given."""
 MAX_MARGIN = 10
 NO_FACE = "no face found, taken whole"
 
@@ -29,9 +27,9 @@ Cropped = tuple[ByteArray, tuple[int, int]]
 class CropSettings:
     """What of a picture a network gets: all but the face outline blackened, or a box around the landmarks.
 
-    `kind` is `outline` or `box`; `margin` is what is added at each side of the box, in parts of its longer
-    side (0.3 if none is given). Raises UnknownNameError for another kind, UsageError for a margin without
-    sense.
+    `kind` is a name of `CROPS`; `margin` is what is added at each side of a box, in parts of its longer
+    side (the kind's own if none is given). Raises UnknownNameError for another kind, UsageError for a
+    margin without sense.
 
     Example:
         >>> CropSettings("box"), str(CropSettings("box")), str(CropSettings("outline"))
@@ -42,9 +40,7 @@ class CropSettings:
     margin: float | None = None
 
     def __post_init__(self) -> None:
-        if self.kind not in MARGINS:
-            raise UnknownNameError("face crop", self.kind, MARGINS)
-        usual = MARGINS[self.kind]
+        usual = CROPS[self.kind].margin
         if self.margin is not None and usual is None:
             raise UsageError(f"a margin of {self.margin} belongs to the crop box")
         if self.margin is not None and not 0 <= self.margin <= MAX_MARGIN:
@@ -164,9 +160,17 @@ class BoxCrop:
         return np.ascontiguousarray(pixels[top:bottom, left:right]), (int(left), int(top))
 
 
-CROPS: Registry[Callable[[CropSettings], Crop]] = Registry("face crop")
-CROPS.add("outline", lambda settings: OutlineCrop())
-CROPS.add("box", lambda settings: BoxCrop(float(settings.margin or 0)))
+@dataclass(frozen=True)
+class CropKind:
+    """A kind of crop: `make(margin)` makes it; `margin` is the default, None where it takes none."""
+
+    make: Callable[[float], Crop]
+    margin: float | None = None
+
+
+CROPS: Registry[CropKind] = Registry("face crop")
+CROPS.add("outline", CropKind(lambda margin: OutlineCrop()))
+CROPS.add("box", CropKind(BoxCrop, margin=0.3))
 
 
 def face_crop(setting: bool | str, margin: float | None = None) -> Crop | None:
@@ -189,4 +193,4 @@ def crop_of(settings: CropSettings | None) -> Crop | None:
         >>> crop_of(CropSettings("box", 0.1)), crop_of(None)
         (BoxCrop(margin=0.1), None)
     """
-    return None if settings is None else CROPS[settings.kind](settings)
+    return None if settings is None else CROPS[settings.kind].make(settings.margin or 0.0)
