@@ -20,6 +20,8 @@ from typing import Any
 
 import cv2
 import numpy as np
+from definitions import draw_card, draw_coarse, draw_share
+from floors import draw_floors
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
@@ -69,26 +71,27 @@ LABELS_AT = {  # (side of the picture, height from 0 at the top to 1)
 
 
 def main() -> None:
-    """Write every picture, and README.md where it holds results."""
+    """Write every picture, and the pages where they hold results."""
     printed = draw_panel("panel.jpg", "samples/fake.jpg")
     draw_panel("untrained.jpg", "--weights", "none", "--arch", "resnet18", "samples/fake.jpg")
     draw_regions(DOCS / "regions.png")
-    readme = ROOT / "README.md"
-    text = filled(readme.read_text(encoding="utf-8"), "output", f"```text\n{printed}\n```")
+    draw_share(DOCS / "share.png")
+    draw_coarse(DOCS / "coarse.png")
+    draw_card(DOCS / "card.png")
+    draw_floors(DOCS / "floors.svg")
+    fill(ROOT / "README.md", "output", f"```text\n{printed}\n```")
+    fill(DOCS / "architectures.md", "architectures", architectures())
     if SPEEDS.exists():
-        text = filled(text, "benchmark", speeds(json.loads(SPEEDS.read_text(encoding="utf-8"))))
-    readme.write_text(text, encoding="utf-8")
-    fill_page("architectures", architectures())
+        fill(DOCS / "speed.md", "benchmark", speeds(json.loads(SPEEDS.read_text(encoding="utf-8"))))
     if FAMILIES.exists():
-        fill_page("training", families(json.loads(FAMILIES.read_text(encoding="utf-8"))), "families")
+        fill(DOCS / "training.md", "families", families(json.loads(FAMILIES.read_text(encoding="utf-8"))))
     if ATTENTION.exists():
         draw_attention(json.loads(ATTENTION.read_text(encoding="utf-8")), DOCS / "attention.png")
 
 
-def fill_page(name: str, content: str, mark: str = "") -> None:
-    """Fill a marked place of docs/NAME.md."""
-    page = DOCS / f"{name}.md"
-    page.write_text(filled(page.read_text(encoding="utf-8"), mark or name, content), encoding="utf-8")
+def fill(page: Path, mark: str, content: str) -> None:
+    """Fill a marked place of a page."""
+    page.write_text(filled(page.read_text(encoding="utf-8"), mark, content), encoding="utf-8")
 
 
 def families(found: dict[str, Any]) -> str:

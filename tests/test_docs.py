@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
+from collections import defaultdict
 from dataclasses import fields, replace
 
 import numpy as np
@@ -161,26 +163,53 @@ def test_links_lead_somewhere(path):
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-def test_readme_shows_what_make_runs():
+def test_installation_shows_what_make_runs():
     command = ["make", "-n", "VENV=.venv", "PYTHON=python3", "--always-make", "demo", "test"]
     outside = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
     run = subprocess.run(command, cwd=ROOT, env=outside, capture_output=True, text=True, check=True)
     shown = (
-        page("README.md").partition("They stand for\n")[2].partition("\n`make demo` prints")[0].split("\n")
+        page("docs/installation.md").partition(" stand for\n")[2].partition("\nBoth install")[0].split("\n")
     )
     lines = [line.strip() for line in shown if line]
     assert len(lines) == 5
     assert set(lines) <= set(run.stdout.splitlines())
 
 
-def test_readme_names_targets_that_exist():
+@pytest.mark.parametrize("name", ["README.md", "docs/installation.md", "docs/speed.md"])
+def test_make_has_the_targets_that_pages_name(name):
     targets = re.findall(r"^([a-z-]+):", page("Makefile"), flags=re.MULTILINE)
-    assert set(re.findall(r"(?:`|    )make (?:[A-Z]+=\S* )*([a-z-]+)", page("README.md"))) <= set(targets)
+    named = re.findall(r"(?:`|    )make (?:[A-Z]+=\S* )*([a-z-]+)", page(name))
+    assert named
+    assert set(named) <= set(targets)
 
 
-def test_readme_tells_the_scores_of_the_card():
+def test_the_readme_is_short():
+    assert len(page("README.md").splitlines()) <= 120
+
+
+def test_every_package_has_its_paragraph():
+    modules = [
+        path for path in (ROOT / "xface").iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    ]
+    names = {path.stem for path in modules} - {"__init__"} | {"xface_cli"}
+    assert len(names) > 15
+    described = re.findall(r"(?:^|\. )\*\*`(\w+)`\*\*", page("docs/architecture.md"), flags=re.MULTILINE)
+    assert sorted(described) == sorted(names)
+
+
+def test_the_drawn_floors_are_those_that_are_checked():
+    floors = runpy.run_path(str(ROOT / "docs" / "floors.py"))["floors"]()
+    texts = re.findall(r'<text style="[^"]*"[^>]* y="([\d.]+)"[^>]*>([^<]*)</text>', page("docs/floors.svg"))
+    drawn = defaultdict(list)
+    for height, text in texts:
+        if text in {name for floor in floors for name in floor}:
+            drawn[float(height)].append(text)
+    assert [drawn[height] for height in sorted(drawn)] == floors
+
+
+def test_the_bundled_detectors_have_the_scores_of_their_card():
     scores = json.loads(page("weights/meso4.json"))["scores"]
-    text = page("README.md").partition("## The bundled detector")[2].partition("\n## ")[0]
+    text = page("docs/bundled.md")
     for figure in (f"{scores['test_auc']:.3f}", f"{scores['test_accuracy']:.3f}", str(scores["test_images"])):
         assert figure in text
 

@@ -145,7 +145,7 @@ def test_every_setting_of_self_blending_has_its_default():
 
 
 def test_the_followed_names_mean_what_the_page_says():
-    found = rows(section("The followed system's YAML"))
+    found = rows(section("YAML files of Fake Face Detection"))
     assert {name: cells[0].strip("`") for name, cells in found.items()} == FOLLOWED
     for name in FOLLOWED:
         full = completed(Config(network=name, data={"train": "a.csv"}, prefix="run"))

@@ -380,8 +380,8 @@ class Config(Part):
     limit: Count | None = None
     half_precision: bool = False
     grid: dict[str, list[Any]] | None = None
-    test_checkpoint: Any = Field(None, description="the followed system's demo reads it; without effect here")
-    experiment: Any = Field(None, description="the followed system's demo reads it; without effect here")
+    test_checkpoint: Any = Field(None, description="Fake Face Detection's demo reads it; without effect here")
+    experiment: Any = Field(None, description="Fake Face Detection's demo reads it; without effect here")
 
     @field_validator("network")
     @classmethod

@@ -75,7 +75,7 @@ def _names(proportions: Mapping[Any, float] | None) -> dict[str, float] | None:
 def _add(parts: dict[str, Samples], name: str, file: str, labels: Vocabulary) -> list[str]:
     """Add the data of `data.test`, less the files that `data.train` has too.
 
-    The followed system names test data but never opens it: without it there are no test scores.
+    *Fake Face Detection* names test data but never opens it: without it there are no test scores.
     """
     if name == "test" and status(file, UsageError) is None:
         return [f"{file!r} isn't there: the run will have no test scores"]
