@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from matplotlib.figure import Figure
 from PIL import Image
 from project import ROOT
 from run_folders import FORMULA, HOSTILE, REGIONS, SCRIPT, make_run
@@ -29,14 +30,15 @@ from xface.findings.comparison import Move
 from xface.findings.contrasts import Contrast
 from xface.findings.findings import RegionMean
 from xface.findings.sentences import Sentence
-from xface.report.run.csv_tables import COLUMNS, empty_row, write_csv
+from xface.report.run.csv_tables import Table, empty_row, write_csv, write_tables
 from xface.report.run.face_drawing import HEIGHT, WIDTH, beneath_first, face_regions, face_svg
 from xface.report.run.forest import forest_svg, lift_forest
 from xface.report.run.gallery import most_confident_errors, rows_under
 from xface.report.run.nearest import nearest_correct, traits_of
 from xface.report.run.page import SINGLE_IMAGES, Page, write_report
 from xface.report.run.page_data import as_data, as_script
-from xface.report.run.telling import Told
+from xface.report.run.sections import SECTIONS, Report, Section
+from xface.report.run.sections.findings import Sentences
 from xface.report.run.thumbnails import tops
 from xface.runs.folder import Kind, RunFolder
 from xface.statistics.clusters import Cluster
@@ -73,6 +75,11 @@ def words_of(folder: Path) -> str:
 def stored(folder: Path, name: str):
     text = (folder / "report" / name).read_text(encoding="ascii")
     return json.loads(re.fullmatch(r'xfaceData\("[\w-]+",(.*)\);\n', text, re.DOTALL).group(1))
+
+
+def tables_of(run: RunFolder, compare=None) -> dict[str, Table]:
+    report = Report(run, compare=compare)
+    return {table.name: table for section in SECTIONS.values() for table in section.tables(report)}
 
 
 class TestPage:
@@ -239,7 +246,42 @@ class TestPage:
         assert "<script" not in forest + face_svg({"nose": 1.0}, kind.name)
 
 
-class TestTold:
+class TestSections:
+    """A section is one entry of the registry, whoever adds it."""
+
+    def test_one_from_outside_is_in_the_page_with_its_table_and_figure(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(SECTIONS, "_entries", dict(SECTIONS))
+        section = Section(
+            f"Devices {HOSTILE}",
+            "<p id='dev'>{{ count }} on {{ run.manifest.device }}: {{ name }}</p>",
+            lambda report: {"name": SCRIPT, "count": len(report.run.rows)},
+            figures=lambda report: [("devices", Figure())],
+            tables=lambda report: [Table("devices", ("device",), [{"device": FORMULA}])],
+            subsets=lambda report: {"devices": [[1, 2]]},
+            script="starts.push(() => 0);",
+        )
+        SECTIONS.add("devices", section)
+        folder = make_run(tmp_path / "run", 40)
+        page = write_report(folder).read_text()
+        body = re.search(r'<section id="devices" .*?</section>', page, re.DOTALL).group()
+        assert '<h2 id="devices-title">Devices &lt;img' in body
+        assert f"<p id='dev'>40 on {RunFolder.read(folder).manifest['device']}: &lt;/script&gt;" in body
+        assert '<a href="#devices">Devices &lt;img' in page
+        assert page.index('id="provenance"') < page.index('id="devices"') < page.index("</main>")
+        assert page.count("<script") == 2
+        assert page.count(section.script) == 1
+        assert '"devices":[[1,2]]' in page
+        assert (folder / "report/tables/devices.csv").read_text().splitlines() == ["device", f"'{FORMULA}"]
+        assert (folder / "report/figures/devices.png").is_file()
+
+    def test_one_without_data_is_left_out(self, run, monkeypatch):
+        monkeypatch.setattr(
+            SECTIONS, "_entries", {"none": Section("None of it", "here", lambda report: None)}
+        )
+        assert "None of it" not in Page(run, {}, {}, None).html()
+
+
+class TestSentences:
     """What was not tested is never told as tested and absent."""
 
     @pytest.mark.parametrize(("name", "table"), [("regions", "contrasts"), ("attributes", "attributes")])
@@ -248,17 +290,17 @@ class TestTold:
         sentences = [
             {"about": "none", "text": "", "contrast": each, "name": name} for each in ("FP-TN", "FN-TP")
         ]
-        told = Told.of({**run.findings, table: rows, "sentences": sentences})
-        assert [each["number"] for each in told.absent] == [0]
-        assert [each["number"] for each in told.untested] == [1]
-        assert told.any_tested
+        sorted_ = Sentences.of({**run.findings, table: rows, "sentences": sentences})
+        assert [each["number"] for each in sorted_.absent] == [0]
+        assert [each["number"] for each in sorted_.untested] == [1]
+        assert sorted_.any_tested
 
     @pytest.mark.parametrize("name", ["regression", "slices"])
     def test_so_are_a_regression_and_slices_without_rows(self, run, name):
         sentences = [{"about": "none", "text": "", "contrast": "", "name": name}]
-        there = Told.of({**run.findings, "sentences": sentences})
+        there = Sentences.of({**run.findings, "sentences": sentences})
         empty = {"regression": {"rows": []}, "slices": []}
-        gone = Told.of({**run.findings, "sentences": sentences, **empty})
+        gone = Sentences.of({**run.findings, "sentences": sentences, **empty})
         assert (len(there.absent), len(there.untested)) == (1, 0)
         assert (len(gone.absent), len(gone.untested)) == (0, 1)
 
@@ -453,22 +495,26 @@ class TestTables:
         assert [cell[0][0] for cell in cells] == ["'"] * 6 + ["a", "'"]
         assert {cell[1] for cell in cells} == {"-1.5"}
 
-    def test_an_empty_table_has_the_head_of_a_full_one(self, folder, tmp_path):
-        for name, columns in COLUMNS.items():
-            write_csv([], tmp_path / f"{name}.csv", empty_row(columns))
-        for path in (folder / "report" / "tables").glob("*.csv"):
-            if path.stem in COLUMNS:
-                head, empty = (
-                    next(csv.reader(file.open(newline=""))) for file in (path, tmp_path / path.name)
-                )
-                assert set(head) <= set(empty)
+    def test_an_empty_table_has_the_head_of_a_full_one(self, folder, run, tmp_path):
+        for name, table in tables_of(run, {"regions": []}).items():
+            write_csv([], tmp_path / f"{name}.csv", empty_row(table.columns))
+        written = list((folder / "report" / "tables").glob("*.csv"))
+        assert len(written) >= 10
+        for path in written:
+            head, empty = (next(csv.reader(file.open(newline=""))) for file in (path, tmp_path / path.name))
+            assert set(head) <= set(empty)
 
-    def test_the_heads_are_those_of_the_findings(self):
+    def test_the_heads_are_those_of_the_findings(self, run):
+        tables = tables_of(run, {"regions": []})
         for name, record in (("regions", RegionMean), ("regression", Odds), ("slices", Slice),
                              ("clusters", Cluster), ("sentences", Sentence),
                              ("comparison", Move)):  # fmt: skip
-            assert [field.name for field in fields(record)] == list(COLUMNS[name])
-        assert [field.name for field in fields(Contrast)][1:] == list(COLUMNS["attributes"])[1:]
+            assert [field.name for field in fields(record)] == list(tables[name].columns)
+        assert [field.name for field in fields(Contrast)][1:] == list(tables["attributes"].columns)[1:]
+
+    def test_no_table_takes_the_place_of_another(self, tmp_path):
+        with pytest.raises(ValueError, match="two sections of the report have a table 'a'"):
+            write_tables([Table("a", ("b",), [])] * 2, tmp_path / "tables")
 
     def test_the_tables_hold_the_findings(self, folder, run):
         with open(folder / "report" / "tables" / "contrasts.csv", newline="") as file:

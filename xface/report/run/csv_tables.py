@@ -4,65 +4,38 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from xface.files.csv_files import write_rows
-from xface.runs.folder import BATCH, RunFolder
-from xface.wording import CHANGE_WORDS
 
 ESTIMATE = {"value", "low", "high"}
 UNKNOWN = dict.fromkeys(("value", "low", "high"))
 CONTRAST = ("contrast", "n", "groups", "missing", "means", "difference", "delta", "p", "q", "finding", "note")
-COLUMNS: Mapping[str, Sequence[str]] = {
-    "regions": ("method", "layer", "region", "outcome", "n", "groups", "lift", "share"),
-    "contrasts": ("method", "layer", "region", *CONTRAST),
-    "attributes": ("attribute", *CONTRAST),
-    "regression": ("attribute", "odds_ratio", "p", "q", "finding"),
-    "slices": ("conditions", "n", "groups", "errors", "rate", "rest", "p", "q", "finding"),
-    "clusters": ("outcome", "method", "layer", "number", "size", "medoid", "members", "lifts"),
-    "sentences": ("text", "about", "contrast", "name", "rows"),
-    "excluded": ("status", "reason", "count", "by_label", "example"),
-    "scores": ("score", "value", "low", "high"),
-    "comparison": ("method", "layer", "region", "images", "groups", "difference", "moved"),
-    "changes": ("change", "row", "row_other", "image"),
-}
-"""What a table that has no row has for a head."""
 STAND_INS = {"means": [UNKNOWN, UNKNOWN], **dict.fromkeys(
     ("lift", "share", "difference", "odds_ratio", "rate", "rest"), UNKNOWN)}  # fmt: skip
 
 
-def write_tables(run: RunFolder, folder: Path, compare: Mapping[str, Any] | None = None) -> None:
-    """Write every table of the findings, and the table of images, one file each."""
+@dataclass(frozen=True)
+class Table:
+    """A table for a CSV file of this name; `columns` are the head of one without rows."""
+
+    name: str
+    columns: Sequence[str]
+    rows: Iterable[Mapping[str, Any]]
+
+
+def write_tables(tables: Iterable[Table], folder: Path) -> None:
+    """Write each table into a file of its own; ValueError for a name that two of them have."""
     folder.mkdir()
-    for name, rows in _tables(run, compare):
-        write_csv(rows, folder / f"{name}.csv", empty_row(COLUMNS[name]))
-    rows = (row for batch in run.images.to_batches(max_chunksize=BATCH) for row in batch.to_pylist())
-    write_csv(rows, folder / "images.csv", empty_row(run.images.column_names))
-
-
-def _tables(
-    run: RunFolder, compare: Mapping[str, Any] | None
-) -> Iterator[tuple[str, Iterable[Mapping[str, Any]]]]:
-    found, summary = run.findings, run.findings["summary"]
-    for name in ("regions", "contrasts", "attributes", "slices", "clusters", "sentences"):
-        yield name, found[name] or ()
-    yield "regression", (found["regression"] or {}).get("rows", ())
-    yield "excluded", summary["excluded"]
-    yield "scores", [{"score": name, **estimate} for name, estimate in summary["scores"].items()]
-    if compare:
-        yield "comparison", compare["regions"]
-        yield "changes", _changes(run, compare)
-
-
-def _changes(run: RunFolder, compare: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The errors that were fixed, are new and stayed, by their rows in both runs."""
-    names = dict(zip(run.rows.tolist(), run.texts("image"), strict=True))
-    for change in CHANGE_WORDS:
-        for row, other in compare[change]:
-            yield {"change": change, "row": row, "row_other": other, "image": names[row]}
+    for table in tables:
+        path = folder / f"{table.name}.csv"
+        if path.exists():
+            raise ValueError(f"two sections of the report have a table {table.name!r}; rename one")
+        write_csv(table.rows, path, empty_row(table.columns))
 
 
 def empty_row(columns: Sequence[str]) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -14,12 +14,13 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
-from xface.files.names import safe_name
 from xface.report.colours import LIFT_COLOURS, LIMIT, is_dark, lift_colour
 from xface.report.run.face_drawing import HEIGHT, WIDTH, beneath_first, face_regions, label_words, mean_lifts
-from xface.report.run.forest import NEGATIVE, OUTCOME_SERIES, POSITIVE, Forest, lift_forest, odds_forest
-from xface.runs.folder import RunFolder
-from xface.wording import UNTRAINED, outcome_words, printable
+from xface.report.run.forest import NEGATIVE, OUTCOME_SERIES, POSITIVE, Forest
+from xface.runs.folder import Kind, RunFolder
+from xface.wording import outcome_words, printable
+
+NamedFigure: TypeAlias = tuple[str, Figure]
 
 DPI = 200
 FONT_ENDS = 0x530  # matplotlib's own font has Latin, Greek and Cyrillic
@@ -27,28 +28,16 @@ BINS = np.linspace(0, 1, 41)
 SMALLEST = 1e-6  # a logarithmic axis has no 0
 
 
-def write_figures(run: RunFolder, folder: Path) -> None:
-    """Write the figures as PNG."""
+def write_figures(figures: Iterable[NamedFigure], folder: Path, caution: str = "") -> None:
+    """Write figures as PNG, a caution in the corner of each; ValueError for a name that two of them have."""
     folder.mkdir()
-    for name, figure in _figures(run):
-        if not run.trained:
-            figure.text(
-                0.995, 0.005, UNTRAINED.split(" (")[0], ha="right", va="bottom", fontsize=7, color="red"
-            )
-        figure.savefig(folder / f"{name}.png", dpi=DPI)
-
-
-def _figures(run: RunFolder) -> Iterator[tuple[str, Figure]]:
-    for index, kind in enumerate(run.kinds):
-        name = f"{index}-{safe_name(kind.method)}{'-' + safe_name(kind.layer) if kind.layer else ''}"
-        forest = lift_forest(run, kind)
-        if forest.lines:
-            yield f"regions-{name}", draw_forest(forest)
-            yield f"faces-{name}", draw_faces(run, index)
-    yield "scores", draw_scores(run)
-    odds = odds_forest(run)
-    if odds.lines:
-        yield "attributes", draw_forest(odds)
+    for name, figure in figures:
+        path = folder / f"{name}.png"
+        if path.exists():
+            raise ValueError(f"two sections of the report have a figure {name!r}; rename one")
+        if caution:
+            figure.text(0.995, 0.005, caution, ha="right", va="bottom", fontsize=7, color="red")
+        figure.savefig(path, dpi=DPI)
 
 
 def draw_forest(forest: Forest) -> Figure:
@@ -93,13 +82,13 @@ def _draw_series(cell: Any, series: Any, known: list[tuple[float, Any]]) -> None
     cell.hlines(heights, np.maximum(lows, SMALLEST), highs, color=series.colour, linewidth=1.2)
 
 
-def draw_faces(run: RunFolder, kind: int) -> Figure:
+def draw_faces(run: RunFolder, kind: Kind) -> Figure:
     """One face for each outcome, its regions coloured by their mean lift."""
     figure = _figure(7.2, 2.9)
     cells = figure.subplots(1, len(OUTCOME_SERIES))
     words = outcome_words(run.manifest["positive"], run.manifest["classes"])
     for cell, (outcome, *_) in zip(cells, OUTCOME_SERIES, strict=True):
-        _draw_face(cell, mean_lifts(run, run.kinds[kind], outcome))
+        _draw_face(cell, mean_lifts(run, kind, outcome))
         cell.set_title(textwrap.fill(_text(f"{outcome}: {words[outcome]}"), 26), fontsize=8, parse_math=False)
     scale = ScalarMappable(LogNorm(1 / LIMIT, LIMIT), LIFT_COLOURS)
     bar = figure.colorbar(
@@ -107,7 +96,7 @@ def draw_faces(run: RunFolder, kind: int) -> Figure:
     )
     bar.set_ticks([1 / LIMIT, 0.5, 1, 2, LIMIT], labels=["1/4", "1/2", "1 = chance", "2", "4"], fontsize=7)
     bar.ax.minorticks_off()
-    figure.suptitle(_text(f"{run.kinds[kind].name}: mean lift of each region"), fontsize=9, parse_math=False)
+    figure.suptitle(_text(f"{kind.name}: mean lift of each region"), fontsize=9, parse_math=False)
     return figure
 
 

@@ -4,43 +4,36 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from importlib.resources import files
 from itertools import chain
 from pathlib import Path
-from shlex import join
 from typing import Any
 
 import matplotlib
 import numpy as np
-from jinja2 import ChainableUndefined, Environment
+from jinja2 import ChainableUndefined, Environment, FunctionLoader
 from markupsafe import Markup
 
 from xface import wording as words
 from xface.errors import OutputError
 from xface.report.colours import HEAT_COLOURS
 from xface.report.run.csv_tables import write_tables
-from xface.report.run.face_drawing import face_svg, mean_lifts, scale_svg
 from xface.report.run.figures import write_figures
-from xface.report.run.forest import OUTCOME_SERIES, forest_svg, lift_forest, odds_forest
-from xface.report.run.gallery import Gallery, most_confident_errors, rows_under
+from xface.report.run.gallery import Gallery, most_confident_errors
 from xface.report.run.nearest import nearest_correct
 from xface.report.run.page_data import as_data, as_script_lines
-from xface.report.run.telling import Told, groups_of, left_out
+from xface.report.run.sections import SECTIONS, Report
 from xface.report.run.thumbnails import embedded, face_file, tops, write_thumbnails
 from xface.runs.folder import RunFolder
 from xface.runs.lock import held
-from xface.wording import UNTRAINED_RUN
 
 LOCK = ".xface-report-lock"
 """Not the run's own: what makes a run holds that while its report is drawn."""
-SUBSETS = ("slices", "clusters", "sentences")
-SCRIPTS = ("store", "verdicts", "picture", "gallery", "detail", "matrix", "page")
 SINGLE_IMAGES, SINGLE_BYTES = 200, 7_000_000
 """How many errors a page for mail shows, and its largest size: mail makes it a third larger, and many servers
 refuse 10 MB."""
@@ -71,9 +64,12 @@ def _write_folder(run: RunFolder, compare: Mapping[str, Any] | None) -> Path:
     (part / "thumbnails").mkdir(parents=True)
     chunks = write_thumbnails(run, part)
     _write_data(run, part / "data", chunks)
-    write_tables(run, part / "tables", compare)
-    write_figures(run, part / "figures")
-    page = Page(run, {row: face_file(row) for row in chunks}, {}, compare, time.perf_counter() - start)
+    page = Page(run, {row: face_file(row) for row in chunks}, {}, compare)
+    tables = chain.from_iterable(section.tables(page) for section in SECTIONS.values())
+    write_tables(tables, part / "tables")
+    figures = chain.from_iterable(section.figures(page) for section in SECTIONS.values())
+    write_figures(figures, part / "figures", "" if run.trained else words.UNTRAINED.split(" (")[0])
+    page = replace(page, seconds=time.perf_counter() - start)
     (part / "index.html").write_text(page.html(), encoding="utf-8")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
@@ -123,127 +119,101 @@ def _single_page(run: RunFolder, compare: Mapping[str, Any] | None, count: int) 
     return Page(run, faces, stored, compare, time.perf_counter() - start)
 
 
-@dataclass(frozen=True, eq=False)
-class Page:
-    """The page itself: a template filled in, its style and script within, and data for the script.
-
-    `faces` are the addresses of the faces by row; `stored` is the data that comes within the page, all else
-    is loaded from beside it; `seconds` is what the drawing took so far.
-    """
-
-    run: RunFolder
-    faces: Mapping[int, str]
-    stored: Mapping[str, Any]
-    compare: Mapping[str, Any] | None
-    seconds: float = 0.0
+class Page(Report):
+    """The page itself: a template filled in, its style and script within, and data for the script."""
 
     def html(self) -> str:
-        """The page as text; whatever came from outside is escaped by the template or by `as_data`."""
-        environment = Environment(
-            autoescape=True, undefined=ChainableUndefined, trim_blocks=True, lstrip_blocks=True
+        """The page as text; whatever came from outside is escaped by the templates or by `as_data`."""
+        environment = _environment(self.run)
+        context = self._context()
+        stored = {**self.stored, "page": self._settings()}
+        return environment.get_template("page.html").render(
+            context,
+            sections=list(self._sections(environment, context)),
+            name=self.run.name,
+            untrained=not self.run.trained and words.UNTRAINED_RUN,
+            style=Markup(_asset("page.css")),
+            script=Markup(self._script),
+            policy=self._policy(),
+            data={name: Markup(as_data(value)) for name, value in stored.items()},
         )
-        environment.filters |= {
-            "number": words.number, "decimal": words.decimal, "estimate": words.estimate,
-            "percent": words.percent, "chance": words.chance, "spaced": words.spaced,
-            "attribute": self.run.label, "moment": words.moment, "counted": words.counted,
-            "highest": words.highest,
-            "sentence": words.sentence, "kind_name": words.kind_name,
-        }  # fmt: skip
-        return environment.from_string(_asset("page.html")).render(self._context())
+
+    def _sections(self, environment: Environment, context: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """What the page's template shows of each section that this report has."""
+        for name, section in SECTIONS.items():
+            if (data := section.data(self)) is not None:
+                html = environment.from_string(section.template).render(context, **data)
+                yield {"name": name, "title": section.title, "heading": section.heading, "html": Markup(html)}
 
     def _context(self) -> dict[str, Any]:
-        run, stored = self.run, {**self.stored, "page": self._settings()}
+        """What every template can name."""
+        run = self.run
         return {
             "run": run, "manifest": run.manifest, "findings": run.findings, "compare": self.compare,
-            "single": bool(self.stored), "faces": self.faces, "shown": len(self._shown),
-            "outcomes": words.outcome_words(run.manifest["positive"], run.manifest["classes"]),
-            "negative": words.negative_name(run.manifest["positive"], run.manifest["classes"]),
-            "score_words": words.SCORE_WORDS, "status_words": words.STATUS_WORDS,
-            "changes": words.CHANGE_WORDS,
-            "untrained": not run.trained and UNTRAINED_RUN,
-            "told": Told.of(run.findings), "excluded": left_out(run.findings["summary"]["excluded"]),
-            "groups": groups_of(run), "stages": self._stages(),
-            "drawings": self._drawings(), "scale": Markup(scale_svg()),
-            "odds": Markup(forest_svg(odds_forest(run))),
-            "detector": _in_full(run.manifest),
-            "command": join(map(str, run.manifest["command"])),
-            "name": run.name,
-            "style": Markup(self._style), "script": Markup(self._script), "policy": self._policy(),
-            "data": {name: Markup(as_data(value)) for name, value in stored.items()},
+            "single": self.is_single, "faces": self.faces, "outcomes": self._outcomes(),
+            "negative": self._negative(), "status_words": words.STATUS_WORDS,
         }  # fmt: skip
 
-    def _stages(self) -> dict[str, float]:
-        """What each stage took; while the run is made, its report is the one that this page ends."""
-        stages: dict[str, float] = self.run.manifest["stages"]
-        return stages if "report" in stages else {**stages, "report": self.seconds}
+    def _outcomes(self) -> Mapping[str, str]:
+        return words.outcome_words(self.run.manifest["positive"], self.run.manifest["classes"])
 
-    @cached_property
-    def _shown(self) -> set[int]:
-        return set(self.stored["images"]["row"] if self.stored else ())
-
-    def _drawings(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "kind": kind,
-                "forest": Markup(forest_svg(lift_forest(self.run, kind))),
-                "series": lift_forest(self.run, kind).series,
-                "faces": [(name, Markup(face_svg(mean_lifts(self.run, kind, name), f"{kind.name}, {name}")))
-                          for name, *_ in OUTCOME_SERIES],
-            }
-            for kind in self.run.kinds
-        ]  # fmt: skip
+    def _negative(self) -> str:
+        return words.negative_name(self.run.manifest["positive"], self.run.manifest["classes"])
 
     def _settings(self) -> dict[str, Any]:
         run = self.run
         table = (matplotlib.colormaps[HEAT_COLOURS](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
         return {
             "threshold": run.threshold, "positive": run.manifest["positive"],
-            "negative": words.negative_name(run.manifest["positive"], run.manifest["classes"]),
-            "outcomes": words.outcome_words(run.manifest["positive"], run.manifest["classes"]),
+            "negative": self._negative(), "outcomes": self._outcomes(),
             "kinds": [{"name": k.name, "top": top} for k, top in zip(run.kinds, tops(run), strict=True)],
             "regions": list(run.regions.regions),
             "colours": base64.b64encode(table.tobytes()).decode("ascii"),
             "attributes": run.attributes,
-            "statuses": words.STATUS_WORDS, "single": bool(self.stored),
-            "subsets": {
-                name: [self._present(rows) for rows in subsets] for name, subsets in self._subsets().items()
-            },
+            "statuses": words.STATUS_WORDS, "single": self.is_single, "subsets": self._subsets(),
         }  # fmt: skip
 
     def _subsets(self) -> dict[str, list[list[int]]]:
-        run, compare = self.run, self.compare or {}
-        slices, clusters, sentences = (run.findings[name] or () for name in SUBSETS)
-        return {
-            "slices": [rows_under(run, each["conditions"]) for each in slices],
-            "clusters": [each["members"] for each in clusters],
-            "sentences": [each["rows"] for each in sentences],
-            "changes": [[row for row, _ in compare.get(name, ())] for name in words.CHANGE_WORDS],
-        }
+        """The rows that each section's buttons show, as far as this page holds them."""
+        named = chain.from_iterable(section.subsets(self).items() for section in SECTIONS.values())
+        return {name: [self._present(rows) for rows in subsets] for name, subsets in named}
 
     def _present(self, rows: list[int]) -> list[int]:
-        """Those of the rows that this page holds."""
-        return [row for row in rows if row in self._shown] if self.stored else rows
-
-    @cached_property
-    def _style(self) -> str:
-        return _asset("page.css")
+        return [row for row in rows if row in self.shown] if self.is_single else rows
 
     @cached_property
     def _script(self) -> str:
-        bodies = "\n".join(_asset(f"{name}.js") for name in SCRIPTS)
-        return f'"use strict";\n(() => {{\n{bodies}\n}})();\n'
+        scripts = [_asset("store.js"), _asset("verdicts.js")]
+        scripts += [section.script for section in SECTIONS.values() if section.script]
+        return _closed("\n".join([*scripts, _asset("page.js")]))
 
     def _policy(self) -> str:
         """Nothing but the page's own script and style, its folder's scripts and its pictures is let in."""
-        beside = "" if self.stored else "'self' file:"
-        script, style = (_hash(text) for text in (self._script, self._style))
+        beside = "" if self.is_single else "'self' file:"
+        script, style = _hash(self._script), _hash(_asset("page.css"))
         return (f"default-src 'none'; script-src {beside} {script}; style-src {style}; "
                 f"img-src {beside} data:; base-uri 'none'; form-action 'none'")  # fmt: skip
 
 
-def _in_full(manifest: Mapping[str, Any]) -> str:
-    content = {name: manifest.get(name) for name in ("detector", "settings")}
-    return json.dumps(content, indent=2, ensure_ascii=False)
+def _environment(run: RunFolder) -> Environment:
+    """Jinja's, which escapes every value and finds the templates of this package by their names."""
+    environment = Environment(
+        autoescape=True, undefined=ChainableUndefined, trim_blocks=True, lstrip_blocks=True,
+        keep_trailing_newline=True, loader=FunctionLoader(_asset),
+    )  # fmt: skip
+    environment.filters |= {
+        "number": words.number, "decimal": words.decimal, "estimate": words.estimate,
+        "percent": words.percent, "chance": words.chance, "spaced": words.spaced,
+        "attribute": run.label, "moment": words.moment, "counted": words.counted,
+        "highest": words.highest,
+        "sentence": words.sentence, "kind_name": words.kind_name,
+    }  # fmt: skip
+    return environment
+
+
+def _closed(script: str) -> str:
+    """A script whose names nothing outside it sees."""
+    return f'"use strict";\n(() => {{\n{script}\n}})();\n'
 
 
 def _hash(text: str) -> str:

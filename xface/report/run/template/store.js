@@ -1,3 +1,6 @@
+// What a section's script does once the images are known: `starts.push(work)`.
+const starts = [];
+
 // Data: within the page, or in script files beside it, since pages opened from disk may fetch nothing else.
 const arrived = new Map();
 const asked = new Map();

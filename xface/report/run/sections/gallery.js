@@ -158,3 +158,4 @@ function resetControls() {
   showOutcomes();
   if (byId("kind")) byId("kind").value = view.kind;
 }
+starts.push(startGallery, showGallery);

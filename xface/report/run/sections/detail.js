@@ -108,3 +108,4 @@ function startDetail() {
     document.querySelector(`.card[data-row="${row}"]`)?.focus();
   });
 }
+starts.push(startDetail);

@@ -64,3 +64,4 @@ function startVerdicts() {
     moveThreshold(page.threshold);
   });
 }
+starts.push(startVerdicts);

@@ -1,0 +1,51 @@
+"""Regions by outcome: where the maps of each kind lie, on drawn faces, as a plot and as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from markupsafe import Markup
+
+from xface.files.names import safe_name
+from xface.report.run.csv_tables import CONTRAST, Table
+from xface.report.run.face_drawing import face_svg, mean_lifts, scale_svg
+from xface.report.run.figures import NamedFigure, draw_faces, draw_forest
+from xface.report.run.forest import OUTCOME_SERIES, forest_svg, lift_forest
+from xface.report.run.sections.section import Report, Section, beside
+from xface.runs.folder import Kind, RunFolder
+
+OF_REGION = ("method", "layer", "region")
+
+
+def _data(report: Report) -> dict[str, Any]:
+    drawings = [_drawing(report.run, kind) for kind in report.run.kinds]
+    return {"drawings": drawings, "scale": Markup(scale_svg())}
+
+
+def _drawing(run: RunFolder, kind: Kind) -> dict[str, Any]:
+    forest = lift_forest(run, kind)
+    faces = [
+        (name, Markup(face_svg(mean_lifts(run, kind, name), f"{kind.name}, {name}")))
+        for name, *_ in OUTCOME_SERIES
+    ]
+    return {"kind": kind, "forest": Markup(forest_svg(forest)), "series": forest.series, "faces": faces}
+
+
+def _figures(report: Report) -> Iterator[NamedFigure]:
+    for index, kind in enumerate(report.run.kinds):
+        name = f"{index}-{safe_name(kind.method)}{'-' + safe_name(kind.layer) if kind.layer else ''}"
+        forest = lift_forest(report.run, kind)
+        if forest.lines:
+            yield f"regions-{name}", draw_forest(forest)
+            yield f"faces-{name}", draw_faces(report.run, kind)
+
+
+def _tables(report: Report) -> Iterator[Table]:
+    found = report.run.findings
+    columns = (*OF_REGION, "outcome", "n", "groups", "lift", "share")
+    yield Table("regions", columns, found["regions"] or ())
+    yield Table("contrasts", (*OF_REGION, *CONTRAST), found["contrasts"] or ())
+
+
+REGIONS = Section("Regions", beside("regions.html"), _data, "Regions by outcome", _figures, _tables)
