@@ -2,15 +2,22 @@
 
 import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from xface.analysis.labelled_data import read_data
 from xface.data import DataError, Samples, join, read_samples
 from xface.data.labelled_pictures import apart
+from xface.data.listing import Listing
+from xface.data.sources import SOURCES, PictureSource
+from xface.evaluation.labelled_sets import read_sets
 from xface.images.picture_files import find_pictures
+from xface.training.config import Data
+from xface.training.data_module import divided
 
 
 @pytest.fixture
@@ -271,3 +278,70 @@ def test_what_other_samples_have_too_is_left_out_and_counted(folder):
     swapped = Samples(test.table.assign(label="real"))
     with pytest.raises(DataError, match=r"b\.png' is real in 'test\.csv', but fake elsewhere"):
         apart(swapped, train, "test.csv")
+
+
+class TestMadeUpSource:
+    """A source is one entry of the registry, whoever adds it."""
+
+    @pytest.fixture
+    def lists(self, monkeypatch):
+        def read(argument, labels):
+            rows = [line.split() for line in Path(argument).read_text().splitlines()]
+            return Listing(pd.DataFrame(rows, columns=["path", "label", "group"][: len(rows[0])]))
+
+        monkeypatch.setattr(SOURCES, "_entries", dict(SOURCES))
+        SOURCES.add("list", PictureSource(lambda argument: argument.endswith(".lst"), read))
+
+    def test_it_is_read_as_those_within(self, folder, lists):
+        (folder / "faces.lst").write_text(
+            f"a.png original v1\n{folder}/b.png FAKE v2\nsub/../a.png real v1\n"
+        )
+        samples = read_samples(folder / "faces.lst")
+        assert samples.paths == [str(folder / "a.png"), str(folder / "b.png")]
+        assert samples.labels == ["real", "fake"]
+        assert [note.split(" ")[0] for note in samples.notes] == ["1", "labels"]
+        both = read_samples([written(folder, "path,label\na.png,real\n"), folder / "faces.lst"])
+        assert both.column("group") == ["", "faces.lst:v2"]
+
+    def test_missing_files_and_strange_labels_are_told(self, folder, lists):
+        (folder / "faces.lst").write_text("a.png real\ngone.png fake\n")
+        assert "are missing: '" in read_samples(folder / "faces.lst").notes[0]
+        assert len(read_samples(folder / "faces.lst", keep_missing=True)) == 2
+        (folder / "faces.lst").write_text("a.png cat\n")
+        with pytest.raises(DataError, match=r"faces.lst' has labels that are none of the classes"):
+            read_samples(folder / "faces.lst")
+        with pytest.raises(DataError, match=r"cannot read .*no.lst'"):
+            read_samples(folder / "no.lst")
+
+    def test_its_argument_need_not_be_a_path(self, folder, monkeypatch):
+        table = pd.DataFrame({"path": [folder / "a.png"], "label": "real", "age": [float("nan")], "n": [3]})
+        monkeypatch.setattr(SOURCES, "_entries", dict(SOURCES))
+        SOURCES.add("db", PictureSource(lambda argument: "://" in argument, lambda *_: Listing(table)))
+        samples = read_samples("db://faces" * 60)
+        assert (samples.paths, samples.column("age"), samples.column("n")) == (
+            [f"{folder}/a.png"],
+            [""],
+            ["3"],
+        )
+
+    def test_evaluate_analyze_and_train_read_it_too(self, folder, monkeypatch):
+        tables = {"db://all": ["a.png", "b.png"], "db://held_out": ["sub/c.png", "d.png"]}
+
+        def read(argument, labels):
+            paths = [folder / name for name in tables[argument]]
+            return Listing(pd.DataFrame({"path": paths, "label": ["real", "fake"]}))
+
+        monkeypatch.setattr(SOURCES, "_entries", dict(SOURCES))
+        SOURCES.add("db", PictureSource(lambda argument: argument in tables, read))
+        expected = [f"{folder}/a.png", f"{folder}/b.png"]
+        assert [each.samples.paths for each in read_sets(["db://all"], None, None)] == [expected]
+        assert read_data("db://all").samples.paths == expected
+        parts, _ = divided(Data(train="db://all", test="db://held_out", random_split=False))
+        assert parts["train"].paths == expected
+        assert parts["val"].paths == [f"{folder}/sub/c.png", f"{folder}/d.png"]
+
+    @pytest.mark.parametrize("lacking", ["path", "label"])
+    def test_a_listing_without_a_column_is_refused(self, lacking):
+        table = pd.DataFrame({"path": ["a"], "label": ["real"]}).drop(columns=lacking)
+        with pytest.raises(DataError, match=f"need a column '{lacking}'"):
+            Listing(table)

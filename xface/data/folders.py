@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from xface.data.labels import Vocabulary
+from xface.data.listing import Listing
 from xface.data.manifest import SPLITS
 from xface.errors import DataError
 from xface.images.picture_files import find_pictures
@@ -17,8 +18,8 @@ from xface.images.picture_files import find_pictures
 NAMED = 5  # so many folders are named in a note
 
 
-def read_folder(folder: Path, labels: Vocabulary) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """A row for each picture below a folder that a class is called by, and notes on what was left out.
+def read_folder(folder: Path, labels: Vocabulary) -> Listing:
+    """The pictures below folders that a class is called by, and notes on what was left out.
 
     A folder called by a class goes before one by a common spelling of it.
 
@@ -39,7 +40,7 @@ def read_folder(folder: Path, labels: Vocabulary) -> tuple[pd.DataFrame, tuple[s
     respelled = [name for names in placed.values() for name in names[1:]]
     parts = {part for path in placed for part in path.relative_to(folder).parts[:-1]}
     notes = (*_outside_note(outside, folder, labels), *found.notes, *_spelling_note(respelled, folder))
-    return table, (*notes, *labels.unused(parts, f"'{folder}'"))
+    return Listing(table, (*notes, *labels.unused(parts, f"'{folder}'")))
 
 
 def _class_names(path: Path, folder: Path, labels: Vocabulary) -> tuple[str, ...]:

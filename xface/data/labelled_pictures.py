@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from xface.data.folders import read_folder
 from xface.data.labels import CLASSES, Vocabulary
-from xface.data.manifest import COLUMNS, read_manifest
+from xface.data.listing import Listing, check_columns
+from xface.data.manifest import COLUMNS, PATHS
+from xface.data.sources import source_of
 from xface.errors import DataError
-from xface.files.paths import absolute, as_utf8, identity, is_file, is_folder, reading
+from xface.files.paths import absolute, as_utf8, identity, reading
 
-MANIFEST = "manifest.csv"
 NAMED = 3  # so many files are named in a note, the rest counted
 
 Source: TypeAlias = "str | os.PathLike[str]"
@@ -42,9 +42,7 @@ class Samples:
     notes: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
-        for column in ("path", "label"):
-            if column not in self.table:
-                raise DataError(f"samples need a column {column!r}; these have {_columns(self.table)}")
+        check_columns(self.table)
         blank = {name: "" for name in COLUMNS if name not in self.table}
         object.__setattr__(self, "table", self.table.reset_index(drop=True).assign(**blank))
 
@@ -129,10 +127,10 @@ def read_samples(
     """
     words = labels or Vocabulary()
     if isinstance(source, (str, os.PathLike)):
-        return _read_one(Path(source), keep_missing, words)
+        return _read_one(os.fspath(source), keep_missing, words)
     if not source:
         raise DataError("no data is named; give a CSV or a folder with real/ and fake/")
-    return join([_read_one(Path(one), keep_missing, words) for one in source])
+    return join([_read_one(os.fspath(one), keep_missing, words) for one in source])
 
 
 def join(parts: Sequence[Samples]) -> Samples:
@@ -175,38 +173,55 @@ def _columns(table: pd.DataFrame) -> str:
     return ", ".join(map(str, table.columns))
 
 
-def _read_one(path: Path, keep_missing: bool, labels: Vocabulary) -> Samples:
+def _read_one(argument: str, keep_missing: bool, labels: Vocabulary) -> Samples:
+    path = Path(argument)
     place = absolute(path, DataError)
     with reading(path, DataError):
-        is_directory = is_folder(path, DataError)
-        if is_directory and not is_file(path / MANIFEST, DataError):
-            table, notes = read_folder(path, labels)
-            return _checked(table, path, place.name, notes)
-        file = path / MANIFEST if is_directory else path
-        table, notes = read_manifest(file, labels)
-        return _checked(table, file, place.name if is_directory else place.parent.name, notes, keep_missing)
+        found = source_of(argument).read(argument, labels)
+        folder = found.file.absolute().parent if found.file else place
+        table, respelled = _with_classes(found.table, labels, f"'{path}'")
+        table = _with_absolute_paths(table, folder if os.path.isdir(folder) else folder.parent)
+        if "source" not in table:
+            table = table.assign(source=as_utf8(folder.name))
+        table, lost = _with_files(replace(found, table=table), path, keep_missing)
+        kept, repeated = _without_repeats(table, f"'{found.file or path}'")
+        return Samples(kept, (*lost, *repeated, *respelled, *found.notes))
 
 
-def _checked(
-    table: pd.DataFrame, path: Path, source: str, notes: Sequence[str], keep_missing: bool = False
-) -> Samples:
-    if "source" not in table:
-        table = table.assign(source=as_utf8(source))
+def _with_classes(
+    table: pd.DataFrame, labels: Vocabulary, where: str
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    if set(table["label"]) <= set(labels.classes):
+        return table, ()
+    names, notes = labels.read(list(table["label"]), where)
+    return table.assign(label=names), notes
+
+
+def _with_absolute_paths(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    columns = [name for name in PATHS if name in table and not all(map(_is_absolute, table[name]))]
+    found = {name: [path and os.path.join(folder, path) for path in table[name]] for name in columns}
+    return table.assign(**{name: pd.Series(paths, table.index, object) for name, paths in found.items()})
+
+
+def _is_absolute(path: str) -> bool:
+    return not path or os.path.isabs(path)
+
+
+def _with_files(found: Listing, path: Path, keep_missing: bool) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """The rows whose files are there, or all, and a note on the others; DataError if no file is there."""
+    table, where = found.table, found.file or path
     present = np.array([bool(name) and os.path.isfile(name) for name in table["path"]], bool)
     if not present.any():
         first = f" (the first is '{table['path'].iloc[0]}')" if len(table) else ""
         raise DataError(
-            f"none of the {len(table)} files that '{path}' names is there{first}; "
+            f"none of the {len(table)} files that '{where}' names is there{first}; "
             "relative paths start at its folder"
         )
     if keep_missing:
-        present[:] = True
-    lost = table["path"][~present]
-    missing = _note(
-        f"files that '{path}' names are missing", [f"line {n}: '{name}'" for n, name in lost.items()]
-    )
-    kept, repeated = _without_repeats(table[present], f"'{path}'")
-    return Samples(kept, (*missing, *repeated, *notes))
+        return table, ()
+    lost = table["path"][~present].items()
+    named = [f"line {line}: '{name}'" if found.file else f"'{name}'" for line, name in lost]
+    return table[present], _note(f"files that '{where}' names are missing", named)
 
 
 def _without_repeats(table: pd.DataFrame, where: str) -> tuple[pd.DataFrame, tuple[str, ...]]:

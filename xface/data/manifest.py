@@ -10,6 +10,7 @@ from pathlib import Path, PureWindowsPath
 import pandas as pd
 
 from xface.data.labels import DIGITS, Vocabulary
+from xface.data.listing import Listing
 from xface.errors import DataError
 from xface.files.csv_files import BLANKS, read_rows, unescaped
 from xface.files.paths import MOST_TABLE, check_file
@@ -30,8 +31,8 @@ BOOLEANS = {"1": "1", "1.0": "1", "true": "1", "0": "0", "0.0": "0", "false": "0
 PATHS = ("path", "pair")
 
 
-def read_manifest(path: Path, labels: Vocabulary) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """A CSV's table, its paths absolute and its labels classes, and notes; the index is each row's line.
+def read_manifest(path: Path, labels: Vocabulary) -> Listing:
+    """What a CSV lists, its paths absolute and its labels classes.
 
     Raises:
         DataError: it cannot be read, lacks a column, or has labels that mean no class.
@@ -56,7 +57,8 @@ def read_manifest(path: Path, labels: Vocabulary) -> tuple[pd.DataFrame, tuple[s
         found["split"] = [SPLITS.get(name.strip().lower(), name) for name in plain["split"]]
     # as objects: a text column of pandas holds no name that isn't UTF-8, as the folder's may be
     columns = {name: pd.Series(cells, plain.index, object) for name, cells in found.items()}
-    return plain.assign(label=names, **columns), (*notes, *said, *_root_note(paths, path))
+    notes = (*notes, *said, *_root_note(paths, path))
+    return Listing(plain.assign(label=names, **columns), notes, path)
 
 
 def _plain(cell: str) -> str:

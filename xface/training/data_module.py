@@ -17,6 +17,7 @@ from xface.data.dataset import FaceDataset, loader
 from xface.data.labelled_pictures import Samples, apart, read_samples
 from xface.data.labels import Vocabulary
 from xface.data.samplers import SAMPLERS
+from xface.data.sources import SOURCES, source_of
 from xface.data.splits import shared_groups, split
 from xface.detectors.crops import face_crop
 from xface.errors import DataError, UsageError
@@ -77,7 +78,7 @@ def _add(parts: dict[str, Samples], name: str, file: str, labels: Vocabulary) ->
 
     *Fake Face Detection* names test data but never opens it: without it there are no test scores.
     """
-    if name == "test" and status(file, UsageError) is None:
+    if name == "test" and source_of(file) is SOURCES["csv"] and status(file, UsageError) is None:
         return [f"{file!r} isn't there: the run will have no test scores"]
     replaced = parts.pop(name, ())
     others = Samples(pd.concat([part.table for part in parts.values()], ignore_index=True).fillna(""))
