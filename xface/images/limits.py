@@ -41,7 +41,7 @@ BYTES_PER_PIXEL = {"WEBP": 17, "AVIF": 24, "HEIF": 24, "JPEG2000": 60}
 BYTES_OF_MODE = {"F": 24, "I": 24, "I;16": 12}
 BYTES = 10
 """The same of all other pictures."""
-SLOW = {"ppm": 3_000_000, "ppm_plain": 2_000_000, "bmp_rle": 12_000_000}
+SLOW = {"ppm": 3_000_000, "ppm_plain": 1_200_000, "bmp_rle": 12_000_000}
 """The most pixels for decoders that are written in Python."""
 
 
