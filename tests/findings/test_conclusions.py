@@ -13,10 +13,12 @@ from test_findings import MANIFEST, REGIONS, tables
 
 from xface.analysis.pipeline import IMAGE_COLUMNS, REGION_COLUMNS, REPEATED
 from xface.findings.findings import NOTE, conclude
+from xface.runs.attributes import attributes_of
 from xface.runs.tables import REGIONS_SCHEMA
 from xface.runs.writing import NewRun
 from xface.statistics.effects import ALPHA
 
+COLUMNS = [*IMAGE_COLUMNS, *attributes_of(MANIFEST)]
 RESULTS = ROOT / "benchmarks" / "results" / "conclusions.json"
 FAMILIES = ("primary contrast", "region table", "attribute table", "regression", "slices")
 MOST_FALSE, LEAST_HELD, MOST_HELD = 0.06, 0.93, 0.97
@@ -60,7 +62,7 @@ def joined(folder: Path, count: int) -> NewRun:
     images, regions = tables(count)
     shape = dict.fromkeys(set(REGIONS_SCHEMA.names) - set(regions), 0)
     regions = pa.Table.from_pandas(regions.assign(**shape), REGIONS_SCHEMA, preserve_index=False)
-    absent = dict.fromkeys(set(IMAGE_COLUMNS) - set(images), 1.0)
+    absent = dict.fromkeys(set(COLUMNS) - set(images), 1.0)
     pq.write_table(regions, run.table_path("regions"), row_group_size=100 * len(REGIONS))
     pq.write_table(
         pa.Table.from_pandas(images.assign(**absent)), run.table_path("images"), row_group_size=100
@@ -70,10 +72,10 @@ def joined(folder: Path, count: int) -> NewRun:
 
 def test_what_is_read_back_is_what_was_written(tmp_path):
     run, (images, regions) = joined(tmp_path, 300), tables(300)
-    read = run.table("images", IMAGE_COLUMNS), run.table("regions", REGION_COLUMNS, REPEATED)
+    read = run.table("images", COLUMNS), run.table("regions", REGION_COLUMNS, REPEATED)
     assert read[1]["region"].dtype == "category"
     assert read[1].astype(regions[list(REGION_COLUMNS)].dtypes).equals(regions[list(REGION_COLUMNS)])
-    there = read[0][list(set(IMAGE_COLUMNS) & set(images))]
+    there = read[0][list(set(COLUMNS) & set(images))]
     assert conclude(there, read[1], MANIFEST).to_json() == conclude(images, regions, MANIFEST).to_json()
 
 
@@ -83,9 +85,11 @@ from pathlib import Path
 from xface.findings.findings import conclude
 from xface.runs.writing import NewRun
 from xface.analysis.pipeline import IMAGE_COLUMNS, REGION_COLUMNS, REPEATED
+from xface.runs.attributes import attributes_of
 run = NewRun(Path(sys.argv[1]))
-tables = run.table("images", IMAGE_COLUMNS), run.table("regions", REGION_COLUMNS, REPEATED)
-conclude(*tables, json.loads(sys.argv[2]))
+manifest = json.loads(sys.argv[2])
+images = run.table("images", [*IMAGE_COLUMNS, *attributes_of(manifest)])
+conclude(images, run.table("regions", REGION_COLUMNS, REPEATED), manifest)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
