@@ -74,7 +74,7 @@ def measure(given: Row, names: list[str], seconds: float, out: Path) -> Row:
     result: Row = {
         "status": "run on CUDA" if device != "cpu" else "not run on CUDA",
         "machine": {**attribution.machine(device), "cores": os.cpu_count(), "cuda": torch.version.cuda},
-        "given": {**given, "seconds": seconds},
+        "given": {**given, "bundle": Path(given["bundle"]).name, "seconds": seconds},
         "sections": {},
     }
     shares = [SECTIONS[name][0] for name in names]
