@@ -53,7 +53,7 @@ class UnknownNameError(UsageError):
 
 
 class InterruptedRunError(XFaceError):
-    """A long run was stopped by its user, and can be gone on with."""
+    """A long run was stopped by its user, and can be resumed."""
 
 
 class TargetError(UsageError):

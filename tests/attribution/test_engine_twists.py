@@ -605,9 +605,12 @@ class Bent(nn.Module):
     lambda z: z.sigmoid().clamp(1e-6, 1 - 1e-6), F.hardsigmoid, lambda z: z.sigmoid() * 1.0,
     lambda z: z.tanh() / 2 + 0.5, lambda z: 1 / (1 + torch.exp(-z)), lambda z: torch.cat([z.sigmoid()], 1),
     lambda z: F.logsigmoid(z).exp(), lambda z: torch.nan_to_num(z.sigmoid()),
-    lambda z: (z.sigmoid() + (2 * z).sigmoid()) / 2,
+    lambda z: (z.sigmoid() + (2 * z).sigmoid()) / 2, lambda z: (1 + torch.erf(z)) / 2,
+    lambda z: torch.atan(z) / torch.pi + 0.5, lambda z: F.softsign(z) / 2 + 0.5,
+    lambda z: F.softplus(z) / (F.softplus(z) + F.softplus(-z)),
 ])  # fmt: skip
 def test_a_probability_however_it_is_made_is_no_logit(end):
+    torch.manual_seed(0)
     maps = attribute(Bent(end=end).eval(), torch.rand(3, 3, 12, 12), methods=["vanilla"])
     assert maps.targets.tolist() == [0, 0, 0]
     assert any("its probability is explained" in note for note in maps.notes)
@@ -615,9 +618,11 @@ def test_a_probability_however_it_is_made_is_no_logit(end):
 
 @pytest.mark.parametrize("batch", [
     lambda f: f.cumsum(0), lambda f: f.flip(0).cumsum(0).flip(0), lambda f: torch.relu(f - 0.9 * f[:1]),
-    lambda f: f - f[1:].mean(0, keepdim=True),
+    lambda f: f - f[1:].mean(0, keepdim=True), lambda f: torch.cat([f[:1], f[1:2] + f[:1], f[2:]]),
+    lambda f: f.roll(2, 0),
 ])  # fmt: skip
-def test_influence_on_any_end_of_a_batch_is_noted(batch):
+def test_influence_on_any_image_of_a_batch_is_noted(batch):
+    torch.manual_seed(0)
     maps = attribute(Bent(2, batch=batch).eval(), torch.rand(4, 3, 12, 12), methods=["vanilla"])
     assert any("influence each other" in note for note in maps.notes)
 

@@ -1,4 +1,4 @@
-"""Own files changed by hand: a run is read back or gone on with rightly, or refused by an XFaceError."""
+"""Own files changed by hand: a run is read back or resumed rightly, or refused by an XFaceError."""
 
 import json
 import random

@@ -27,7 +27,9 @@ _PROBABILITIES = {
     "LogSoftmaxBackward0": "log_softmax",
 }
 _LAYER = re.compile(r"mm|Conv|Linear|AccumulateGrad|Norm", re.IGNORECASE)
-_BOUNDING = re.compile(r"^(Sigmoid|Softmax|LogSoftmax|Hardsigmoid|LogSigmoid|Tanh|Exp|Expm1)Backward")
+_BOUNDING = re.compile(
+    r"^(Sigmoid|Softmax|LogSoftmax|Hardsigmoid|LogSigmoid|Tanh|Exp|Expm1|Erf|Erfc|Atan|Abs)Backward"
+)
 _TORCHVISION = "GeneratedBackwardFor_torchvision_"  # deformable convolutions, RoI poolings
 
 Following = Callable[[Node], Iterable[Node | None]]
@@ -113,7 +115,7 @@ def probability_of(output: object) -> str | None:
     """Return `sigmoid`, `softmax` or `log_softmax` where that gave a network's output, reshaped or not.
 
     Where other functions follow it, such as a clamp, or it is put together by hand, an output whose values
-    all lie in [0, 1] is `sigmoid` too, with several columns `softmax`.
+    all lie in [0, 1] is `sigmoid` too, with several columns that sum to 1 `softmax`.
 
     Example:
         >>> probability_of(torch.ones(2, 1, requires_grad=True).sigmoid().squeeze(1))
@@ -134,7 +136,9 @@ def probability_of(output: object) -> str | None:
     bounded = bool(((values >= 0) & (values <= 1)).all())
     if not bounded or node.name().startswith("Tanh") or not _is_bent(node):
         return None
-    return "softmax" if values.ndim > 1 and values.shape[1] > 1 else "sigmoid"
+    if values.ndim < 2 or values.shape[1] == 1:
+        return "sigmoid"
+    return "softmax" if torch.allclose(values.sum(1), values.new_ones(()), atol=1e-3) else None
 
 
 def _is_bent(node: Node) -> bool:
@@ -145,7 +149,8 @@ def _is_bent(node: Node) -> bool:
         one = waiting.pop()
         if one is None or one in seen or _LAYER.search(one.name()):
             continue
-        if _BOUNDING.match(one.name()):
+        routed: Any = getattr(one, "unit", None)  # a softplus comes through the router
+        if _BOUNDING.match(one.name()) or getattr(routed, "name", "") == "softplus":
             return True
         seen.add(one)
         waiting += [following for following, _ in one.next_functions]

@@ -89,7 +89,7 @@ class Judged:
 
     @property
     def wrong(self) -> Mask:
-        """Which were judged wrongly."""
+        """Which were classified wrongly."""
         return np.isin(self.outcomes, ["FP", "FN"])
 
     @property

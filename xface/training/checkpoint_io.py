@@ -28,7 +28,7 @@ SEAL = "xface_seal"
 class AsideIO(TorchCheckpointIO):
     """Write a checkpoint beside its place and rename it; read one without running code of its.
 
-    It holds a hash of all else in it, so that one that was changed after it was written isn't gone on with;
+    It holds a hash of all else in it, so that one that was changed after it was written isn't resumed from;
     `check` may refuse one, before anything of it is used.
 
     Lightning's own writes to the system's temporary folder, from where a file may have to be copied: a kill

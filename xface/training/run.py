@@ -1,4 +1,4 @@
-"""One training run: a folder that holds all of it, and can be gone on with after a kill at any moment."""
+"""One training run: a folder that holds all of it, and can be resumed after a kill at any moment."""
 
 from __future__ import annotations
 
