@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from functools import cache
 
@@ -12,33 +13,34 @@ from torch import nn
 
 from xface.detectors.detector import takes
 from xface.networks import ARCHITECTURES
-from xface.networks.blueprints import outline, parameter_count
+from xface.networks.blueprints import Undrawn
 
 UNRECTIFIED = {"cozzolino"}
 
+FAMILIES = (
+    "resnet18", "vgg11", "vgg16_c", "densenet121", "efficientnet_b0", "efficientnet-b0", "squeezenet1_0",
+    "inception_v3", "inception_resnet_v2", "xception", "meso4", "mesoinception4", "cbam_resnet",
+    "freq_attention", "cozzolino", "rahmouni",
+)  # fmt: skip
+"""The first registered architecture of each class of network, named so that collecting tests builds none."""
+
+LARGE = {"inception_resnet_v2", "cbam_resnet", "freq_attention"}
+"""Those of which a pass takes seconds."""
+
+QUICK = tuple(name for name in FAMILIES if name not in LARGE)
+
+
+def marked(names: Iterable[str], without: Iterable[str] = ()) -> list[object]:
+    """Architectures as parameters of a test: one of each family is quick, the others are slow."""
+    quick = set(QUICK) - {*without}
+    return [pytest.param(name, marks=[] if name in quick else [pytest.mark.slow]) for name in names]
+
 
 @cache
-def outlined(name: str) -> nn.Module:
-    """A registered network without numbers, made once: modules ask for all of them when collected."""
-    return outline(ARCHITECTURES[name])
-
-
-def families() -> list[str]:
-    """The first registered architecture of each class of network."""
-    first: dict[str, str] = {}
-    for name in ARCHITECTURES:
-        first.setdefault(type(outlined(name)).__name__, name)
-    return list(first.values())
-
-
-def is_heavy(name: str) -> bool:
-    """Whether a pass takes seconds: over 30 million parameters, or made for over 320 pixels."""
-    return parameter_count(outlined(name)) > 30e6 or max(ARCHITECTURES[name].preprocessing.size) > 320
-
-
-def marked(names: Iterable[str]) -> list[object]:
-    """Architectures as parameters of a test, slow ones marked."""
-    return [pytest.param(name, marks=[pytest.mark.slow] if is_heavy(name) else []) for name in names]
+def outlined(name: str, classes: int = 2) -> nn.Module:
+    """A registered network without numbers, made once."""
+    with torch.device("meta"), Undrawn():
+        return ARCHITECTURES[name].build(classes).eval()
 
 
 def lively(model: nn.Module, seed: int = 0, dtype: torch.dtype = torch.double) -> nn.Module:
@@ -56,10 +58,25 @@ def lively(model: nn.Module, seed: int = 0, dtype: torch.dtype = torch.double) -
     return model.to(dtype).eval()
 
 
+def narrow_vgg(name: str, classes: int) -> nn.Module:
+    """A VGG with few hidden units: the published ones are nine tenths of its numbers."""
+    model = copy.deepcopy(outlined(name))
+    for index, sizes in {0: (25_088, 12), 3: (12, 8), 6: (8, classes)}.items():
+        model.classifier[index] = nn.Linear(*sizes)
+    model = model.to_empty(device="cpu")
+    for module in model.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)
+    return model
+
+
 def built(name: str, classes: int = 2, seed: int = 3, dtype: torch.dtype = torch.double) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return lively(ARCHITECTURES[name].build(classes), dtype=dtype)
+        build = narrow_vgg if name.startswith("vgg") else lambda name, n: ARCHITECTURES[name].build(n)
+        return lively(build(name, classes), dtype=dtype)
 
 
 def images_for(name: str, count: int = 2, dtype: torch.dtype = torch.double) -> torch.Tensor:

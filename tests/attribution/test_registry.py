@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from networks import UNRECTIFIED, built, families, images_for, is_heavy, marked
+from networks import FAMILIES, LARGE, UNRECTIFIED, built, images_for, marked
 from reference import relative_error
 
 from xface.attribution import CORE_METHODS, METHODS, attribute
@@ -70,7 +70,7 @@ def test_a_network_without_rectifiers_says_so(name, method):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in families() if not is_heavy(name)])
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in LARGE])
 def test_every_other_method_explains_one_network_of_each_family(name):
     """A CAM may be truly zero, and nothing else may."""
     entry = ARCHITECTURES[name]

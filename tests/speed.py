@@ -1,0 +1,14 @@
+"""Which cases of a parametrised test are quick."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+
+def first_quick(values: Iterable[Any], count: int = 1) -> list[Any]:
+    """Values of a test's parameters, tuples for several: the first are quick, the others slow."""
+    rows = [value if isinstance(value, tuple) else (value,) for value in values]
+    return [pytest.param(*row, marks=pytest.mark.slow if i >= count else ()) for i, row in enumerate(rows)]
