@@ -5,13 +5,17 @@ import collections
 import datetime
 import decimal
 import fractions
+import functools
+import http.cookies
 import io
 import os
 import pickle
 import random
 import subprocess
+import time
 import uuid
 import zipfile
+import zoneinfo
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -274,6 +278,15 @@ def test_a_bare_pickle_of_weights_lists_all_that_it_asks_for(
     assert f"it asks for {', '.join(sorted(asked))}, and" in message
 
 
+def test_numpy_arrays_are_told_from_what_runs_code(tmp_path: Path) -> None:
+    arrays = {"w": np.zeros((4, 4), "f4"), "many": np.zeros(9_000_000, "f8")}
+    for protocol in (2, 4):
+        (tmp_path / "a.pkl").write_bytes(pickle.dumps({"w": arrays["w"]}, protocol))
+        assert "holds NumPy arrays; save torch.from_numpy of each array" in reason(tmp_path / "a.pkl")
+    torch.save(arrays, tmp_path / "a.pth")
+    assert "it holds NumPy arrays that are too large or too many; save" in reason(tmp_path / "a.pth")
+
+
 def test_whole_module_is_refused_with_the_remedy(write: Writer, tmp_path: Path) -> None:
     write(ARCHITECTURES["meso4"].build(2), tmp_path / "a.pth")
     message = reason(tmp_path / "a.pth")
@@ -293,6 +306,13 @@ def _extras() -> dict[str, Any]:
         "Fraction": fractions.Fraction(1, 3),
         "UUID": uuid.UUID(int=3),
         "range": range(3),
+        "time zone": zoneinfo.ZoneInfo("Europe/Berlin"),
+        "cookie": http.cookies.SimpleCookie("a=b"),
+        "function": len,
+        "partial": functools.partial(max, 1),
+        "error": FileNotFoundError(2, "no such file"),
+        "time": time.gmtime(0),
+        "method": "a".join,
         "array": array.array("f", [1.0]),
         "random state": random.Random(0),
         "int array": np.arange(6).reshape(2, 3),

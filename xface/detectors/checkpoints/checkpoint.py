@@ -18,7 +18,15 @@ from safetensors import safe_open
 from torch import Tensor
 from torch.serialization import safe_globals
 
-from xface.detectors.checkpoints.formats import AGAIN, STATE, TORCH_SAVE, ForeignError, excerpt, format_of
+from xface.detectors.checkpoints.formats import (
+    AGAIN,
+    PLAIN,
+    STATE,
+    TORCH_SAVE,
+    ForeignError,
+    excerpt,
+    format_of,
+)
 from xface.detectors.checkpoints.pickled_names import MAX_BYTES, likely_cause, listed, pickled_names
 from xface.detectors.checkpoints.stand_ins import allowed
 from xface.detectors.checkpoints.state_dicts import (
@@ -47,6 +55,7 @@ NOT_IN_OLD = {
     "torch._utils._rebuild_nested_tensor": "nested tensors",
 }
 """What torch writes in its old format and cannot read again, by the names that stand for it."""
+ARRAY = "numpy.ndarray"
 NEVER = (
     "running a file's own code is never allowed; where it comes from, load the model and save its "
     "model.state_dict() with torch.save"
@@ -183,6 +192,8 @@ def _followed(path: Path, content: Data, count: int) -> Pickle:
         for _ in range(count):
             read.follow()
     except UnboundedError as error:
+        if not read.asked and ARRAY in read.named:
+            raise refusal(path, f"it holds NumPy arrays that are too large or too many; {PLAIN}") from error
         reason = f"it would take too long to read, or too much memory ({error})"
         raise refusal(path, f"{reason}; save model.state_dict() alone") from error
     except Exception as error:  # on damaged pickles, a dozen kinds
@@ -228,6 +239,8 @@ def _bare_pickle(path: Path, names: Collection[str]) -> CheckpointError:
     what = "it is a bare pickle, not one of torch.save"
     if not names:
         return refusal(path, f"{what}, and holds no tensors; {STATE}")
+    if all(is_known(name) for name in names) and ARRAY in names:
+        return refusal(path, f"{what}, and holds NumPy arrays; {PLAIN}")
     return refusal(path, f"{what}: {likely_cause(names)}; it asks for {listed(names)}, and {NEVER}")
 
 

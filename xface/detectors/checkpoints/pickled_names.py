@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickletools
 import re
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 from itertools import islice
@@ -51,6 +52,16 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(ordered[:LISTED]) + more
 
 
+def name_of(module: str, name: str) -> str:
+    """The full name of what a pickle asks for; Python 2's modules and functions by their names today.
+
+    Example:
+        >>> name_of("__builtin__", "xrange")
+        'builtins.range'
+    """
+    return ".".join(NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name)))
+
+
 def pickled_names(content: bytes) -> list[str] | None:
     """The functions and classes that a pickle (any protocol) asks for; None if it is no pickle.
 
@@ -69,7 +80,7 @@ def pickled_names(content: bytes) -> list[str] | None:
         for instruction, value, _ in islice(pickletools.genops(BytesIO(content)), MAX_INSTRUCTIONS):
             name = instruction.name
             if name in ("GLOBAL", "INST"):
-                names.add(str(value).replace(" ", "."))
+                names.add(name_of(*str(value).split(" ", 1)))
             elif name == "STACK_GLOBAL":
                 names.add(f"{last[0]}.{last[1]}")
             if name == "MEMOIZE" or name.endswith("PUT"):

@@ -6,7 +6,9 @@ Numbers, text and containers come back as plain values, all else as an object th
 
 from __future__ import annotations
 
+import builtins
 import pathlib
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from types import SimpleNamespace
@@ -15,19 +17,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from xface.detectors.checkpoints.pickled_names import name_of
+
 NUMBERS = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
 """Booleans, integers and floats, as NumPy names their types in a pickle."""
 
 MODULES = (
-    "array", "collections", "datetime", "decimal", "fractions", "http", "ipaddress", "numpy", "pathlib",
-    "random", "uuid", "zoneinfo",
+    "array", "calendar", "collections", "datetime", "decimal", "fractions", "functools", "http", "ipaddress",
+    "math", "numpy", "operator", "pathlib", "random", "statistics", "string", "time", "uuid", "zoneinfo",
 )  # fmt: skip
-"""Whose classes, and those of their submodules, hold data alone."""
+"""Whose classes, and those of their submodules, hold data, and whose functions compute."""
 
-BUILTINS = (
-    "Ellipsis", "NotImplemented", "bool", "bytes", "dict", "float", "frozenset", "int", "list", "object",
-    "range", "slice", "str", "tuple", "type",
-)  # fmt: skip
+MADE_BY_TORCH = (
+    "builtins.set",
+    "builtins.bytearray",
+    "builtins.complex",
+    "collections.OrderedDict",
+    "collections.Counter",
+)
+BUILTINS = {
+    *(name for name, value in vars(builtins).items() if isinstance(value, type)),
+    "Ellipsis", "NotImplemented", "abs", "all", "any", "bin", "callable", "chr", "divmod", "format",
+    "getattr", "hasattr", "hash", "hex", "id", "isinstance", "issubclass", "iter", "len", "max", "min",
+    "next", "oct", "ord", "pow", "print", "repr", "round", "sorted", "sum",
+}  # fmt: skip
+"""Types, errors, and functions that neither run a text as code nor open files."""
 
 
 class StandIn:
@@ -96,6 +110,13 @@ class Array:
             self.values = flat.reshape(shape, order="F" if is_fortran else "C")
 
 
+class _Entries:
+    """Stands for a dict with attributes: of all dicts, torch sets an OrderedDict's state alone."""
+
+    def __new__(cls, *arguments: object) -> Any:
+        return OrderedDict()
+
+
 def _dict(*arguments: object) -> dict[Any, Any]:
     return {}
 
@@ -108,6 +129,15 @@ def _array(*arguments: object) -> Array:
     return Array()
 
 
+def a_method(*arguments: object) -> StandIn:
+    """Stands for the method of a class, by which some objects are made."""
+    return StandIn()
+
+
+def _method_of(*arguments: object) -> Callable[..., StandIn]:
+    return a_method
+
+
 _ARRAYS = ("numpy.core.multiarray", "numpy._core.multiarray")
 KNOWN: Mapping[str, Callable[..., Any]] = {
     **{f"{module}.scalar": number for module in _ARRAYS},
@@ -116,6 +146,8 @@ KNOWN: Mapping[str, Callable[..., Any]] = {
     "numpy.dtype": NumberType,
     "collections.defaultdict": _dict,
     "collections.deque": _list,
+    "builtins.getattr": _method_of,
+    **{f"http.cookies.{name}": _Entries for name in ("BaseCookie", "SimpleCookie", "Morsel")},
     # What timm and Lightning keep of a run's settings: containers and paths that do nothing.
     "argparse.Namespace": SimpleNamespace,
     "types.SimpleNamespace": SimpleNamespace,
@@ -136,9 +168,6 @@ def standing_for(*kinds: Callable[..., Any]) -> list[str]:
     return [name for name, kind in KNOWN.items() if kind in kinds]
 
 
-_CALLED_BY_TORCH = ("collections.OrderedDict", "collections.Counter")
-
-
 def is_harmless(name: str) -> bool:
     """Whether there is a stand-in for what is called so, or may be.
 
@@ -153,9 +182,9 @@ def is_harmless(name: str) -> bool:
         or (module == "re" and last in ("_compile", "RegexFlag"))
     ):
         return True
-    if module == "builtins":
-        return last in BUILTINS
-    return module.partition(".")[0] in MODULES and name not in _CALLED_BY_TORCH
+    if name in MADE_BY_TORCH:
+        return False
+    return last in BUILTINS if module == "builtins" else module.partition(".")[0] in MODULES
 
 
 @cache
@@ -165,8 +194,12 @@ def stand_in(name: str) -> Callable[..., Any]:
 
 
 def allowed(names: Iterable[str]) -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """Stand-ins for these names, as `torch.serialization.safe_globals` takes them.
+    """Stand-ins for these names, Python 2's too, as `torch.serialization.safe_globals` takes them.
 
     Arrays are always among them, as NumPy's matrices and records are made by the same function.
     """
-    return [(stand_in(name), name) for name in {*names, "numpy.ndarray"}]
+    all_names = {*names, "numpy.ndarray"}
+    return [
+        (a_method, a_method.__qualname__),
+        *((stand_in(name_of(*name.rsplit(".", 1))), name) for name in all_names),
+    ]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import pickletools
 import struct
-from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable, Mapping
 from math import prod
 from mmap import mmap
@@ -17,6 +16,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 from sys import getsizeof
 from typing import Any, Protocol, TypeAlias, cast
 
+from xface.detectors.checkpoints.pickled_names import name_of
 from xface.detectors.checkpoints.stand_ins import is_harmless, standing_for
 from xface.detectors.checkpoints.state_dicts import MAX_NAME
 
@@ -156,17 +156,17 @@ class Pickle:
             raise UnboundedError(f"a name of more than {MAX_NAME} letters")
         return self.take(end + 1 - self.at)[:-1].decode()
 
-    def ask(self, name: str) -> None:
-        """Note a name that is no part of plain weights."""
+    def ask(self, name: str, written: str) -> None:
+        """Note a name that is no part of plain weights; torch may ask for it as it is written."""
         if is_harmless(name):
             self.charge(LOOKED_UP)
-            self.harmless.add(name)
+            self.harmless |= {name, written}
             if len(self.harmless) > MAX_STAND_INS:
                 raise UnboundedError(f"objects of more than {MAX_STAND_INS} classes")
         else:
             self.asked[name] = None
 
-    def call(self, function: object, arguments: object, new: bool = False) -> Made:
+    def call(self, function: object, arguments: object, new: bool = False) -> Named:
         """What a call would make, after a look at what it would cost."""
         if type(function) is not Named or type(arguments) is not tuple:
             raise TypeError("it calls what is no function")
@@ -175,7 +175,8 @@ class Pickle:
         if not is_harmless(name) and (new or name not in CALLS):
             self.asked[name] = None
         made = CALLS.get(name, _make)(self, name, arguments)
-        made.size = size
+        if isinstance(made, Made):
+            made.size = size
         return made
 
     def key(self, key: object, depth: int = 0) -> None:
@@ -195,7 +196,7 @@ class Pickle:
 
 
 class _Call(Protocol):
-    def __call__(self, read: Pickle, name: str, arguments: tuple[Any, ...]) -> Made: ...
+    def __call__(self, read: Pickle, name: str, arguments: tuple[Any, ...]) -> Named: ...
 
 
 def _make(read: Pickle, name: str, arguments: tuple[Any, ...]) -> Made:
@@ -244,6 +245,16 @@ def _rebuild(read: Pickle, name: str, arguments: tuple[Any, ...]) -> Made:
     return Made(name, elements=_elements(arguments[2]))
 
 
+def _get(read: Pickle, name: str, arguments: tuple[Any, ...]) -> Named:
+    """A method of a class, which may be called as the class may; one of an object may not."""
+    owner, attribute = arguments
+    if type(owner) is not Named or type(attribute) is not str:
+        return Made(name)
+    if len(owner.name) + len(attribute) > MAX_NAME:
+        raise UnboundedError(f"a name of more than {MAX_NAME} letters")
+    return Named(f"{owner.name}.{attribute}")
+
+
 def _elements(size: object) -> int:
     return prod(abs(side) for side in cast("tuple[int, ...]", size)) if type(size) is tuple else 0
 
@@ -255,7 +266,7 @@ def _examine(read: Pickle, name: str, arguments: tuple[Any, ...]) -> Made:
     return Made(name)
 
 
-def _subclass(read: Pickle, name: str, arguments: tuple[Any, ...]) -> Made:
+def _subclass(read: Pickle, name: str, arguments: tuple[Any, ...]) -> Named:
     """A tensor with attributes: it names the function that makes it."""
     function, _, its_arguments, _ = arguments
     return read.call(function, its_arguments)
@@ -273,6 +284,7 @@ CALLS: Mapping[str, _Call] = {
     **dict.fromkeys(("collections.OrderedDict", *_KEYS_ALONE, *standing_for(dict)), _gather),
     **dict.fromkeys(standing_for(PurePosixPath, PureWindowsPath, str), _spell),
     "_codecs.encode": _encode,
+    "builtins.getattr": _get,
     "builtins.bytearray": _bytearray,
     **dict.fromkeys(
         ("builtins.complex", "torch.Size", "torch.device", "torch.serialization._get_layout"), _make
@@ -291,13 +303,13 @@ def is_known(name: str) -> bool:
 
 def _global(read: Pickle) -> None:
     read.charge(CALL)
-    module, name = read.line(), read.line()
-    module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
-    full = f"{module}.{name}"
+    written = read.line(), read.line()
+    full = name_of(*written)
+    module = full.rpartition(".")[0]
     read.stack.append(Named(full))
     read.named.add(full)
     if is_harmless(full) or (full not in CALLS and not _is_torch_value(module)):
-        read.ask(full)
+        read.ask(full, ".".join(written))
 
 
 def _is_torch_value(module: str) -> bool:
