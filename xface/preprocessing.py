@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from PIL import Image
 
-from xface.errors import ImageError, UnknownNameError, UsageError
+from xface.errors import ImageError, UsageError
 from xface.images.pictures import Picture
 from xface.registry import Registry
 from xface.results import ByteArray, FloatArray
+from xface.validation import validated
 
 if TYPE_CHECKING:
     import torch
@@ -185,17 +186,7 @@ class Preprocessing:
     @classmethod
     def from_json(cls, content: object) -> Preprocessing:
         """A preset by its name, or settings spelled out; those left out are default. Else UsageError."""
-        if isinstance(content, str):
-            return PRESETS[content]
-        if not isinstance(content, dict) or "size" not in content:
-            raise UsageError("preprocessing must be a preset's name, or settings with at least a size")
-        for key, value in content.items():
-            if key not in _JSON_VALUES:
-                raise UnknownNameError("preprocessing setting", key, _JSON_VALUES)
-            if not _JSON_VALUES[key](value):
-                raise UsageError(f"preprocessing {key} cannot be {value!r}")
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
-        return cls(**values)
+        return PRESETS[content] if isinstance(content, str) else validated(cls, "preprocessing", content)
 
 
 def _whole(picture: Picture) -> ByteArray:
@@ -212,20 +203,6 @@ def _is_finite(number: float) -> bool:
     """Whether a number is one in float32, in which pixels are computed."""
     return abs(number) <= float(np.finfo(np.float32).max)
 
-
-def _numbers(value: object, count: int, *kinds: type) -> bool:
-    return isinstance(value, list) and len(value) == count and all(type(number) in kinds for number in value)
-
-
-_JSON_VALUES: Mapping[str, Callable[[Any], bool]] = {
-    "size": lambda value: value is None or _numbers(value, 2, int),
-    "shorter_side": lambda value: value is None or type(value) is int,
-    "interpolation": lambda value: isinstance(value, str),
-    "colours": lambda value: isinstance(value, str),
-    "scale": lambda value: type(value) in (int, float),
-    "mean": lambda value: _numbers(value, 3, int, float),
-    "std": lambda value: _numbers(value, 3, int, float),
-}
 
 PRESETS: Registry[Preprocessing] = Registry("preprocessing preset")
 PRESETS.add("imagenet", Preprocessing((224, 224), 256, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)))

@@ -167,15 +167,15 @@ def test_order_is_that_of_the_settings(picture):
 def test_wrong_settings_are_named():
     with pytest.raises(UnknownNameError, match="augmentation 'flipp'; did you mean 'flip'"):
         augmentations(["flipp"])
-    with pytest.raises(UnknownNameError, match="parameter of rotation 'degree'; did you mean 'degrees'"):
+    with pytest.raises(UnknownNameError, match="unknown rotation setting 'degree'; did you mean 'degrees'"):
         augmentations({"rotation": {"degree": 5}})
     for settings, message in [
         ({"rotation": {"degrees": "ten"}}, "degrees must be a number, not 'ten'"),
-        ({"jpeg": {"quality": 50}}, "quality must be 2 numbers, not 50"),
+        ({"jpeg": {"quality": 50}}, "quality must be a list, not 50"),
         ({"jpeg": {"quality": [90, 50]}}, "the least and the greatest"),
         ({"flip": {"probability": 1.5}}, "not within 0 to 1"),
         ({"downscale": {"factor": [0, 1]}}, "within 0.01 to 1"),
-        ({"flip": 0.5}, "must be named"),
+        ({"flip": 0.5}, "must have keys of its own"),
     ]:
         with pytest.raises(UsageError, match=message):
             augmentations(settings)

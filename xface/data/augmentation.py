@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from xface.data.settings import from_settings
 from xface.errors import UsageError
 from xface.registry import Registry
 from xface.results import ByteArray, FloatArray
+from xface.validation import validated
 
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 GREY = 127.5
@@ -228,11 +228,11 @@ def augmentations(settings: Mapping[str, Mapping[str, Any]] | Iterable[str]) -> 
 
     Example:
         >>> augmentations({"rotation": {"degrees": 5}, "flip": {}}).steps
-        (Rotation(probability=0.5, degrees=5), Flip(probability=0.5))
+        (Rotation(probability=0.5, degrees=5.0), Flip(probability=0.5))
     """
     named = settings if isinstance(settings, Mapping) else {name: {} for name in settings}
     return Augmentations(
-        tuple(from_settings(AUGMENTATIONS[name], name, values or {}) for name, values in named.items())
+        tuple(validated(AUGMENTATIONS[name], name, values or {}) for name, values in named.items())
     )
 
 

@@ -57,7 +57,7 @@ class SelfBlending:
     def __post_init__(self) -> None:
         for name, most in LIMITS.items():
             if not 0 <= getattr(self, name) <= most:
-                raise UsageError(f"{name} {getattr(self, name)} is not within 0 to {most:g}")
+                raise UsageError(f"{name} {getattr(self, name):g} is not within 0 to {most:g}")
         if self.of not in PARTS:
             raise UsageError(f"self-blended images are made of {' or '.join(PARTS)}, not {self.of!r}")
         if not 0 <= self.erosion[0] <= self.erosion[1] < 0.5:

@@ -11,25 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from xface.detectors.crops import CropSettings
-from xface.errors import CheckpointError, OutputError, TargetError, UnknownNameError, XFaceError
+from xface.errors import CheckpointError, OutputError, TargetError, UsageError, XFaceError
 from xface.files.json_text import parse
 from xface.files.paths import is_file, read_text, status, writing
 from xface.networks.zoo import architecture
 from xface.preprocessing import Preprocessing
-
-_JSON_TYPES: Mapping[str, tuple[type, ...]] = {
-    "arch": (str,),
-    "classes": (list,),
-    "positive": (str, type(None)),
-    "threshold": (int, float, type(None)),
-    "preprocessing": (dict, str),
-    "crop": (dict, type(None)),
-    "training": (str,),
-    "scores": (dict,),
-    "notes": (str,),
-    "sha256": (str, type(None)),
-}
-_REQUIRED = ("arch", "classes", "preprocessing")
+from xface.validation import validated
 
 
 @dataclass(frozen=True)
@@ -142,20 +129,18 @@ def write_card(card: Card, path: Path) -> None:
 
 def _from_json(content: object) -> Card:
     if not isinstance(content, dict):
-        raise CheckpointError("it must hold one JSON object")
-    for key, value in content.items():
-        if key not in _JSON_TYPES:
-            raise UnknownNameError("key", key, _JSON_TYPES)
-        if not isinstance(value, _JSON_TYPES[key]):
-            raise CheckpointError(f"{key} cannot be {json.dumps(value)[:40]}")
-    if missing := [key for key in _REQUIRED if key not in content]:
-        raise CheckpointError(f"it lacks {', '.join(missing)}")
-    if not all(isinstance(name, str) for name in content["classes"]):
-        raise CheckpointError("classes must be a list of names")
-    if not all(type(score) in (int, float) for score in content.get("scores", {}).values()):
-        raise CheckpointError("scores must be numbers by name")
-    architecture(content["arch"])  # raises for an unknown name
-    preprocessing = Preprocessing.from_json(content["preprocessing"])
-    crop = CropSettings.from_json(content.get("crop"))
-    classes = tuple(content["classes"])
-    return Card(**{**content, "classes": classes, "preprocessing": preprocessing, "crop": crop})
+        raise UsageError("it must hold one JSON object")
+    card = validated(Card, "card", _spelled_out(content))
+    architecture(card.arch)  # raises for an unknown name
+    return replace(card, scores=content.get("scores", {}))  # counts stay whole numbers
+
+
+def _spelled_out(content: dict[str, Any]) -> dict[str, Any]:
+    """A card's content with the parts that it nests checked, and complete."""
+    if "source" in content:
+        raise UsageError("card source is where the card lies, which no card says itself")
+    preprocessing, crop = content.get("preprocessing"), CropSettings.from_json(content.get("crop"))
+    given = (
+        {} if preprocessing is None else {"preprocessing": Preprocessing.from_json(preprocessing).to_json()}
+    )
+    return {**content, **given, "crop": crop and crop.to_json()}

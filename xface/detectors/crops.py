@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
-from xface.errors import LandmarkError, UnknownNameError, UsageError
+from xface.errors import LandmarkError, UsageError
 from xface.faces.face_axes import Sketch
 from xface.images.pictures import MIN_SIDE, Picture
 from xface.preprocessing import Prepared, Preprocessing
 from xface.registry import Registry
 from xface.results import ByteArray, FloatArray
+from xface.validation import validated
 
 MAX_MARGIN = 10
 NO_FACE = "no face found, taken whole"
@@ -59,16 +59,7 @@ class CropSettings:
     @classmethod
     def from_json(cls, content: object) -> CropSettings | None:
         """What a card says, None for null; UsageError for what is no crop."""
-        if content is None:
-            return None
-        if not isinstance(content, dict) or not isinstance(content.get("kind"), str):
-            raise UsageError(f"crop must be null or an object with a kind, such as {_EXAMPLE}")
-        for key in content:
-            if key not in cls.__dataclass_fields__:
-                raise UnknownNameError("crop setting", key, cls.__dataclass_fields__)
-        if "margin" in content and type(content["margin"]) not in (int, float):
-            raise UsageError(f"crop margin cannot be {json.dumps(content['margin'])[:40]}")
-        return cls(**content)
+        return None if content is None else validated(cls, "crop", content)
 
     @classmethod
     def named(cls, setting: bool | str, margin: float | None = None) -> CropSettings | None:
@@ -84,9 +75,6 @@ class CropSettings:
         if margin is not None:
             raise UsageError(f"a margin of {margin} belongs to the crop box")
         return None
-
-
-_EXAMPLE = '{"kind": "box", "margin": 0.3}'
 
 
 class Crop(Protocol):

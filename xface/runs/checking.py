@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from xface.errors import UsageError, XFaceError
 from xface.files.hashes import sha256_of
-from xface.runs.schema import problem
+from xface.validation import dotted, in_words
 
 Model = TypeVar("Model", bound=BaseModel)
 REMEDY = "make the run again"
@@ -34,7 +34,8 @@ def read_json(file: Path, model: type[Model], remedy: str = REMEDY) -> tuple[dic
         try:
             return content, model.model_validate(content)
         except ValidationError as error:
-            raise ValueError(problem(error)) from error
+            first = error.errors()[0]
+            raise ValueError(in_words(first, dotted(first["loc"]))) from error
 
 
 def check_hashes(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -336,21 +336,3 @@ class Findings(Record):
     def attributes_of_slices(self) -> set[str]:
         """The columns by which slices choose images."""
         return {condition.attribute for each in self.slices or () for condition in each.conditions}
-
-
-def problem(error: Any) -> str:
-    """The first thing that a pydantic error says, with its place.
-
-    Example:
-        >>> from pydantic import ValidationError
-        >>> try:
-        ...     Threshold.model_validate({"value": "high", "origin": "default"})
-        ... except ValidationError as error:
-        ...     problem(error)
-        'value: input should be a valid number'
-    """
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(map(str, first["loc"]))
-    said = str(first["msg"]).removeprefix("Value error, ")
-    said = f"{said[:1].lower()}{said[1:]}"
-    return f"{place}: {said}" if place else said

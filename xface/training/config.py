@@ -21,6 +21,7 @@ from xface.errors import XFaceError
 from xface.networks.blueprints import checked_options
 from xface.networks.zoo import architecture
 from xface.preprocessing import Preprocessing
+from xface.validation import validated
 
 if TYPE_CHECKING:
     from xface.data.self_blending import SelfBlending
@@ -449,10 +450,9 @@ class Config(Part):
 
 def _blending(setting: float | Settings) -> SelfBlending:
     from xface.data.self_blending import SelfBlending
-    from xface.data.settings import from_settings
 
     named = setting if isinstance(setting, Mapping) else {"probability": setting}
-    return from_settings(SelfBlending, "self-blending", named)
+    return validated(SelfBlending, "self-blending", named)
 
 
 def _refused_as_value(call: Any) -> None:

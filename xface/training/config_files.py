@@ -13,30 +13,7 @@ from xface.errors import UsageError
 from xface.training.config import Config
 from xface.training.defaults import completed
 from xface.training.yaml_files import Document, KeyPath, read
-
-WORDS = {
-    "missing": "is missing",
-    "greater_than": "must be over {gt}",
-    "greater_than_equal": "must be {ge} or more",
-    "less_than": "must be under {lt}",
-    "less_than_equal": "must be {le} or less",
-    "float_parsing": "must be a number",
-    "float_type": "must be a number",
-    "finite_number": "must be a finite number",
-    "int_parsing": "must be a whole number",
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "bool_parsing": "must be true or false",
-    "bool_type": "must be true or false",
-    "string_type": "must be a text",
-    "dict_type": "must have keys of its own",
-    "model_type": "must have keys of its own",
-    "model_attributes_type": "must have keys of its own",
-    "list_type": "must be a list",
-    "tuple_type": "must be a list",
-    "union_tag_not_found": "needs a type: one of {expected_tags}",
-}
-"""Pydantic's kinds of errors in the users' words."""
+from xface.validation import dotted, in_words
 
 
 def read_config(file: str | Path, changes: Sequence[str] = ()) -> Config:
@@ -93,7 +70,7 @@ def _with_last(loc: tuple[int | str, ...]) -> Iterator[tuple[int | str, bool]]:
 
 
 def _said(problem: Any, path: KeyPath) -> str:
-    name, kind, context = ".".join(map(str, path)), problem["type"], problem.get("ctx", {})
+    name, kind, context = dotted(path), problem["type"], problem.get("ctx", {})
     given = problem["input"]
     if kind == "extra_forbidden":
         return f"unknown key {name!r}; {_hint(str(path[-1]), _keys_at(path[:-1]))}"
@@ -102,12 +79,7 @@ def _said(problem: Any, path: KeyPath) -> str:
         value = given.get("type") if kind == "union_tag_invalid" else given
         name = f"{name}.type" if kind == "union_tag_invalid" else name
         return f"{name} cannot be {value!r}; {_hint(str(value), allowed)}"
-    if kind == "value_error":
-        subject = f"{name}: " if name else ""
-        return f"{subject}{context['error']}"
-    words = WORDS.get(kind, problem["msg"]).format(**context)
-    shown = "" if kind in ("missing", "union_tag_not_found") else f", not {given!r}"
-    return f"{name} {words}{shown}"
+    return in_words(problem, name)
 
 
 def _allowed(expected: str) -> list[str]:

@@ -13,16 +13,13 @@ from typing import Any, TypeAlias
 import yaml
 
 from xface.errors import UsageError
+from xface.files.json_text import MOST_DIGITS
 from xface.files.paths import read_text
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 
-
 MOST_BYTES = 200_000
 MOST_VALUES = 10_000
-MOST_DIGITS = 15
-"""So many digits a whole number may have: up to 2^53 it is the same in JSON and in every program."""
-
 _NUMBER = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
 _FRACTION = re.compile(
     r"[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*|[0-9][0-9_]*(?=[eE]))([eE][-+]?[0-9]+)?"
