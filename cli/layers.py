@@ -32,6 +32,7 @@ def layers(arch: str | None, weights: str | None, state_key: str | None) -> None
     its map has. `*` marks the stages (`--layer all`), `**` the recommended layer.
     """
     from xface.feature_maps.layers import feature_maps
+    from xface.wording import aligned
 
     entry, model, size = network(arch, weights, state_key)
     found = feature_maps(model, size)
@@ -39,16 +40,13 @@ def layers(arch: str | None, weights: str | None, state_key: str | None) -> None
         # Where shapes don't tell, the network is tried: that takes weights, any weights.
         found = feature_maps(entry.build(2), size)
     click.echo(f"{entry.name}, input {size[0]}x{size[1]}")
-    rows = [("", "layer", "kind", "output", "stride", "cells")]
+    rows = [("   layer", "kind", "output", "stride", "cells")]
     for layer in found:
         mark = "**" if layer.name == entry.layer else "*" if layer.name in entry.stages else ""
         stride = f"{layer.stride(size):.2f}".rstrip("0").rstrip(".")
         shape = "x".join(map(str, layer.shape))
-        rows.append((mark, layer.name, layer.kind, shape, stride, str(layer.cells)))
-    _, name, kind, *numbers = (max(map(len, column)) for column in zip(*rows, strict=True))
-    for row in rows:
-        right = "  ".join(f"{cell:>{width}}" for cell, width in zip(row[3:], numbers, strict=True))
-        click.echo(f"{row[0]:<3}{row[1]:<{name}} {row[2]:<{kind}} {right}")
+        rows.append((f"{mark:<3}{layer.name}", layer.kind, shape, stride, str(layer.cells)))
+    click.echo(aligned(rows, left=2))
 
 
 def network(

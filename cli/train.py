@@ -76,13 +76,11 @@ def _grid(config: str, changes: tuple[str, ...]) -> None:
     from pathlib import Path
 
     from xface.training import run_grid
-    from xface.training.grid_search import table_lines
+    from xface.training.grid_search import grid_table
     from xface.training.yaml_files import read
 
     made = run_grid(read(Path(config)).changed(changes), _say, sys.stderr.isatty())
-    click.echo("")
-    for line in table_lines(made):
-        _say(line)
+    _say(f"\n{grid_table(made)}")
     _say(f"\ntable: {made.table}")
     if any(row["error"] for row in made.rows):
         raise click.exceptions.Exit(1)

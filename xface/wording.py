@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -192,6 +192,25 @@ STATUS = {
     "zero": "zero map: nothing to show",
     "non_finite": "not finite: no map",
 }
+
+
+def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Rows of cells as text in columns: the first `left` of them to the left, the others to the right.
+
+    Example:
+        >>> print(aligned([["", "n"], ["one", "10"], ["three", "5"]]))
+                n
+        one    10
+        three   5
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+    def line(row: Sequence[str]) -> str:
+        cells = [cell.ljust(width) for cell, width in zip(row[:left], widths, strict=False)]
+        cells += [cell.rjust(width) for cell, width in zip(row[left:], widths[left:], strict=True)]
+        return "  ".join(cells).rstrip()
+
+    return "\n".join(map(line, rows))
 
 
 def printable(text: str, limit: int = 0x110000) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from xface.evaluation.evaluation import Evaluation, Summary
 from xface.statistics.bootstrap import Estimate
 from xface.statistics.metrics import METRICS
-from xface.wording import printable
+from xface.wording import aligned, printable
 
 CHIEF = ("auc", "eer", "balanced_accuracy")
 """What tables over several sets or values show; more would not fit a terminal."""
@@ -55,22 +55,6 @@ def sets_table(evaluations: Sequence[Evaluation]) -> str:
 def evaluation_name(evaluation: Evaluation) -> str:
     """The name of the data, safe to print."""
     return printable(evaluation.data)
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as text in columns, the first to the left, the others to the right.
-
-    Example:
-        >>> print(aligned([["", "n"], ["one", "10"], ["three", "5"]]))
-                n
-        one    10
-        three   5
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
-        for row in rows
-    )
 
 
 def _heading(evaluation: Evaluation) -> list[str]:

@@ -9,13 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING
 
 from xface.errors import OutputError
 from xface.files.paths import absolute, writing
-
-if TYPE_CHECKING:
-    pass
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from xface.training.config_files import as_config
 from xface.training.data_module import divided, write_samples
 from xface.training.run import CONFIG, SAMPLES, Run, Tell, resume, train
 from xface.training.yaml_files import Document
+from xface.wording import aligned
 
 CELLS, TABLE = "cells", "table.csv"
 LONGEST = 80
@@ -175,14 +176,12 @@ def _write_table(rows: Sequence[dict[str, Any]], file: Path) -> None:
         write_rows(part, _columns(rows), rows)
 
 
-def table_lines(grid: Grid) -> list[str]:
+def grid_table(grid: Grid) -> str:
     """The table as aligned text: what was varied, and the scores that matter."""
     names = [name for name in grid.columns if not name.endswith(UNSHOWN)]
     head = [name.replace("validation_", "val_") for name in names]
-    lines = [head, *([_shown(row.get(name, "")) for name in names] for row in grid.rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    padded = ((text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in lines)
-    return ["  ".join(line).rstrip() for line in padded]
+    rows = [[_shown(row.get(name, "")) for name in names] for row in grid.rows]
+    return aligned([head, *rows], left=len(names))
 
 
 def _shown(value: Any) -> str:
