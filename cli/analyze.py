@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from xface.analysis.plan import Plan
 
 METHODS = ("gradcam",)
-TOLD = 5  # findings, at most
+PRINTED = 5  # findings, at most
 STOPPED = 130  # what a shell says of a command that Ctrl-C ended
 
 
@@ -114,11 +114,11 @@ def _say_what_was_found(run: Path) -> None:
 
     sentences = json.loads((run / "findings.json").read_text(encoding="utf-8"))["sentences"]
     cautions = [each["text"] for each in sentences if each["about"] == "caution"]
-    told = [each["text"] for each in sentences if each["about"] not in ("none", "caution")]
+    found = [each["text"] for each in sentences if each["about"] not in ("none", "caution")]
     silent = [each["text"] for each in sentences if each["about"] == "none"]
-    click.echo("\n".join(map(printable, [*cautions, *(told[:TOLD] or silent)])))
-    if len(told) > TOLD:
-        click.echo(f"and {len(told) - TOLD} more in the report")
+    click.echo("\n".join(map(printable, [*cautions, *(found[:PRINTED] or silent)])))
+    if len(found) > PRINTED:
+        click.echo(f"and {len(found) - PRINTED} more in the report")
 
 
 def _say_what_failed(run: Path) -> None:

@@ -52,14 +52,14 @@ def layers(arch: str | None, weights: str | None, state_key: str | None) -> None
 def network(
     arch: str | None, weights: str | None, state_key: str | None
 ) -> tuple[Architecture, nn.Module, tuple[int, int]]:
-    """The network of the three options and its input's size; an outline without storage if untrained."""
+    """The network of the three options and its input's size; on the meta device if untrained."""
     from xface.detectors import load
     from xface.detectors.loading import DEFAULT_ARCH, UNTRAINED
     from xface.networks import architecture
-    from xface.networks.blueprints import outline, usual_size
+    from xface.networks.blueprints import on_meta, usual_size
 
     if weights == UNTRAINED or (arch and weights is None):
         entry = architecture(arch or DEFAULT_ARCH)
-        return entry, outline(entry), usual_size(entry.preprocessing, entry)
+        return entry, on_meta(entry), usual_size(entry.preprocessing, entry)
     detector = load(weights, arch, "cpu", state_key)
     return detector.arch, detector.model, usual_size(detector.card.preprocessing, detector.arch)

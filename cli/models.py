@@ -30,13 +30,13 @@ def _described(name: str) -> dict[str, Any]:
     from xface.detectors.bundled import bundled
     from xface.detectors.card import card_path, read_card
     from xface.networks import architecture
-    from xface.networks.blueprints import outline, parameter_count, usual_size
+    from xface.networks.blueprints import on_meta, parameter_count, usual_size
 
     arch = architecture(name)
     weights = [known for known, path in bundled().items() if read_card(card_path(path)).arch == name]
     return {
         "arch": name,
-        "parameters": parameter_count(outline(arch)),
+        "parameters": parameter_count(on_meta(arch)),
         "input": list(usual_size(arch.preprocessing, arch)),
         "layer": arch.layer,
         "stages": list(arch.stages),

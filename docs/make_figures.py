@@ -33,7 +33,7 @@ from xface.faces import REGIONS, find_face, region_labels, region_outlines
 from xface.faces.face_axes import BoolArray
 from xface.images.pictures import read_picture
 from xface.networks import ARCHITECTURES
-from xface.networks.blueprints import outline, parameter_count
+from xface.networks.blueprints import on_meta, parameter_count
 from xface.preprocessing import PRESETS, Preprocessing, preset_name
 from xface.results import ByteArray, FloatArray
 
@@ -144,7 +144,7 @@ def architectures() -> str:
     rows = [head, ("---",) * len(head)]
     for name, entry in ARCHITECTURES.items():
         stages = ", ".join(f"`{stage}`" for stage in entry.stages)
-        count, how = f"{parameter_count(outline(entry)):,}", in_words(entry.preprocessing)
+        count, how = f"{parameter_count(on_meta(entry)):,}", in_words(entry.preprocessing)
         rows.append((f"`{name}`", count, f"`{entry.layer}`", stages, how))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 

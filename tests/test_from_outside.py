@@ -40,7 +40,7 @@ def example(page: str) -> str:
 
 @pytest.fixture
 def reddened(tmp_path):
-    """Faces in shifting frames, every other one reddened, and labelled so that these are judged wrongly."""
+    """Faces in shifting frames, every other one reddened, and labelled so that these are misclassified."""
     detector, pixels = xface.load("meso4", device="cpu"), np.asarray(Image.open(FAKE), float)
     frames = [pixels[n % 7 :, n // 7 :] * (1, 1 - 0.4 * (n % 2), 1 - 0.4 * (n % 2)) for n in range(48)]
     pictures = [frame.round().astype(np.uint8) for frame in frames]

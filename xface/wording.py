@@ -13,7 +13,7 @@ SCORE_WORDS = {
     "auc": ("AUC", "How often a forged image scores above a genuine one: 1 is perfect, 0.5 is chance."),
     "eer": ("Equal error rate", "The error rate at the threshold where both kinds of error are as frequent."),
     "average_precision": ("Average precision", "Precision averaged over recall; chance is the prevalence."),
-    "accuracy": ("Accuracy", "The part of images judged rightly at the threshold."),
+    "accuracy": ("Accuracy", "The part of images classified correctly at the threshold."),
     "balanced_accuracy": ("Balanced accuracy", "The mean of the two classes' accuracies: 0.5 is chance."),
 }
 CHANGE_WORDS = {"fixed": "errors that are fixed", "new": "errors that are new", "still": "errors that stayed"}
@@ -172,11 +172,11 @@ def percent(found: Mapping[str, Any] | float | None) -> str:
     return f"{number(100 * value)} %{around}"
 
 
-def chance(p: float | None) -> str:
+def p_value(p: float | None) -> str:
     """A p or q value.
 
     Example:
-        >>> chance(0.00001), chance(0.0312), chance(None)
+        >>> p_value(0.00001), p_value(0.0312), p_value(None)
         ('< 0.001', '0.031', '\N{EN DASH}')
     """
     if p is None:

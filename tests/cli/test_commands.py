@@ -20,7 +20,7 @@ from xface.detectors.bundled import bundled
 from xface.detectors.card import card_path, read_card, write_card
 from xface.detectors.checkpoints.checkpoint import read_checkpoint
 from xface.networks import ARCHITECTURES, architecture
-from xface.networks.blueprints import outline
+from xface.networks.blueprints import on_meta
 from xface.preprocessing import PRESETS
 from xface.wording import UNTRAINED
 
@@ -65,7 +65,7 @@ class TestModels:
         arch = architecture(name)
         with torch.device("meta"):
             built = arch.build(2)
-        found = outline(arch)
+        found = on_meta(arch)
         assert found.state_dict().keys() == built.state_dict().keys()
         for key, tensor in built.state_dict().items():
             other = found.state_dict()[key]

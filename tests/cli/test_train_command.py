@@ -181,7 +181,7 @@ def test_a_killed_command_goes_on_from_another_folder(manifest, tmp_path, monkey
 
         Learner.on_validation_epoch_end = lambda learner: (
             learner.current_epoch and os.kill(os.getpid(), signal.SIGKILL),
-            learner._log("validation", learner.validation_tally),
+            learner._log("validation", learner.validation_scores),
         )
         monkeypatch.setattr("sys.argv", ["xface", "train", file.name])
         main()

@@ -21,7 +21,7 @@ import xface
 from xface.analysis.labelled_data import read_data
 from xface.analysis.pipeline import analyze
 from xface.analysis.plan import plan_analysis
-from xface.data.workers import deaths_told
+from xface.data.workers import dead_workers_reported
 from xface.errors import OutputError, XFaceError
 from xface.faces.landmark_cache import LandmarkStore
 from xface.runs.tables import TABLES
@@ -156,7 +156,7 @@ def test_what_a_death_raises_is_one_error(error, monkeypatch):
     monkeypatch.setattr("xface.data.workers.SECONDS", 0)
     with (
         pytest.raises(XFaceError, match=r"^a process that reads pictures died \(.*; do so$"),
-        deaths_told("do so"),
+        dead_workers_reported("do so"),
     ):
         raise error
 
@@ -166,7 +166,7 @@ def test_a_death_is_raised_where_a_batch_is_waited_for_and_nowhere_else():
     computed = []
 
     def read():
-        with deaths_told("do so"):
+        with dead_workers_reported("do so"):
             others = set(workers_of(os.getpid()))  # what earlier tests left, such as a tracker of resources
             batches = iter(DataLoader(range(9), batch_size=None, num_workers=1, prefetch_factor=1))
             next(batches)
@@ -183,7 +183,7 @@ def test_a_death_is_raised_where_a_batch_is_waited_for_and_nowhere_else():
 
 def test_so_is_an_error_that_comes_of_a_death_while_something_is_written():
     def write():
-        with deaths_told("do so"):
+        with dead_workers_reported("do so"):
             try:
                 raise DEATH
             except RuntimeError as error:
@@ -199,6 +199,6 @@ def test_so_is_an_error_that_comes_of_a_death_while_something_is_written():
 ])  # fmt: skip
 def test_other_errors_stay_what_they_are(error, monkeypatch):
     monkeypatch.setattr("xface.data.workers.SECONDS", 0)
-    with pytest.raises(type(error)) as raised, deaths_told("do so"):
+    with pytest.raises(type(error)) as raised, dead_workers_reported("do so"):
         raise error
     assert raised.value is error

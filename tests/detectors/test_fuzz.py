@@ -20,7 +20,7 @@ from mutations import Case, gadgets, mutated
 from xface.detectors import load
 from xface.errors import CheckpointError, XFaceError
 from xface.networks import ARCHITECTURES
-from xface.networks.blueprints import outline
+from xface.networks.blueprints import on_meta
 
 SEED, COUNT = 20, 300
 SECONDS = 10
@@ -138,7 +138,7 @@ def warm(tmp_path: Path) -> None:
             load(tmp_path / name, device="cpu").predict(FACE)
         (tmp_path / name).unlink()
     for entry in ARCHITECTURES.values():
-        outline(entry)
+        on_meta(entry)
     "".encode("cp437")  # in which zip archives hold names
     "".encode("raw-unicode-escape")  # in which pickles of protocol 0 hold text
     (tmp_path / "c.h5").write_bytes(mutations._keras())

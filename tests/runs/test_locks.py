@@ -116,7 +116,7 @@ def test_a_folder_that_is_lost_is_one_clear_error(tmp_path, loss):
     folder.mkdir()
 
     def work():
-        with held(folder) as lock, lock.losses_told("go on"):
+        with held(folder) as lock, lock.loss_reported("go on"):
             LOSSES[loss](folder)
             (folder / "more").write_text("")
             lock.check()

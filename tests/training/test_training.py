@@ -43,7 +43,7 @@ from xface.training.initial_weights import build, check_size, set_dropout
 from xface.training.learner import Learner, positive_index, real_index
 from xface.training.optimisation import likeliest, mixing
 from xface.training.run import SAMPLES, resume, train
-from xface.training.scores import Tally
+from xface.training.scores import EpochScores
 from xface.training.whitening import whiten, whitening_filters
 from xface.training.yaml_files import read
 
@@ -340,21 +340,21 @@ def test_scores_are_over_all_samples_not_means_over_batches():
     chance = np.random.default_rng(0)
     logits = chance.normal(size=(23, 2)).astype(np.float32)
     labels, losses = chance.integers(0, 2, 23), chance.random(5).astype(np.float32)
-    tally, sizes = Tally(2, positive=0), (9, 1, 2, 10, 1)
+    epoch, sizes = EpochScores(2, positive=0), (9, 1, 2, 10, 1)
     parts = zip(
         np.split(logits, np.cumsum(sizes)[:-1]), np.split(labels, np.cumsum(sizes)[:-1]), losses, strict=True
     )
     for part, truth, loss in parts:
-        tally.add(torch.from_numpy(part), torch.from_numpy(truth), torch.tensor(loss))
-    found, chosen, fake = tally.scores(), logits.argmax(1) == 0, labels == 0
+        epoch.add(torch.from_numpy(part), torch.from_numpy(truth), torch.tensor(loss))
+    found, chosen, fake = epoch.scores(), logits.argmax(1) == 0, labels == 0
     margin = logits[:, 0] - logits[:, 1]
     assert found["loss"] == pytest.approx(np.average(losses, weights=sizes), rel=1e-6)
     assert found["accuracy"] == pytest.approx(np.mean(chosen == fake))
     assert found["precision"] == pytest.approx(precision_score(fake, chosen))
     assert found["recall"] == pytest.approx(recall_score(fake, chosen))
     assert found["auc"] == pytest.approx(roc_auc_score(fake, margin))
-    tally.add(torch.zeros(1, 2), torch.zeros(1, dtype=torch.long), torch.tensor(math.nan))
-    assert math.isnan(tally.scores()["loss"])
+    epoch.add(torch.zeros(1, 2), torch.zeros(1, dtype=torch.long), torch.tensor(math.nan))
+    assert math.isnan(epoch.scores()["loss"])
 
 
 @pytest.mark.parametrize(
@@ -500,7 +500,7 @@ def test_a_learner_never_sees_the_class_weights_in_validation(faces, tmp_path):
     logits, labels = torch.tensor([[1.0, 0.0]]), torch.tensor([1])
     learner.validation_step([logits, labels, labels], 0)
     expected = float(torch.nn.functional.cross_entropy(logits, labels))
-    assert learner.validation_tally.scores()["loss"] == pytest.approx(expected)
+    assert learner.validation_scores.scores()["loss"] == pytest.approx(expected)
 
 
 def test_initial_weights_come_from_the_seed_a_checkpoint_or_torchvisions_cache(faces, tmp_path, monkeypatch):

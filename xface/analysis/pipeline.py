@@ -20,7 +20,7 @@ from xface.analysis.measuring import MapMeasurer, MeasuredImage
 from xface.analysis.plan import Plan
 from xface.analysis.rows import Found
 from xface.analysis.stopwatch import Stopwatch
-from xface.data.workers import deaths_told
+from xface.data.workers import dead_workers_reported
 from xface.detectors.detector import takes
 from xface.faces.landmark_cache import LandmarkStore
 from xface.files.names import safe_stem
@@ -83,7 +83,7 @@ def analyze(
     manifest, paths = plan.manifest(command), plan.data.samples.paths
     if resume and is_finished(Path(out), manifest, paths):
         return Path(out).absolute()
-    with begin_run(Path(out), manifest, paths, plan.part_count, resume) as run, deaths_told(FEWER):
+    with begin_run(Path(out), manifest, paths, plan.part_count, resume) as run, dead_workers_reported(FEWER):
         if not run.is_joined:
             parts, watch = run.parts(plan.part_count), Stopwatch()
             todo = parts.missing()

@@ -86,7 +86,7 @@ class Trace:
 class _Taps:
     """Forward hooks that note where each tapped layer's gradient arrives, and copy its output.
 
-    The network goes on with the very tensor that it made: whatever it does with it, the gradient that arrives
+    The network keeps using the tensor that it made: whatever it does with it, the gradient that arrives
     at the tensor's node is the total derivative. `certain` are the layers whose output surely lies as
     (N, K, h, w), where that isn't known from an earlier call.
     """

@@ -1,4 +1,4 @@
-"""Augmentations: named changes of a view, their parameters as data, their chance from a generator.
+"""Augmentations: named changes of a view, their parameters as data, their random numbers from a generator.
 
 The operations are OpenCV's. torchvision's and albumentations' own draw from a state that all samples share,
 so that one sample's changes depend on which worker it fell to.
@@ -39,7 +39,7 @@ class Augmentation(Protocol):
         """In what part of the views it is made."""
         ...
 
-    def draw(self, chance: Generator) -> Change:
+    def draw(self, rng: Generator) -> Change:
         """One change, its amount drawn."""
         ...
 
@@ -63,7 +63,7 @@ class Flip(_Changes):
 
     geometric: ClassVar[bool] = True
 
-    def draw(self, chance: Generator) -> Change:
+    def draw(self, rng: Generator) -> Change:
         """The mirroring."""
         return lambda pixels: np.ascontiguousarray(pixels[:, ::-1])
 
@@ -75,9 +75,9 @@ class Rotation(_Changes):
     degrees: float = 10.0
     geometric: ClassVar[bool] = True
 
-    def draw(self, chance: Generator) -> Change:
+    def draw(self, rng: Generator) -> Change:
         """A turn by a uniform angle, bilinear."""
-        angle = chance.uniform(-self.degrees, self.degrees)
+        angle = rng.uniform(-self.degrees, self.degrees)
 
         def turn(pixels: ByteArray) -> ByteArray:
             height, width = pixels.shape[:2]
@@ -102,10 +102,10 @@ class Colour(_Changes):
     saturation: float = 0.2
     hue: float = 0.02
 
-    def draw(self, chance: Generator) -> Change:
+    def draw(self, rng: Generator) -> Change:
         """A change of all four."""
         limits = np.array([self.brightness, self.contrast, self.saturation, self.hue])
-        brightness, contrast, saturation, hue = chance.uniform(-limits, limits)
+        brightness, contrast, saturation, hue = rng.uniform(-limits, limits)
         matrix = colour_matrix(1 + brightness, 1 + contrast, 1 + saturation, hue)
         return lambda pixels: np.asarray(cv2.transform(pixels, matrix), np.uint8)
 
@@ -133,9 +133,9 @@ class Jpeg(_Changes):
         super().__post_init__()
         check_range("quality", self.quality, 1, 100)
 
-    def draw(self, chance: Generator) -> Change:
+    def draw(self, rng: Generator) -> Change:
         """A compression."""
-        options = [cv2.IMWRITE_JPEG_QUALITY, int(chance.integers(self.quality[0], self.quality[1] + 1))]
+        options = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(self.quality[0], self.quality[1] + 1))]
 
         def compress(pixels: ByteArray) -> ByteArray:
             _, data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), options)
@@ -155,9 +155,9 @@ class Blur(_Changes):
         super().__post_init__()
         check_range("sigma", self.sigma, 1e-3, 100)
 
-    def draw(self, chance: Generator) -> Change:
+    def draw(self, rng: Generator) -> Change:
         """A blur."""
-        sigma = chance.uniform(*self.sigma)
+        sigma = rng.uniform(*self.sigma)
         return lambda pixels: np.asarray(cv2.GaussianBlur(pixels, (0, 0), sigma), np.uint8)
 
 
@@ -172,9 +172,9 @@ class Downscale(_Changes):
         super().__post_init__()
         check_range("factor", self.factor, 0.01, 1)
 
-    def draw(self, chance: Generator) -> Change:
+    def draw(self, rng: Generator) -> Change:
         """A loss of resolution."""
-        factor = chance.uniform(*self.factor)
+        factor = rng.uniform(*self.factor)
         return lambda pixels: coarsened(pixels, factor)
 
 
@@ -207,12 +207,12 @@ class Augmentations:
     steps: tuple[Augmentation, ...]
 
     def __call__(
-        self, pixels: ByteArray, chance: Generator, mask: FloatArray | None = None
+        self, pixels: ByteArray, rng: Generator, mask: FloatArray | None = None
     ) -> tuple[ByteArray, FloatArray | None]:
         """Change pixels, uint8 RGB (H, W, 3), and move a mask (H, W) along with them."""
         for step in self.steps:
-            if chance.random() < step.probability:
-                change = step.draw(chance)
+            if rng.random() < step.probability:
+                change = step.draw(rng)
                 pixels = change(pixels)
                 if mask is not None and step.geometric:
                     mask = np.asarray(change(mask), np.float32)  # type: ignore[arg-type]
@@ -269,12 +269,12 @@ class RandomCrop:
             raise UsageError(f"scale {self.scale} must be the least and the greatest, within 0.1 to 10")
 
     def __call__(
-        self, pixels: ByteArray, chance: Generator, mask: FloatArray | None = None
+        self, pixels: ByteArray, rng: Generator, mask: FloatArray | None = None
     ) -> tuple[ByteArray, FloatArray | None]:
         """Cut from pixels, uint8 RGB (H, W, 3), and from a mask (H, W) at the same place."""
-        factor = float(np.exp(chance.uniform(*np.log(self.scale))))
+        factor = float(np.exp(rng.uniform(*np.log(self.scale))))
         edge = min(round(self.side / factor), *pixels.shape[:2])
-        top, left = (chance.random(2) * (np.array(pixels.shape[:2]) - edge + 1)).astype(int)
+        top, left = (rng.random(2) * (np.array(pixels.shape[:2]) - edge + 1)).astype(int)
         place = slice(top, top + edge), slice(left, left + edge)
         return self._sized(pixels[place]), None if mask is None else self._sized(mask[place])
 

@@ -126,15 +126,15 @@ class FaceDataset(Dataset[Item]):
     def sample(self, epoch: int, index: int) -> FaceSample:
         """One sample as the network gets it in an epoch, as a picture; DataError if none is readable."""
         index, view = self._readable(index)
-        chance = np.random.default_rng((self.seed, epoch, index))
+        rng = np.random.default_rng((self.seed, epoch, index))
         pixels, label, mask = view.pixels, int(self._labels[index]), None
-        if blend := self._blend(index, view, chance):
+        if blend := self._blend(index, view, rng):
             pixels, label, mask = blend[0], self.classes.index("fake"), blend[1]
         if index in self._partner:
-            chance = np.random.default_rng((self.seed, epoch, self._partner[index]))
+            rng = np.random.default_rng((self.seed, epoch, self._partner[index]))
         for change in (self.random_crop, self.augment):
             if change is not None:
-                pixels, mask = change(pixels, chance, mask)
+                pixels, mask = change(pixels, rng, mask)
         return FaceSample(pixels, label, index, mask)
 
     def normalised(self, view: ByteArray) -> Tensor:
@@ -186,18 +186,16 @@ class FaceDataset(Dataset[Item]):
             return str(error)
         return "it could not be read before, but can be now"
 
-    def _blend(
-        self, index: int, view: View, chance: np.random.Generator
-    ) -> tuple[ByteArray, FloatArray] | None:
+    def _blend(self, index: int, view: View, rng: np.random.Generator) -> tuple[ByteArray, FloatArray] | None:
         if self.blending is None or index not in self._blendable:
             return None
-        if chance.random() >= self.blending.probability:
+        if rng.random() >= self.blending.probability:
             return None
         origin = self._blendable[index]
         face = view if origin == index else self.look(origin)
         if face is None or face.landmarks is None:
             return None
-        blend = self_blend(face.pixels, face.landmarks, chance, self.blending)
+        blend = self_blend(face.pixels, face.landmarks, rng, self.blending)
         return (blend.image, blend.mask) if blend else None
 
 

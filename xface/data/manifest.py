@@ -121,8 +121,8 @@ def _labels(table: pd.DataFrame, path: Path, words: Vocabulary) -> tuple[list[st
     else:
         read, notes = words.read(flags[columns[0]], f"'{path}'", list(table.index))
     real = words.class_of("real")
-    for name, told in flags.items():
-        for line, label, flag in zip(table.index, read, told, strict=True):
+    for name, declared in flags.items():
+        for line, label, flag in zip(table.index, read, declared, strict=True):
             if (label == real) != (flag == "real"):
                 first = columns[0] if columns[0] != name else columns[1]
                 raise DataError(f"'{path}', line {line}: {first} says {label}, but {name} {flag}; mend one")
@@ -131,15 +131,15 @@ def _labels(table: pd.DataFrame, path: Path, words: Vocabulary) -> tuple[list[st
 
 def _flags(table: pd.DataFrame, column: str, path: Path) -> list[str]:
     """What a column of 0 and 1 says of each row: `real` or `fake`."""
-    told = [FLAGS[column].get(BOOLEANS.get(cell.strip().lower(), ""), "") for cell in table[column]]
-    if strange := [place for place, flag in enumerate(told) if not flag]:
+    declared = [FLAGS[column].get(BOOLEANS.get(cell.strip().lower(), ""), "") for cell in table[column]]
+    if strange := [place for place, flag in enumerate(declared) if not flag]:
         cells, lines = list(table[column]), list(table.index)
         named = ", ".join(f"line {lines[place]}: {cells[place]!r}" for place in strange[:3])
         raise DataError(
             f"'{path}': {len(strange):,} cells of the column {column} don't say which class it is "
             f"({named}{', ...' if len(strange) > 3 else ''}); write 0 or 1"
         )
-    return told
+    return declared
 
 
 def _check_digits(table: pd.DataFrame, classes: Sequence[str], path: Path, words: Vocabulary) -> None:
@@ -148,11 +148,11 @@ def _check_digits(table: pd.DataFrame, classes: Sequence[str], path: Path, words
     if not rows:
         return
     digits, read = table.iloc[rows], [classes[place] for place in rows]
-    told_by = {"folders": [_class_of_folders(cell, words) for cell in digits["path"]]}
+    declared_by = {"folders": [_class_of_folders(cell, words) for cell in digits["path"]]}
     for name in [name for name in table if name not in {"path", "label", "pair", "split", *FLAGS}]:
-        told_by[f"column {name!r}"] = [words.class_of_folder(cell) for cell in digits[name]]
-    for what, told in told_by.items():
-        agree = Counter(one == two for one, two in zip(read, told, strict=True) if two is not None)
+        declared_by[f"column {name!r}"] = [words.class_of_folder(cell) for cell in digits[name]]
+    for what, declared in declared_by.items():
+        agree = Counter(one == two for one, two in zip(read, declared, strict=True) if two is not None)
         if agree[False] > agree[True]:
             one, zero = words.class_of("1"), words.class_of("0")
             raise DataError(

@@ -50,7 +50,7 @@ class EpochSampler(Sampler[Key]):
         """Say which epoch comes next."""
         self.epoch = epoch
 
-    def chance(self, epoch: int) -> np.random.Generator:
+    def rng(self, epoch: int) -> np.random.Generator:
         """The random numbers of an epoch."""
         return np.random.default_rng((self.seed, epoch))
 
@@ -89,7 +89,7 @@ class ShuffledSampler(EpochSampler):
 
     def order(self, epoch: int) -> Indices:
         """A permutation, (N,)."""
-        return self.chance(epoch).permutation(len(self.samples))
+        return self.rng(epoch).permutation(len(self.samples))
 
 
 class BalancedSampler(EpochSampler):
@@ -122,11 +122,11 @@ class BalancedSampler(EpochSampler):
 
     def order(self, epoch: int) -> Indices:
         """Indices, (N,), in random order."""
-        chance, whole = self.chance(epoch), len(self.samples)
+        rng, whole = self.rng(epoch), len(self.samples)
         counts = np.full(len(self._kinds), whole // len(self._kinds))
-        counts[chance.permutation(len(counts))[: whole % len(counts)]] += 1
-        drawn = [_rounds(rows, int(n), chance) for rows, n in zip(self._kinds, counts, strict=True)]
-        return chance.permutation(np.concatenate(drawn))
+        counts[rng.permutation(len(counts))[: whole % len(counts)]] += 1
+        drawn = [_rounds(rows, int(n), rng) for rows, n in zip(self._kinds, counts, strict=True)]
+        return rng.permutation(np.concatenate(drawn))
 
     def _keys(self, number: int) -> list[Key]:
         order = self.order(number)
@@ -164,11 +164,11 @@ class PairSampler(EpochSampler):
 
     def order(self, epoch: int) -> Indices:
         """Pairs in random order, each in random order itself; an odd sample comes last, (n,)."""
-        chance = self.chance(epoch)
-        spare = _interleaved([chance.permutation(rows) for rows in self._alone])
+        rng = self.rng(epoch)
+        spare = _interleaved([rng.permutation(rows) for rows in self._alone])
         odd = spare[len(spare) // 2 * 2 :]
         pairs = np.concatenate([self.pairs, spare[: len(spare) // 2 * 2].reshape(-1, 2)])
-        return np.concatenate([chance.permuted(chance.permutation(pairs), axis=1).reshape(-1), odd])
+        return np.concatenate([rng.permuted(rng.permutation(pairs), axis=1).reshape(-1), odd])
 
 
 SAMPLERS: Registry[type[EpochSampler]] = Registry("sampler")
@@ -205,9 +205,9 @@ def class_weights(samples: Samples, classes: Sequence[str] = CLASSES) -> NDArray
     return np.where(counts > 0, weights, 0).astype(np.float32)
 
 
-def _rounds(rows: Indices, count: int, chance: np.random.Generator) -> Indices:
+def _rounds(rows: Indices, count: int, rng: np.random.Generator) -> Indices:
     """`count` of the rows: all of them as often as fits, and some of them once more."""
-    rounds = [chance.permutation(rows) for _ in range(-(-count // len(rows)))]
+    rounds = [rng.permutation(rows) for _ in range(-(-count // len(rows)))]
     return np.concatenate([rows[:0], *rounds])[:count]
 
 

@@ -81,7 +81,7 @@ class Blend:
 
 
 def self_blend(
-    pixels: ByteArray, landmarks: FloatArray, chance: Generator, recipe: SelfBlending | None = None
+    pixels: ByteArray, landmarks: FloatArray, rng: Generator, recipe: SelfBlending | None = None
 ) -> Blend | None:
     """Blend a face with an altered copy of itself.
 
@@ -93,19 +93,19 @@ def self_blend(
     Args:
         pixels: uint8 RGB (H, W, 3).
         landmarks: (68, 2), x before y, in pixels; they may lie outside the picture.
-        chance: where all random numbers come from.
+        rng: where all random numbers come from.
         recipe: how; the paper's way if None.
 
     Returns:
         The blend; None if too little of the face is in the picture.
     """
     recipe = recipe or SelfBlending()
-    mask = blend_mask(landmarks, pixels.shape[:2], chance, recipe)
+    mask = blend_mask(landmarks, pixels.shape[:2], rng, recipe)
     if mask is None:
         return None
-    changed, plain = _altered(pixels, chance, recipe), pixels
-    source, target = (changed, plain) if chance.random() < 0.5 else (plain, changed)
-    source = _moved(source, landmarks, chance, recipe)
+    changed, plain = _altered(pixels, rng, recipe), pixels
+    source, target = (changed, plain) if rng.random() < 0.5 else (plain, changed)
+    source = _moved(source, landmarks, rng, recipe)
     return Blend(blended(source, target, mask), mask, source, target)
 
 
@@ -123,7 +123,7 @@ def blended(source: ByteArray, target: ByteArray, mask: FloatArray) -> ByteArray
 
 
 def blend_mask(
-    landmarks: FloatArray, size: tuple[int, ...], chance: Generator, recipe: SelfBlending
+    landmarks: FloatArray, size: tuple[int, ...], rng: Generator, recipe: SelfBlending
 ) -> FloatArray | None:
     """The weight of the source, float32 (H, W), 0 outside the landmarks' hull; None if it is empty."""
     extent = face_size(landmarks)
@@ -132,13 +132,13 @@ def blend_mask(
     hull = cv2.convexHull(np.rint(landmarks).astype(np.int32))
     solid = np.zeros((size[0] + 2 * rim, size[1] + 2 * rim), np.uint8)
     cv2.fillConvexPoly(solid, hull, 1)
-    first, second = _widths(extent, chance, recipe)
-    inside = np.minimum(solid, _deformed(solid, landmarks, extent, chance, recipe))
+    first, second = _widths(extent, rng, recipe)
+    inside = np.minimum(solid, _deformed(solid, landmarks, extent, rng, recipe))
     kernel = np.ones((first, first), np.uint8)
     core = cv2.erode(inside, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=1)
     smooth = cv2.GaussianBlur(core.astype(np.float32), (second, second), 0)
     smooth = smooth[rim : rim + size[0], rim : rim + size[1]]
-    ratio = recipe.ratios[int(chance.integers(len(recipe.ratios)))]
+    ratio = recipe.ratios[int(rng.integers(len(recipe.ratios)))]
     peak = float(smooth.max())
     return np.asarray(smooth * (ratio / peak), np.float32) if peak > 0 else None
 
@@ -158,22 +158,20 @@ def face_size(landmarks: FloatArray) -> float:
     return float(np.ptp(landmarks, axis=0).mean())
 
 
-def _widths(extent: float, chance: Generator, recipe: SelfBlending) -> tuple[int, int]:
+def _widths(extent: float, rng: Generator, recipe: SelfBlending) -> tuple[int, int]:
     """The odd widths of the first and the second smoothing, in pixels; the second is not the greater."""
-    first = chance.uniform(*recipe.erosion) * extent
-    second = chance.uniform(0.3, 1.0) * first
+    first = rng.uniform(*recipe.erosion) * extent
+    second = rng.uniform(0.3, 1.0) * first
     return 2 * int(first / 2) + 1, 2 * int(second / 2) + 1
 
 
 def _deformed(
-    solid: ByteArray, landmarks: FloatArray, extent: float, chance: Generator, recipe: SelfBlending
+    solid: ByteArray, landmarks: FloatArray, extent: float, rng: Generator, recipe: SelfBlending
 ) -> ByteArray:
     """The hull shrunk and moved a little, its edge waved."""
     height, width = solid.shape
-    waves = chance.normal(0, recipe.deformation * extent, (2, *_cells(solid.shape, extent))).astype(
-        np.float32
-    )
-    zoom, shift = _affine(chance, recipe, extent)
+    waves = rng.normal(0, recipe.deformation * extent, (2, *_cells(solid.shape, extent))).astype(np.float32)
+    zoom, shift = _affine(rng, recipe, extent)
     middle = landmarks.mean(axis=0)
     axes = [np.arange(n, dtype=np.float32) for n in (width, height)]
     columns, rows = ((axis - m - s) / zoom + m for axis, m, s in zip(axes, middle, shift, strict=True))
@@ -187,32 +185,32 @@ def _cells(size: tuple[int, ...], extent: float) -> tuple[int, int]:
     return max(2, round(6 * size[0] / extent)), max(2, round(6 * size[1] / extent))
 
 
-def _affine(chance: Generator, recipe: SelfBlending, extent: float) -> tuple[float, FloatArray]:
+def _affine(rng: Generator, recipe: SelfBlending, extent: float) -> tuple[float, FloatArray]:
     limits = recipe.shift * extent * np.array([1.0, 0.5])
-    return 1 + float(chance.uniform(-recipe.scale, recipe.scale)), chance.uniform(-limits, limits)
+    return 1 + float(rng.uniform(-recipe.scale, recipe.scale)), rng.uniform(-limits, limits)
 
 
-def _altered(pixels: ByteArray, chance: Generator, recipe: SelfBlending) -> ByteArray:
+def _altered(pixels: ByteArray, rng: Generator, recipe: SelfBlending) -> ByteArray:
     """A copy in other colours, perhaps coarser or sharper."""
-    brightness, contrast, saturation = 1 + chance.uniform(-recipe.contrast, recipe.contrast, 3)
+    brightness, contrast, saturation = 1 + rng.uniform(-recipe.contrast, recipe.contrast, 3)
     matrix = colour_matrix(brightness, contrast, saturation, 0.0)
-    matrix[:, 3] += chance.uniform(-recipe.tint, recipe.tint, 3)
+    matrix[:, 3] += rng.uniform(-recipe.tint, recipe.tint, 3)
     copy = np.asarray(cv2.transform(pixels, matrix), np.uint8)
-    often, which = chance.random(2)
+    often, which = rng.random(2)
     if often >= recipe.frequency:
         return copy
-    return coarsened(copy, float(chance.choice([0.5, 0.25]))) if which < 0.5 else _sharpened(copy, chance)
+    return coarsened(copy, float(rng.choice([0.5, 0.25]))) if which < 0.5 else _sharpened(copy, rng)
 
 
-def _sharpened(pixels: ByteArray, chance: Generator) -> ByteArray:
+def _sharpened(pixels: ByteArray, rng: Generator) -> ByteArray:
     soft = cv2.GaussianBlur(pixels, (3, 3), 0)
-    amount = float(chance.uniform(0.5, 2.0))
+    amount = float(rng.uniform(0.5, 2.0))
     return np.asarray(cv2.addWeighted(pixels, 1 + amount, soft, -amount, 0), np.uint8)
 
 
-def _moved(pixels: ByteArray, landmarks: FloatArray, chance: Generator, recipe: SelfBlending) -> ByteArray:
+def _moved(pixels: ByteArray, landmarks: FloatArray, rng: Generator, recipe: SelfBlending) -> ByteArray:
     """Scaled about the face's middle and shifted; what comes in is mirrored at the edge."""
-    zoom, shift = _affine(chance, recipe, face_size(landmarks))
+    zoom, shift = _affine(rng, recipe, face_size(landmarks))
     offset = landmarks.mean(axis=0) * (1 - zoom) + shift
     matrix = np.array([[zoom, 0, offset[0]], [0, zoom, offset[1]]])
     size = pixels.shape[1::-1]

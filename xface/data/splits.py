@@ -204,10 +204,10 @@ def _divided(samples: Samples, units: Units, weights: dict[str, float], seed: in
     strata: dict[tuple[str, ...], Units] = defaultdict(list)
     for unit in sorted(units, key=lambda unit: min(order[row] for row in unit)):
         strata[tuple(sorted({labels[row] for row in unit}))].append(unit)
-    chance = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     places = np.full(len(samples), -1)
     for _, stratum in sorted(strata.items()):
-        ranks = np.argsort(chance.random(len(stratum)), kind="stable")
+        ranks = np.argsort(rng.random(len(stratum)), kind="stable")
         _fill([stratum[rank] for rank in ranks], list(weights.values()), places)
     if empty := [name for place, name in enumerate(weights) if not (places == place).any()]:
         raise DataError(

@@ -24,7 +24,7 @@ DIED = re.compile(r"DataLoader worker \(pid")
 
 
 @contextmanager
-def deaths_told(remedy: str) -> Iterator[None]:
+def dead_workers_reported(remedy: str) -> Iterator[None]:
     """Turn whatever the death of a worker raises into one XFaceError, which ends in `remedy`.
 
     What the worker was sending breaks off too, and may be noticed before the signal of its death comes.

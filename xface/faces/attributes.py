@@ -98,7 +98,7 @@ def face_attributes(picture: Picture | ByteArray, landmarks: FloatArray | None) 
     """
     portrait = Portrait.of(picture if isinstance(picture, Picture) else Picture("array", picture), landmarks)
     return {
-        name: float("nan") if entry.needs_face and portrait.sketch is None else _number(entry.of(portrait))
+        name: float("nan") if entry.needs_face and portrait.axes is None else _number(entry.of(portrait))
         for name, entry in ATTRIBUTES.items()
     }
 

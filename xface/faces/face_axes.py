@@ -23,25 +23,25 @@ ARCH = 0.4  # height of the forehead's arch above the eyebrows, in eyebrow-to-ch
 
 
 @dataclass(frozen=True, eq=False)
-class Sketch:
+class FaceAxes:
     """A face's own axes over the pixel centres of a picture of `size` (height, width)."""
 
     points: FloatArray
     size: tuple[int, int]
 
     @classmethod
-    def of(cls, landmarks: FloatArray, size: tuple[int, int]) -> Sketch:
-        """The sketch of (68, 2) landmarks; LandmarkError if they are no 68 finite pairs or span no face."""
+    def of(cls, landmarks: FloatArray, size: tuple[int, int]) -> FaceAxes:
+        """The axes of (68, 2) landmarks; LandmarkError if they are no 68 finite pairs or span no face."""
         points = np.asarray(landmarks, np.float64)
         if points.shape != (68, 2) or not np.isfinite(points).all():
             raise LandmarkError(f"landmarks must be 68 finite pairs, not an array of shape {points.shape}")
-        sketch = cls(points, size)
-        lengths = sketch.iod, float(np.linalg.norm(sketch.eyes.mean(axis=0) - points[CHIN]))
-        if min(lengths) < SMALLEST or np.ptp(sketch.along(0, points[JAW_LINE])) < SMALLEST:
+        axes = cls(points, size)
+        lengths = axes.iod, float(np.linalg.norm(axes.eyes.mean(axis=0) - points[CHIN]))
+        if min(lengths) < SMALLEST or np.ptp(axes.along(0, points[JAW_LINE])) < SMALLEST:
             raise LandmarkError(
                 "the landmarks span no face: the eyes, eyes and chin, or the jaw are in one place"
             )
-        return sketch
+        return axes
 
     @cached_property
     def eyes(self) -> FloatArray:
@@ -54,7 +54,7 @@ class Sketch:
         return float(np.linalg.norm(self.eyes[1] - self.eyes[0]))
 
     @cached_property
-    def axes(self) -> FloatArray:
+    def directions(self) -> FloatArray:
         """Two unit vectors, (2, 2): towards the subject's left, and up from the chin to the eyes."""
         up = self.eyes.mean(axis=0) - self.points[CHIN]
         up = up / np.linalg.norm(up)
@@ -68,8 +68,8 @@ class Sketch:
         return np.stack([columns, rows], axis=-1)
 
     def along(self, axis: int, points: FloatArray) -> FloatArray:
-        """Distance of points (..., 2) from the point between the eyes, along one of the `axes`."""
-        return np.asarray((points - self.eyes.mean(axis=0)) @ self.axes[axis])
+        """Distance of points (..., 2) from the point between the eyes, along one of the `directions`."""
+        return np.asarray((points - self.eyes.mean(axis=0)) @ self.directions[axis])
 
     @cached_property
     def side(self) -> FloatArray:
@@ -100,7 +100,7 @@ class Sketch:
         middle, half = (jaw.max() + jaw.min()) / 2, (jaw.max() - jaw.min()) / 2
         offset = np.clip((self.along(0, brows) - middle) / half, -1, 1)
         top = ARCH * (self.height_of(EYEBROWS) - self.height_of([CHIN]))
-        return np.asarray(brows + np.outer(top * np.sqrt(1 - offset**2), self.axes[1]))
+        return np.asarray(brows + np.outer(top * np.sqrt(1 - offset**2), self.directions[1]))
 
     def around(self, polygon: FloatArray, radius: float) -> BoolArray:
         """The pixels in a convex `polygon` (k, 2) from `hull`, or at most `radius` pixels from it."""

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from xface.errors import LandmarkError
-from xface.faces.face_axes import CHIN, Sketch
+from xface.faces.face_axes import CHIN, FaceAxes
 from xface.results import FloatArray
 
 SMALLEST = 8.0  # pixels from the chin to between the eyes: below, a region is a pixel or none
@@ -83,7 +83,7 @@ def quarter_turns(landmarks: FloatArray) -> int:
     Raises:
         LandmarkError: the points span no face.
     """
-    right, up = Sketch.of(landmarks, (1, 1)).axes[1] * [1, -1]
+    right, up = FaceAxes.of(landmarks, (1, 1)).directions[1] * [1, -1]
     return round(float(np.arctan2(right, up)) / (np.pi / 2)) % 4
 
 
@@ -107,7 +107,7 @@ def turn_note(turns: int) -> str:
 
 def _disorder(points: FloatArray) -> str:
     try:
-        unit = float(np.linalg.norm(Sketch.of(points, (1, 1)).eyes.mean(axis=0) - points[CHIN]))
+        unit = float(np.linalg.norm(FaceAxes.of(points, (1, 1)).eyes.mean(axis=0) - points[CHIN]))
     except LandmarkError as error:
         return str(error)
     if unit < SMALLEST:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from xface.errors import LandmarkError
-from xface.faces.face_axes import BoolArray, Sketch, hull
+from xface.faces.face_axes import BoolArray, FaceAxes, hull
 from xface.faces.pose import Angles, head_pose
 from xface.images.pictures import Picture, as_stored
 from xface.results import ByteArray, FloatArray
@@ -34,21 +34,21 @@ class Portrait:
     """A picture, uint8 RGB (H, W, 3), the axes of its face, None if it has none, and its EXIF orientation."""
 
     pixels: ByteArray
-    sketch: Sketch | None
+    axes: FaceAxes | None
     orientation: int = 1
 
     @classmethod
     def of(cls, picture: Picture, landmarks: FloatArray | None) -> Portrait:
         """The portrait by landmarks (68, 2); those that are not finite or span no face stand for none."""
         pixels = np.ascontiguousarray(picture.pixels)
-        return cls(pixels, _sketch(landmarks, pixels.shape[:2]), picture.orientation)
+        return cls(pixels, _axes(landmarks, pixels.shape[:2]), picture.orientation)
 
     @property
-    def face(self) -> Sketch:
+    def face(self) -> FaceAxes:
         """The face's axes; LandmarkError if there is none."""
-        if self.sketch is None:
+        if self.axes is None:
             raise LandmarkError("the picture has no face to read an attribute from; give its 68 landmarks")
-        return self.sketch
+        return self.axes
 
     @cached_property
     def luma(self) -> ByteArray:
@@ -123,7 +123,7 @@ class Portrait:
         return np.asarray((points - self._origin + 0.5) * scale - 0.5)
 
 
-def _sketch(landmarks: FloatArray | None, size: tuple[int, int]) -> Sketch | None:
+def _axes(landmarks: FloatArray | None, size: tuple[int, int]) -> FaceAxes | None:
     if landmarks is None:
         return None
     if np.shape(landmarks) != (68, 2):
@@ -132,7 +132,7 @@ def _sketch(landmarks: FloatArray | None, size: tuple[int, int]) -> Sketch | Non
     if not (np.abs(points) < FARTHEST).all():  # false for NaN too
         return None
     try:
-        return Sketch.of(points, size)
+        return FaceAxes.of(points, size)
     except LandmarkError:
         return None
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from xface.faces.face_axes import EYEBROWS, BoolArray, Sketch, hull
+from xface.faces.face_axes import EYEBROWS, BoolArray, FaceAxes, hull
 from xface.registry import Registry
 from xface.results import ByteArray, FloatArray
 
@@ -23,23 +23,23 @@ NOSE, NOSE_BRIDGE, MOUTH_CORNERS = range(27, 36), 27, (48, 54)
 NOSE_BRIDGE_WIDTH = 0.10  # to each side
 OUTLINE_SIDE = 900  # outlines are traced on a drawing about this large, for smooth edges
 
-Region = Callable[[Sketch], BoolArray]
+Region = Callable[[FaceAxes], BoolArray]
 REGIONS: Registry[Region] = Registry("region")
 
 
 def _around(indices: Sequence[int], margin: float) -> Region:
     """The hull of some landmarks, dilated by `margin` IOD."""
-    return lambda sketch: sketch.around(hull(sketch.points[list(indices)]), margin * sketch.iod)
+    return lambda axes: axes.around(hull(axes.points[list(indices)]), margin * axes.iod)
 
 
 def _stroke(indices: Sequence[int], thickness: float) -> Region:
     """The line through some landmarks, `thickness` IOD thick."""
-    return lambda sketch: sketch.along_line(sketch.points[list(indices)], thickness / 2 * sketch.iod)
+    return lambda axes: axes.along_line(axes.points[list(indices)], thickness / 2 * axes.iod)
 
 
-def _nose(sketch: Sketch) -> BoolArray:
-    widened = np.outer([-1, 1], NOSE_BRIDGE_WIDTH * sketch.iod * sketch.axes[0]) + sketch.points[NOSE_BRIDGE]
-    return sketch.around(hull(np.concatenate([sketch.points[NOSE], widened])), 0.06 * sketch.iod)
+def _nose(axes: FaceAxes) -> BoolArray:
+    widened = np.outer([-1, 1], NOSE_BRIDGE_WIDTH * axes.iod * axes.directions[0]) + axes.points[NOSE_BRIDGE]
+    return axes.around(hull(np.concatenate([axes.points[NOSE], widened])), 0.06 * axes.iod)
 
 
 REGIONS.add("right_eye", _around(range(36, 42), 0.10))
@@ -48,11 +48,11 @@ REGIONS.add("right_eyebrow", _stroke(range(17, 22), 0.16))
 REGIONS.add("left_eyebrow", _stroke(range(22, 27), 0.16))
 REGIONS.add("mouth", _around(range(48, 60), 0.06))
 REGIONS.add("nose", _nose)
-REGIONS.add("forehead", lambda sketch: sketch.face & (sketch.height > sketch.height_of(EYEBROWS)))
-REGIONS.add("jaw", lambda sketch: sketch.face & (sketch.height < sketch.height_of(MOUTH_CORNERS)))
-REGIONS.add("right_cheek", lambda sketch: sketch.face & (sketch.side < 0))
-REGIONS.add("left_cheek", lambda sketch: sketch.face & (sketch.side >= 0))
-REGIONS.add("background", lambda sketch: np.ones(sketch.size, bool))
+REGIONS.add("forehead", lambda axes: axes.face & (axes.height > axes.height_of(EYEBROWS)))
+REGIONS.add("jaw", lambda axes: axes.face & (axes.height < axes.height_of(MOUTH_CORNERS)))
+REGIONS.add("right_cheek", lambda axes: axes.face & (axes.side < 0))
+REGIONS.add("left_cheek", lambda axes: axes.face & (axes.side >= 0))
+REGIONS.add("background", lambda axes: np.ones(axes.size, bool))
 
 BACKGROUND = "background"
 UNIONS: dict[str, tuple[str, ...]] = {
@@ -82,10 +82,10 @@ def region_labels(landmarks: FloatArray, size: tuple[int, int]) -> ByteArray:
         >>> region_labels(np.stack([x, x**2 % 97], axis=1), (100, 100)).shape
         (100, 100)
     """
-    sketch = Sketch.of(landmarks, size)
+    axes = FaceAxes.of(landmarks, size)
     labels = np.full(size, len(REGIONS) - 1, np.uint8)
     for index, draw in reversed(list(enumerate(REGIONS.values()))):
-        labels[draw(sketch)] = index
+        labels[draw(axes)] = index
     return labels
 
 

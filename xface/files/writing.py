@@ -1,4 +1,4 @@
-"""Writing that is whole or absent: a file or folder is made aside, and renamed when it is complete."""
+"""Atomic writing: a file or folder is written under another name, and renamed when it is complete."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def region_sentences(
             f"On {one}, {kind_name(row.name)} lies {more} on the {region} than on {other}: "
             f"{measure} {_figures(row)}."
         )
-        yield _told(text, "region", row, row.name["region"], columns, judged)
+        yield _sentence(text, "region", row, row.name["region"], columns, judged)
 
 
 def attribute_sentences(
@@ -62,7 +62,7 @@ def attribute_sentences(
 
     `words` are those of the run, see `xface.runs.attributes`.
     """
-    told = []
+    ranked = []
     for row in _strongest(rows):
         one, other = (OUTCOMES[outcome] for outcome in CONTRASTS[row.contrast])
         name = row.name["attribute"]
@@ -70,9 +70,9 @@ def attribute_sentences(
         adjective = words[name]["more" if _sign(row) > 0 else "less"]
         text = f"{one.capitalize()} are {adjective} than {other}: {spoken(name)} {_figures(row)}"
         beside = _beside(row, odds) if odds else _alone(regressions[row.contrast])
-        sentence = _told(f"{text}; {beside}.", "attribute", row, name, columns, judged)
-        told.append((not _stands(row, odds), sentence))
-    yield from (sentence for _, sentence in sorted(told, key=lambda each: each[0]))
+        sentence = _sentence(f"{text}; {beside}.", "attribute", row, name, columns, judged)
+        ranked.append((not _stands(row, odds), sentence))
+    yield from (sentence for _, sentence in sorted(ranked, key=lambda each: each[0]))
 
 
 def _stands(row: Contrast, odds: Odds | None) -> bool:
@@ -117,7 +117,7 @@ def slice_sentences(slices: Sequence[Slice], members: Sequence[Any], judged: Jud
     for number, (each, inside) in enumerate(zip(slices, members, strict=True)):
         where = " and ".join(condition.words for condition in each.conditions)
         rates = (
-            f"{_percent(each.rate)} of {each.n} images are judged wrongly, of the rest "
+            f"{_percent(each.rate)} of {each.n} images are classified wrongly, of the rest "
             f"{_percent(Estimate(each.rest.value))}"
         )
         name = " ".join(condition.attribute for condition in each.conditions)
@@ -167,7 +167,7 @@ def _strongest(rows: Sequence[Contrast]) -> list[Contrast]:
     return sorted((row for row in rows if row.finding), key=lambda row: -abs(row.delta or 0))
 
 
-def _told(text: str, about: str, row: Contrast, name: str, columns: Columns, judged: Judged) -> Sentence:
+def _sentence(text: str, about: str, row: Contrast, name: str, columns: Columns, judged: Judged) -> Sentence:
     order: FloatArray = _sign(row) * columns.where(**row.name).values[:, 0]
     rows = judged.examples(judged.outcomes == CONTRASTS[row.contrast][0], order)
     return Sentence(text, about, row.contrast, name, rows)

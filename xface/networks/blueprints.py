@@ -68,12 +68,12 @@ class Undrawn(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def outline(arch: Architecture) -> nn.Module:
+def on_meta(arch: Architecture) -> nn.Module:
     """The network with two classes on the meta device: all of its shapes, none of its numbers.
 
     Example:
         >>> from xface.networks import architecture
-        >>> parameter_count(outline(architecture("resnet18")))
+        >>> parameter_count(on_meta(architecture("resnet18")))
         11177538
     """
     with torch.device("meta"), Undrawn():

@@ -43,7 +43,7 @@ class Held:
             )
 
     @contextmanager
-    def losses_told(self, remedy: str) -> Iterator[None]:
+    def loss_reported(self, remedy: str) -> Iterator[None]:
         """Turn what the folder's loss, or a full disk, raises anywhere into one OutputError with a remedy."""
         try:
             yield

@@ -278,7 +278,7 @@ class Condition(Record):
 
 
 class Slice(Record):
-    """Images under conditions, and how often they are judged wrongly."""
+    """Images under conditions, and how often they are classified wrongly."""
 
     conditions: list[Condition]
     n: Count

@@ -2,7 +2,7 @@
 
 A part is three files, of the same images: rows of images, of regions, and of thumbnails; and a note, written
 last, with their hashes. Each is written aside and renamed; a part counts when all are as the note says, so
-what a killed run leaves, or what was changed after it, is whole or absent.
+what a killed run leaves, or what was changed after it, is complete or absent.
 """
 
 from __future__ import annotations

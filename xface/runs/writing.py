@@ -161,7 +161,7 @@ def begin_run(
     check_utf8(run.target, UsageError, "Parquet")
     with writing(run.folder):
         run.folder.mkdir(parents=True, exist_ok=True)
-    with held(run.folder) as lock, lock.losses_told("make room, then resume with --resume"):
+    with held(run.folder) as lock, lock.loss_reported("make room, then resume with --resume"):
         run = replace(run, lock=lock)
         _check_free(run)  # another process may have finished it meanwhile
         if _is_begun(run):

@@ -167,10 +167,10 @@ def jackknife_errors(design: FloatArray, residuals: FloatArray, codes: Codes) ->
     inference for logistic regression models). The usual sandwich is too small for fewer than some hundred
     groups. `residuals` are wrong - p.
     """
-    chance = np.where(residuals > 0, 1 - residuals, -residuals)
+    predicted = np.where(residuals > 0, 1 - residuals, -residuals)
     order = np.argsort(codes, kind="stable")
     starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
-    rows, weight = design[order], (chance * (1 - chance))[order, None]
+    rows, weight = design[order], (predicted * (1 - predicted))[order, None]
     scores = np.add.reduceat(rows * residuals[order, None], starts)
     pieces = np.add.reduceat((rows * weight)[:, :, None] * rows[:, None, :], starts)
     moves = np.linalg.solve(pieces.sum(axis=0) - pieces, scores[:, :, None])[:, :, 0]

@@ -12,7 +12,7 @@ from xface.exports import exports
 if TYPE_CHECKING:
     from xface.training.config import Config as Config
     from xface.training.config_files import read_config as read_config
-    from xface.training.grid_search import Grid as Grid
+    from xface.training.grid_search import GridSearch as GridSearch
     from xface.training.grid_search import run_grid as run_grid
     from xface.training.run import Run as Run
     from xface.training.run import resume as resume
@@ -22,7 +22,7 @@ __getattr__, __dir__, __all__ = exports(
     __name__,
     {
         "Config": "xface.training.config",
-        "Grid": "xface.training.grid_search",
+        "GridSearch": "xface.training.grid_search",
         "Run": "xface.training.run",
         "read_config": "xface.training.config_files",
         "resume": "xface.training.run",

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent, and the weights that a run gives in the end."""
+"""Checkpoints that are complete or absent, and the weights that a finished run leaves."""
 
 from __future__ import annotations
 

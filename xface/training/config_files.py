@@ -107,6 +107,7 @@ def _keys_at(path: KeyPath) -> list[str]:
 
 
 def _models_in(annotation: Any) -> list[Any]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    # Python 3.10 takes dict[str, int] for a type
+    if isinstance(annotation, type) and not get_args(annotation) and issubclass(annotation, BaseModel):
         return [annotation]
     return [found for part in get_args(annotation) for found in _models_in(part)]

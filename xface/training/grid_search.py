@@ -38,7 +38,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Grid:
+class GridSearch:
     """The finished grid: a row of `table.csv` for each cell, the values first, then scores or `error`."""
 
     table: Path
@@ -97,7 +97,7 @@ def _short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def run_grid(document: Document, tell: Tell = lambda line: None, progress: bool = False) -> Grid:
+def run_grid(document: Document, tell: Tell = lambda line: None, progress: bool = False) -> GridSearch:
     """Run all cells, those that are finished or begun already being taken up, and write the table.
 
     A cell that fails costs itself only: the table has its error, and it is run again next time.
@@ -115,7 +115,7 @@ def run_grid(document: Document, tell: Tell = lambda line: None, progress: bool 
         tell(f"=== {number} of {len(planned)}: {named}")
         rows.append({**cell.values, **_outcome(cell, tell, progress)})
         _write_table(rows, place / TABLE)
-    return Grid(place / TABLE, _columns(rows), tuple(rows))
+    return GridSearch(place / TABLE, _columns(rows), tuple(rows))
 
 
 def _settings_file(cell: Cell) -> Path:
@@ -176,7 +176,7 @@ def _write_table(rows: Sequence[dict[str, Any]], file: Path) -> None:
         write_rows(part, _columns(rows), rows)
 
 
-def grid_table(grid: Grid) -> str:
+def grid_table(grid: GridSearch) -> str:
     """The table as aligned text: what was varied, and the scores that matter."""
     names = [name for name in grid.columns if not name.endswith(UNSHOWN)]
     head = [name.replace("validation_", "val_") for name in names]

@@ -11,10 +11,10 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from xface.networks.zoo import architecture
-from xface.training import optimisation as recipes
+from xface.training import optimisation
 from xface.training.config import Config, ReduceLROnPlateau
 from xface.training.optimisation import likeliest, mixing
-from xface.training.scores import Tally
+from xface.training.scores import EpochScores
 
 POSITIVE, REAL = "fake", "real"
 
@@ -59,28 +59,28 @@ class Learner(LightningModule):
         self.class_weights = class_weights
         classes = config.data.classes
         count, positive = len(classes), positive_index(classes)
-        self.train_tally = Tally(count, positive)
-        self.validation_tally = Tally(count, positive)
-        self.test_tally = Tally(count, positive)
+        self.train_scores = EpochScores(count, positive)
+        self.validation_scores = EpochScores(count, positive)
+        self.test_scores = EpochScores(count, positive)
         self.mix = mixing(config.mixing, count) if config.mixing else None
-        self.plain = recipes.criterion(0.0, None)
+        self.plain = optimisation.criterion(0.0, None)
         self.epoch_scores: dict[str, float] = {}
         self.images: dict[str, int] = {}
         self._judged: set[int] = set()
 
     @cached_property
-    def objective(self) -> recipes.Objective:
+    def objective(self) -> optimisation.Objective:
         """What the network is trained with."""
         loss = self.config.loss
-        weighted = recipes.criterion(loss.label_smoothing, self.class_weights)
-        return recipes.objective(self.arch, loss, weighted, real_index(self.config.data.classes))
+        weighted = optimisation.criterion(loss.label_smoothing, self.class_weights)
+        return optimisation.objective(self.arch, loss, weighted, real_index(self.config.data.classes))
 
     def configure_optimizers(self) -> Any:
         """The optimiser, and the schedule if there is one."""
-        made = recipes.optimizer(self.model, self.arch, self.config.optimizer)
+        made = optimisation.optimizer(self.model, self.arch, self.config.optimizer)
         if self.config.schedule is None:
             return made
-        schedule = recipes.schedule(self.config.schedule, made, self.config.num_epochs, self.steps)
+        schedule = optimisation.schedule(self.config.schedule, made, self.config.num_epochs, self.steps)
         return {"optimizer": made, "lr_scheduler": schedule}
 
     def on_train_epoch_start(self) -> None:
@@ -93,16 +93,16 @@ class Learner(LightningModule):
         if self.mix is not None:
             images, targets = self.mix(images, targets)
         logits, loss = self.objective(self.model, images, targets)
-        self.train_tally.add(logits, likeliest(targets), loss)
+        self.train_scores.add(logits, likeliest(targets), loss)
         return loss
 
     def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
         """Count one batch."""
-        self._judge(self.validation_tally, batch)
+        self._judge(self.validation_scores, batch)
 
     def test_step(self, batch: list[Tensor], batch_idx: int) -> None:
         """Count one batch."""
-        self._judge(self.test_tally, batch)
+        self._judge(self.test_scores, batch)
 
     def on_validation_epoch_start(self) -> None:
         """Nothing is judged yet."""
@@ -112,15 +112,15 @@ class Learner(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation's scores."""
-        self._log("validation", self.validation_tally)
+        self._log("validation", self.validation_scores)
 
     def on_test_epoch_end(self) -> None:
         """Log the test's scores."""
-        self._log("test", self.test_tally)
+        self._log("test", self.test_scores)
 
     def on_train_epoch_end(self) -> None:
         """Log the training's scores, and tell a schedule that waits for a metric what it is."""
-        self._log("train", self.train_tally)
+        self._log("train", self.train_scores)
         if isinstance(schedule := self.config.schedule, ReduceLROnPlateau):
             scheduler: Any = self.lr_schedulers()
             scheduler.step(self.epoch_scores[schedule.monitor])
@@ -134,13 +134,13 @@ class Learner(LightningModule):
         if metric is None:
             scheduler.step()
 
-    def _judge(self, tally: Tally, batch: list[Tensor]) -> None:
+    def _judge(self, scores: EpochScores, batch: list[Tensor]) -> None:
         new = self._new(batch[2])
         if not new:
             return
         images, labels = self._placed([part[new] for part in batch])
         logits = self.model(images)
-        tally.add(logits, labels, self.plain(logits, labels))
+        scores.add(logits, labels, self.plain(logits, labels))
 
     def _new(self, indices: Tensor) -> list[int]:
         """The places of what wasn't judged yet: what stands in for an unreadable picture comes twice."""
@@ -153,8 +153,8 @@ class Learner(LightningModule):
         images, labels, _ = batch
         return (images.to(memory_format=torch.channels_last) if self.config.channels_last else images), labels
 
-    def _log(self, part: str, tally: Tally) -> None:
-        self.images[part] = int(tally.samples.compute())
-        scores = {f"{part}_{score}": value for score, value in tally.scores().items()}
-        self.epoch_scores.update(scores)
-        self.log_dict(scores, on_epoch=True)
+    def _log(self, part: str, scores: EpochScores) -> None:
+        self.images[part] = int(scores.samples.compute())
+        values = {f"{part}_{score}": value for score, value in scores.scores().items()}
+        self.epoch_scores.update(values)
+        self.log_dict(values, on_epoch=True)

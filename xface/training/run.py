@@ -24,7 +24,7 @@ from torch import nn
 
 from xface.data.labelled_pictures import Samples
 from xface.data.samplers import class_weights
-from xface.data.workers import deaths_told
+from xface.data.workers import dead_workers_reported
 from xface.detectors.card import Card, card_path, read_card
 from xface.detectors.crops import CropSettings
 from xface.errors import (
@@ -100,7 +100,7 @@ def train(config: Config, tell: Tell = _silent, progress: bool = False) -> Run:
     """
     config = completed(config)
     folder = absolute(config.prefix, OutputError)
-    placement(config)
+    lightning_devices(config)
     _check_free(folder, config)
     parts, notes = divided(config.data)
     with _set_up(config) as model, _holding(folder) as lock:
@@ -132,8 +132,8 @@ def _holding(folder: Path) -> Iterator[Held]:
     remedy = RESUME.format(folder=folder)
     with (
         held(folder) as lock,
-        lock.losses_told(f"make room, then {remedy}"),
-        deaths_told(f"{remedy}, with fewer num_workers in its config.yaml"),
+        lock.loss_reported(f"make room, then {remedy}"),
+        dead_workers_reported(f"{remedy}, with fewer num_workers in its config.yaml"),
     ):
         yield lock
 
@@ -166,7 +166,7 @@ def resume(folder: str | Path, tell: Tell = _silent, progress: bool = False) -> 
     config = as_config(read(place / CONFIG))
     if is_file(place / DONE, UsageError):
         return finished(place, config)
-    placement(config)
+    lightning_devices(config)
     with _set_up(config) as model, _holding(place) as lock:
         return _run(model, config, lock, tell, progress, ())
 
@@ -261,7 +261,7 @@ def _fit(learner: Learner, faces: Faces, lock: Held, tell: Tell, progress: bool)
         tell(f"resuming from {last}")
     with _quiet():
         trainer = Trainer(
-            **placement(config),
+            **lightning_devices(config),
             max_epochs=config.num_epochs,
             precision=config.precision,
             accumulate_grad_batches=config.accumulate,
@@ -371,7 +371,7 @@ def _with_scores(card: Card, scores: Mapping[str, float]) -> Card:
 def _tested(learner: Learner, faces: Faces) -> dict[str, float]:
     with _quiet():
         trainer = Trainer(
-            **placement(learner.config.model_copy(update={"devices": 1})),
+            **lightning_devices(learner.config.model_copy(update={"devices": 1})),
             precision=learner.config.precision,
             limit_test_batches=learner.config.limit,
             logger=False,
@@ -447,14 +447,14 @@ def device(config: Config) -> torch.device:
     return torch.device(config.device)
 
 
-def placement(config: Config) -> dict[str, Any]:
+def lightning_devices(config: Config) -> dict[str, Any]:
     """Lightning's words for where to train.
 
     Raises:
         DeviceError: there is no such device here, or not so many.
 
     Example:
-        >>> placement(Config(network="meso4", data={"train": "a.csv"}, prefix="run", device="cpu"))
+        >>> lightning_devices(Config(network="meso4", data={"train": "a.csv"}, prefix="run", device="cpu"))
         {'accelerator': 'cpu', 'devices': 1}
     """
     name, count = config.device, config.devices

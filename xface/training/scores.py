@@ -1,4 +1,4 @@
-"""Tally: loss, accuracy, precision, recall and AUC of an epoch, over all of its samples."""
+"""The scores of an epoch: loss, accuracy, precision, recall and AUC of an epoch, over all of its samples."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torchmetrics.classification import BinaryAUROC, BinaryPrecision, BinaryReca
 SCORES = ("loss", "accuracy", "precision", "recall", "auc")
 
 
-class Tally(nn.Module):
+class EpochScores(nn.Module):
     """Scores over all samples of an epoch, not means over its batches; the class `positive` is looked for.
 
     Accuracy counts the likeliest classes that are right. Precision and recall take the likeliest class, AUC
     the probability of the positive one, against all others. All are torchmetrics', summed over processes.
 
     Example:
-        >>> tally = Tally(classes=2, positive=0)
+        >>> epoch = EpochScores(classes=2, positive=0)
         >>> logits = torch.tensor([[2.0, 0.0], [0.0, 1.0], [3.0, 0.0]])
-        >>> tally.add(logits, torch.tensor([0, 1, 1]), torch.ones(()))
-        >>> {name: round(score, 3) for name, score in tally.scores().items()}
+        >>> epoch.add(logits, torch.tensor([0, 1, 1]), torch.ones(()))
+        >>> {name: round(score, 3) for name, score in epoch.scores().items()}
         {'loss': 1.0, 'accuracy': 0.667, 'precision': 0.5, 'recall': 1.0, 'auc': 0.5}
     """
 

@@ -54,12 +54,12 @@ def whitening_filters(patches: Tensor, count: int) -> Tensor:
 
 def _patches(faces: FaceDataset, first: nn.Conv2d, seed: int) -> Tensor:
     """Patches (N, D) of training pictures as the network gets them, at random places."""
-    chance = np.random.default_rng(seed)
-    rows = chance.choice(len(faces), min(PICTURES, len(faces)), replace=False)
-    return torch.cat([_of_one(faces[int(row)][0], first, chance) for row in rows])
+    rng = np.random.default_rng(seed)
+    rows = rng.choice(len(faces), min(PICTURES, len(faces)), replace=False)
+    return torch.cat([_of_one(faces[int(row)][0], first, rng) for row in rows])
 
 
-def _of_one(tensor: Tensor, first: nn.Conv2d, chance: np.random.Generator) -> Tensor:
+def _of_one(tensor: Tensor, first: nn.Conv2d, rng: np.random.Generator) -> Tensor:
     size = (first.kernel_size[0], first.kernel_size[1])
     patches = F.unfold(tensor[None], size)[0].T
-    return patches[torch.from_numpy(chance.integers(0, len(patches), PATCHES))]
+    return patches[torch.from_numpy(rng.integers(0, len(patches), PATCHES))]

@@ -9,7 +9,7 @@ from typing import Any
 
 from xface.report.run.svg import Node, as_text, drawing, node
 from xface.runs.folder import Kind, RunFolder
-from xface.wording import chance, number, outcome_words, spaced
+from xface.wording import number, outcome_words, p_value, spaced
 
 POSITIVE, NEGATIVE = "#b34700", "#0061a8"
 """Vermilion and blue of Okabe and Ito 2008, darkened for paper; shapes and fill tell the same."""
@@ -67,7 +67,7 @@ class Forest:
 
 
 OUTCOME_SERIES = (("FP", False, True), ("TN", False, False), ("FN", True, True), ("TP", True, False))
-"""Outcomes in the order of the contrasts FP-TN and FN-TP, whether forged, and whether judged wrongly."""
+"""Outcomes in the order of the contrasts FP-TN and FN-TP, whether forged, and whether classified wrongly."""
 
 
 def lift_forest(run: RunFolder, kind: Kind) -> Forest:
@@ -93,7 +93,7 @@ def lift_forest(run: RunFolder, kind: Kind) -> Forest:
 def _remark(run: RunFolder, kind: Kind, region: str) -> str:
     return "; ".join(
         f"{row['contrast'].replace('-', ' > ' if row['difference']['value'] > 0 else ' < ')}"
-        f" (q {chance(row['q'])})"
+        f" (q {p_value(row['q'])})"
         for row in run.findings["contrasts"]
         if row["finding"]
         and (row["method"], row["layer"] or "", row["region"]) == (kind.method, kind.layer, region)
@@ -106,7 +106,7 @@ def odds_forest(run: RunFolder) -> Forest:
         Line(
             run.label(row["attribute"]),
             (row["odds_ratio"],),
-            f"q {chance(row['q'])}" if row["finding"] else "",
+            f"q {p_value(row['q'])}" if row["finding"] else "",
         )
         for row in (run.findings["regression"] or {}).get("rows", ())
     )

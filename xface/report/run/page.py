@@ -53,7 +53,7 @@ def write_report(
         OutputError: the report cannot be written.
     """
     found = run if isinstance(run, RunFolder) else RunFolder.read(Path(run))
-    with held(found.path, LOCK) as lock, lock.losses_told("make room"):
+    with held(found.path, LOCK) as lock, lock.loss_reported("make room"):
         return _write_single(found, compare) if single_file else _write_folder(found, compare)
 
 
@@ -203,7 +203,7 @@ def _environment(run: RunFolder) -> Environment:
     )  # fmt: skip
     environment.filters |= {
         "number": words.number, "decimal": words.decimal, "estimate": words.estimate,
-        "percent": words.percent, "chance": words.chance, "spaced": words.spaced,
+        "percent": words.percent, "p_value": words.p_value, "spaced": words.spaced,
         "attribute": run.label, "moment": words.moment, "counted": words.counted,
         "highest": words.highest,
         "sentence": words.sentence, "kind_name": words.kind_name,

@@ -89,7 +89,7 @@ function nearestOf(index) {
   const row = images.nearest[index], other = images.at.get(row);
   if (row === null || other === undefined) return make("div", {});
   const kind = page.kinds.length ? view.kind : null;
-  return make("div", { class: "nearest" }, make("h3", {}, "The nearest image of the same class that was judged rightly"),
+  return make("div", { class: "nearest" }, make("h3", {}, "The nearest image of the same class that is classified correctly"),
     make("div", {}, make("figure", {}, picture(other, null, false)), ...(kind === null ? [] : [make("figure", {}, picture(other, kind, false))]),
       make("div", {}, make("p", { class: "name" }, images.image[other].split("/").pop()), make("p", {}, `score ${number(images.score[other])}`),
         make("p", { class: "muted" }, "Nearest in where its map lies and in its attributes, at the run's threshold."),
