@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from .cautions import say_notes
+
 if TYPE_CHECKING:
     from xface.images.pictures import Picture
     from xface.results import Face
@@ -23,4 +25,5 @@ def face_finder(landmarks: str | None, detector: str, count: int) -> Callable[[P
             f"{landmarks!r} holds one unnamed face, for {count} images; give one image, or a CSV with a "
             "column `image`"
         )
+    say_notes(file.notes)
     return lambda picture: face_from_landmarks(file.of(picture.name), landmarks)

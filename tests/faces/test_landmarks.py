@@ -153,6 +153,18 @@ class TestFindFace:
         assert (face.found, face.box, face.landmarks) == (False, None, None)
         assert points is None or "can't be a face's" in face.notes[0]
 
+    @pytest.mark.parametrize(
+        "box", [[0, 0, 5, 5], [900, 78, 1040, 200], [170, 200, 30, 78], [0, 0, 900, 900]]
+    )
+    def test_a_kept_box_that_is_elsewhere_than_its_points_is_not_believed(self, box, monkeypatch, tmp_path):
+        found = Face(True, (30, 78, 170, 200), SYMMETRIC, "own", ())
+        monkeypatch.setitem(LANDMARKERS._entries, "own", Landmarker(lambda pixels: found))
+        store, pixels = LandmarkStore(tmp_path, "own"), np.zeros((300, 300, 3), np.uint8)
+        store.face(pixels)
+        [path] = tmp_path.rglob("*.json")
+        path.write_text(json.dumps({**json.loads(path.read_text()), "box": box}))
+        assert store.face(pixels).box == found.box
+
     def test_unknown_detector(self):
         with pytest.raises(UnknownNameError, match=r"face detector 'hoq'.*'hog'"):
             find_face(np.zeros((9, 9, 3), np.uint8), "hoq")
@@ -389,11 +401,14 @@ class TestReadLandmarks:
                 "columns x1 are there twice|68 pairs|of numbers",
             ),
             ("a.csv", _table({"a": np.vstack([FACE, FACE])}), "columns x68, x69"),
-            ("a.csv", _table({"a": FACE}).replace("3.0", "3_0", 1), "row 1: '3_0' is no number"),
+            ("a.csv", _table({"a": FACE}).replace("3.0", "3_0", 1), r"row 1 \('a'\): '3_0' is no number"),
             ("a.csv", "image,x0\na.jpg,1", "columns y0, x1"),
-            ("a.csv", _table({"a": FACE}) + "b,1,2\n", "row 2 has 3 cells"),
             ("a.csv", _table({"a": FACE}) + _table({"a": FACE}).splitlines()[1], "image 'a' is there twice"),
-            ("a.csv", _table({"a": FACE * np.nan}), "row 1: a coordinate is not finite"),
+            (
+                "a.csv",
+                _table({"a": FACE * np.nan}),
+                r"no row can be read: row 1 \('a'\): a coordinate is not",
+            ),
             ("a.csv", _table({"a": FACE}).replace("x1,", "x1,x1,", 1), "columns x1 are there twice"),
             ("a.csv", _table({"a": FACE, "b": FACE}).replace("image", "frame"), "2 rows but no column image"),
             ("a.csv", _table({"a\0b": FACE}), "null characters"),
@@ -406,6 +421,23 @@ class TestReadLandmarks:
             read_landmarks(path)
         assert str(path) in str(caught.value)
         assert "one row per image" in str(caught.value)  # says what was expected
+
+    def test_a_bad_row_costs_its_own_image(self, tmp_path):
+        rows = _table({f"{n}.jpg": FACE for n in range(8)}).splitlines()
+        rows[2] = "1.jpg,1,2"
+        rows[3] = rows[3].replace(",3.0", ",", 1)
+        rows += [rows[5], "", ",".join(["5.jpg", *["nan"] * 136])]
+        file = read_landmarks(_write(tmp_path / "a.csv", "\n".join(rows)))
+        bad = {1: "3 cells, not 137", 2: "is no number|pair of numbers", 4: "there twice", 5: "there twice"}
+        for number in range(8):
+            if number in bad:
+                with pytest.raises(LandmarkError, match=bad[number]):
+                    file.of(f"/data/{number}.jpg")
+            else:
+                assert np.array_equal(file.of(f"{number}.jpg"), FACE)
+        [note] = file.notes
+        assert "4 rows cannot be read" in note
+        assert "row 2 ('1.jpg'): 3 cells" in note
 
     @pytest.mark.parametrize("suffix", [".pts", ".csv"])
     @pytest.mark.parametrize("junk", [b"\xff\xd8\xff\xe0\x00\x10JFIF", b"\x00" * 99, b"PK\x03\x04\x00"])

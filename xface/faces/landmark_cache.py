@@ -94,9 +94,18 @@ def _checked_face(found: Any, box: Any, landmarks: Any, source: Any, notes: Any)
     left, top, right, bottom = box
     points = np.array(landmarks, np.float64)
     exact = all(type(n) is float for point in landmarks for n in point) and {*map(type, box)} == {int}
-    if not exact or implausible(points):
+    if not exact or implausible(points) or not _encloses(box, points):
         return None
     return Face(True, (left, top, right, bottom), points, source, tuple(notes))
+
+
+def _encloses(box: list[int], points: FloatArray) -> bool:
+    """Whether a box is about where its landmarks (68, 2) are, and about as large."""
+    corners = np.array(box, np.float64).reshape(2, 2)
+    size, extent = corners[1] - corners[0], np.ptp(points, axis=0)
+    apart = np.abs(corners.mean(axis=0) - (points.min(axis=0) + points.max(axis=0)) / 2)
+    fits = (extent < 3 * size) & (size < 3 * extent) & (apart < size / 2)
+    return bool(fits.all())
 
 
 def cache_folder() -> Path:

@@ -8,7 +8,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
 from pathlib import Path, PurePath
@@ -22,6 +22,7 @@ from xface.files.csv_files import read_rows, unescaped
 from xface.files.paths import MOST_TABLE, read_text, reading
 from xface.files.written_paths import is_foreign, local_parts
 from xface.results import Face, FloatArray
+from xface.wording import counted
 
 POINTS = 68
 IMAGE_COLUMN = "image"
@@ -29,6 +30,10 @@ FORMATS = (
     f"a .pts file; a CSV with {POINTS} rows x,y; or a CSV with one row per image and the columns "
     f"{IMAGE_COLUMN},x0..x{POINTS - 1},y0..y{POINTS - 1}"
 )
+
+LISTED = 4
+Read = tuple[dict[str | None, FloatArray], dict[str, str]]
+"""The faces of a file, and what is wrong with its rows, by image."""
 
 NUMBER = re.compile(
     r"\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?\s*|\s*[-+]?(nan|inf(inity)?)\s*", re.I
@@ -39,6 +44,8 @@ NUMBER = re.compile(
 @dataclass(frozen=True)
 class LandmarkFile:
     """The faces of one landmark file, by the image names in it; the key None stands for "the one image".
+
+    `faults` says by image what is wrong with the rows that cannot be read; they cost their own images.
 
     Example:
         >>> file = LandmarkFile("faces.csv", {"a/1.jpg": np.zeros((68, 2))})
@@ -51,6 +58,19 @@ class LandmarkFile:
 
     path: str
     faces: dict[str | None, FloatArray]
+    faults: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How many rows cannot be read, and what is wrong with the first of them."""
+        if not self.faults:
+            return ()
+        listed = "; ".join(list(self.faults.values())[:LISTED])
+        more = f"; and {len(self.faults) - LISTED} more" if len(self.faults) > LISTED else ""
+        count = counted(len(self.faults), "row")
+        return (
+            f"{self.path!r}: {count} cannot be read, and only their own images go without: {listed}{more}",
+        )
 
     @property
     def names_images(self) -> bool:
@@ -66,22 +86,27 @@ class LandmarkFile:
         most folders above the file in common, at least one.
 
         Raises:
-            LandmarkError: if the file has none for it, or several.
+            LandmarkError: if the file has none for it, or several, or its row cannot be read.
         """
         given = str(image)
         if not self.names_images:
             return self.faces[None]
-        if given in self.faces:
-            return self.faces[given]
+        if given in self.faces or given in self.faults:
+            return self._named(given)
         with reading(image, LandmarkError):
             matches = self._by_file.get(os.path.realpath(given)) or self._ends_of(given)
         if len(matches) == 1:
-            return self.faces[matches[0]]
+            return self._named(matches[0])
         if matches:
             listed = ", ".join(map(repr, matches[:4]))
             raise LandmarkError(f"{self.path!r} has several rows for {given!r} ({listed}); keep one of them")
         remedy = f"add a row whose {IMAGE_COLUMN} is its path"
         raise LandmarkError(f"{self.path!r} has no landmarks for {given!r}; {remedy}")
+
+    def _named(self, image: str) -> FloatArray:
+        if image in self.faults:
+            raise LandmarkError(f"{self.path!r}: {self.faults[image]}; mend that row")
+        return self.faces[image]
 
     @cached_property
     def _by_file(self) -> dict[str, list[str]]:
@@ -93,7 +118,7 @@ class LandmarkFile:
 
     def _grouped(self, key: Callable[[str], str]) -> dict[str, list[str]]:
         groups = defaultdict(list)
-        for name in self.faces:
+        for name in (*self.faces, *self.faults):
             if name is not None and local_parts(name):
                 groups[key(name)].append(name)
         return dict(groups)
@@ -124,6 +149,8 @@ def read_landmarks(path: str | PathLike[str]) -> LandmarkFile:
     Coordinates are pixels of the upright original image; the centre of the first pixel is (0, 0), as in
     dlib. Tools that count from 1 (MATLAB's, hence iBUG's own files) write files that are one pixel off.
 
+    Of a CSV with one row per image, a row that cannot be read costs its own image: see `faults`.
+
     Raises:
         LandmarkError: if the file is missing or holds anything else, with what is wrong in it.
     """
@@ -132,10 +159,10 @@ def read_landmarks(path: str | PathLike[str]) -> LandmarkFile:
     if suffix not in readers:
         raise LandmarkError(f"{name!r} is no landmark file: expected {FORMATS}")
     try:
-        faces = readers[suffix](read_text(path, LandmarkError, MOST_TABLE))
+        faces, faults = readers[suffix](read_text(path, LandmarkError, MOST_TABLE))
     except (ValueError, csv.Error) as error:
         raise LandmarkError(f"{name!r}: {error}; expected {FORMATS}") from error
-    return LandmarkFile(name, faces)
+    return LandmarkFile(name, faces, faults)
 
 
 def face_from_landmarks(points: FloatArray, source: str) -> Face:
@@ -163,7 +190,7 @@ def face_from_landmarks(points: FloatArray, source: str) -> Face:
     return Face(True, (int(left), int(top), int(right), int(bottom)), points, source, notes)
 
 
-def _read_pts(text: str) -> dict[str | None, FloatArray]:
+def _read_pts(text: str) -> Read:
     lists = re.findall(r"\{([^{}]*)\}", text)
     if len(lists) != 1:
         raise ValueError(f"{len(lists)} lists of points in braces, not one")
@@ -172,7 +199,7 @@ def _read_pts(text: str) -> dict[str | None, FloatArray]:
     if after:
         raise ValueError(f"{after.splitlines()[0][:40]!r} stands behind the points")
     _check_head(before.splitlines())
-    return {None: points}
+    return {None: points}, {}
 
 
 def _check_head(lines: list[str]) -> None:
@@ -187,7 +214,7 @@ def _check_head(lines: list[str]) -> None:
         del known[name]
 
 
-def _read_csv(text: str) -> dict[str | None, FloatArray]:
+def _read_csv(text: str) -> Read:
     if "\0" in text:  # no path may hold it
         raise ValueError("it holds null characters")
     rows = list(read_rows(io.StringIO(text, newline="")).values())
@@ -196,10 +223,10 @@ def _read_csv(text: str) -> dict[str | None, FloatArray]:
     header = [cell.strip().lower().replace("_", "") for cell in rows[0]]
     if "x0" in header:
         return _read_table(header, rows[1:])
-    return {None: _points(rows[1:] if header == ["x", "y"] else rows)}
+    return {None: _points(rows[1:] if header == ["x", "y"] else rows)}, {}
 
 
-def _read_table(header: list[str], rows: list[list[str]]) -> dict[str | None, FloatArray]:
+def _read_table(header: list[str], rows: list[list[str]]) -> Read:
     wanted = [f"{axis}{index}" for index in range(POINTS) for axis in "xy"]
     if missing := [column for column in wanted if column not in header]:
         raise ValueError(f"the columns {', '.join(missing[:4])} are missing")
@@ -210,16 +237,31 @@ def _read_table(header: list[str], rows: list[list[str]]) -> dict[str | None, Fl
     named = IMAGE_COLUMN in header
     if not named and len(rows) != 1:
         raise ValueError(f"{len(rows)} rows but no column {IMAGE_COLUMN}")
+    if not named:
+        return {None: _read_row(header, rows[0], "")}, {}
     faces: dict[str | None, FloatArray] = {}
+    faults: dict[str, str] = {}
+    place = header.index(IMAGE_COLUMN)
     for number, row in enumerate(rows, start=1):
-        if len(row) != len(header):
-            raise ValueError(f"row {number} has {len(row)} cells, not {len(header)}")
-        cells = dict(zip(header, row, strict=True))
-        image = unescaped(cells[IMAGE_COLUMN]) if named else None
-        if image in faces:
-            raise ValueError(f"image {image!r} is there twice")
-        faces[image] = _points([(cells[f"x{i}"], cells[f"y{i}"]) for i in range(POINTS)], f"row {number}: ")
-    return faces
+        image = unescaped(row[place]) if len(row) > place else ""
+        where = f"row {number} ({image!r})" if image else f"row {number}"
+        try:
+            if image in faces or image in faults:
+                raise ValueError(f"{where}: image {image!r} is there twice")
+            faces[image] = _read_row(header, row, f"{where}: ")
+        except ValueError as error:
+            faults[image or where] = str(error)
+            faces.pop(image, None)
+    if faults and not faces:
+        raise ValueError(f"no row can be read: {next(iter(faults.values()))}")
+    return faces, faults
+
+
+def _read_row(header: list[str], row: list[str], where: str) -> FloatArray:
+    if len(row) != len(header):
+        raise ValueError(f"{where}{len(row)} cells, not {len(header)}")
+    cells = dict(zip(header, row, strict=True))
+    return _points([(cells[f"x{i}"], cells[f"y{i}"]) for i in range(POINTS)], where)
 
 
 def _points(rows: Any, where: str = "") -> FloatArray:

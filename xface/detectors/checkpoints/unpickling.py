@@ -78,9 +78,9 @@ class Pickle:
 
     Example:
         >>> import pickle
-        >>> read = Pickle(pickle.dumps({"a": print}, protocol=2))
+        >>> read = Pickle(pickle.dumps({"a": open}, protocol=2))
         >>> read.follow(), sorted(read.asked)
-        (<...Made object at ...>, ['builtins.print'])
+        (<...Made object at ...>, ['io.open'])
     """
 
     def __init__(self, data: Data, at: int = 0) -> None:
