@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ import numpy as np
 
 from xface.data.labelled_pictures import Samples
 from xface.errors import DataError, UsageError
+from xface.images.picture_files import natural_order
 from xface.registry import Registry
 
 EIGHT_TO_TWO = {"train": 8.0, "val": 2.0}
@@ -164,7 +164,7 @@ def _by_run(samples: Samples, group_size: int) -> Units:
         raise UsageError(f"group_size {group_size} must be 1 or more files")
     paths = samples.paths
     folders = _collected([os.path.dirname(path) for path in paths])
-    ordered = [sorted(rows, key=lambda row: _natural(paths[row])) for rows in folders]
+    ordered = [sorted(rows, key=lambda row: natural_order(paths[row])) for rows in folders]
     return [rows[i : i + group_size] for rows in ordered for i in range(0, len(rows), group_size)]
 
 
@@ -172,12 +172,6 @@ UNITS: Registry[Callable[[Samples, int], Units]] = Registry("way to split")
 UNITS.add("sample", _by_sample)
 UNITS.add("group", _by_group)
 UNITS.add("run", _by_run)
-
-
-def _natural(path: str) -> tuple[list[str | int], str]:
-    """Sort key that puts `face2` before `face10`."""
-    parts = re.split(r"(\d+)", os.path.basename(path), flags=re.ASCII)
-    return [int(part) if part.isdecimal() else part.lower() for part in parts], path
 
 
 def _as_in_manifest(samples: Samples) -> dict[str, Samples]:

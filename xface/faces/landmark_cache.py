@@ -6,16 +6,17 @@ import hashlib
 import json
 import os
 import stat
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xface.errors import LandmarkError
+from xface.errors import LandmarkError, OutputError
 from xface.faces.landmarks import DEFAULT, LANDMARKERS, find_face
 from xface.faces.plausibility import implausible
+from xface.files.paths import writing
+from xface.files.writing import written_among_others
 from xface.results import ByteArray, Face, FloatArray
 
 MOST_BYTES = 1 << 16  # of a kept face
@@ -30,6 +31,7 @@ class LandmarkStore:
     place counts as absent; it is made again.
 
     Example:
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     LandmarkStore(folder).landmarks(np.zeros((64, 64, 3), np.uint8)) is None
         True
@@ -62,16 +64,14 @@ class LandmarkStore:
     def _write(self, path: Path, face: Face) -> None:
         points = None if face.landmarks is None else face.landmarks.tolist()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.is_dir() and not path.is_symlink():
-                return  # it may hold anything: left alone, it costs the search each time
-            with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False) as file:
-                json.dump({**asdict(face), "landmarks": points}, file)
-            os.replace(file.name, path)
-        except OSError as error:
-            raise LandmarkError(
-                f"landmarks cannot be kept in '{self.folder}' ({error.strerror}); name another folder"
-            ) from error
+            with writing(self.folder):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if path.is_dir() and not path.is_symlink():
+                    return  # it may hold anything: left alone, it costs the search each time
+            with written_among_others(path) as part:
+                part.write_text(json.dumps({**asdict(face), "landmarks": points}))
+        except OutputError as error:
+            raise LandmarkError(f"landmarks cannot be kept: {error}; or name another folder") from error
 
 
 def _read_face(path: Path) -> Face | None:

@@ -168,7 +168,7 @@ def _counted(endings: Counter[str]) -> str:
     return ", ".join(named) + (f" and {more:,} more kinds" if more else "")
 
 
-def natural_order(path: Path) -> tuple[list[str | int], str]:
+def natural_order(path: str | Path) -> tuple[list[str | int], str]:
     """Sort key that puts `face2` before `face10`."""
     parts = re.split(r"(\d+)", str(path), flags=re.ASCII)
     return [int(part) if part.isdecimal() else part.lower() for part in parts], str(path)

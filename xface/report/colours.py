@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
+from matplotlib.colors import to_hex
 
 from xface.results import AttributionMap, ByteArray, FloatArray
 
@@ -68,7 +69,7 @@ def lift_colour(lift: float | None) -> str:
         return UNDEFINED
     level = math.log(min(max(lift, 1 / LIMIT), LIMIT)) / math.log(LIMIT)
     shade = matplotlib.colormaps[LIFT_COLOURS]((level + 1) / 2)
-    return "#" + "".join(f"{round(255 * part):02x}" for part in shade[:3])
+    return to_hex(shade)
 
 
 def is_dark(colour: str) -> bool:

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xface.results import FloatArray
 from xface.statistics.bootstrap import SEED
-
-if TYPE_CHECKING:
-    pass
-
 
 ALPHA = 0.05
 

@@ -16,6 +16,7 @@ from PIL import Image
 from xface.errors import OutputError
 from xface.files.names import safe_name, safe_stem
 from xface.files.paths import is_file, writing
+from xface.files.writing import written_aside
 from xface.report.explanation.lift_bars import lift_bars_of
 from xface.report.explanation.panel import draw_panel
 from xface.report.explanation.picture import draw_picture
@@ -111,13 +112,7 @@ class _Writer:
 
     def write(self, what: str, ending: str, fill: Callable[[BinaryIO], object]) -> Path:
         path = self.folder / f"{self.start}-{what}-{self.end}.{ending}"
-        part = path.with_name(f"{path.name}.part")
         self.replaced += is_file(path, OutputError)
-        with writing(path):
-            try:
-                with open(part, "wb") as file:
-                    fill(file)
-                part.replace(path)
-            finally:
-                part.unlink(missing_ok=True)
+        with written_aside(path) as part, open(part, "wb") as file:
+            fill(file)
         return path
