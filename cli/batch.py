@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from xface.errors import CheckpointError, ImageError, LandmarkError
+from xface.files.paths import as_utf8
 
 
 def each_image(
@@ -42,5 +43,14 @@ def each_image(
 
 
 def print_json(content: dict[str, Any]) -> None:
-    """Print one object on one line of stdout."""
-    click.echo(json.dumps(content, allow_nan=False))
+    """Print one object on one line of stdout; what isn't UTF-8 in a file's name is spelled out, as `\\udcff`."""
+    click.echo(json.dumps(_spelled_out(content), allow_nan=False))
+
+
+def _spelled_out(value: Any) -> Any:
+    """The value without half surrogates, which are no valid JSON."""
+    if isinstance(value, str):
+        return as_utf8(value)
+    if isinstance(value, dict):
+        return {_spelled_out(key): _spelled_out(entry) for key, entry in value.items()}
+    return [_spelled_out(entry) for entry in value] if isinstance(value, (list, tuple)) else value

@@ -540,6 +540,9 @@ class TestBadInput:
         assert "\\udcff\\udcfe.jpg: " in done.stdout
         assert "\\u9854.jpg" in done.stderr
         assert "Traceback" not in done.stderr
+        [line] = run("predict", "--json", path).out.splitlines()
+        line.encode("ascii")
+        assert json.loads(line)["image"].endswith(r"\udcff\udcfe.jpg")
 
     @pytest.mark.parametrize(
         ("words", "status", "said"),

@@ -201,6 +201,10 @@ def test_a_killed_command_goes_on_from_another_folder(manifest, tmp_path, monkey
         (["a.yaml", "--resume", "run"], "a run resumes as it was begun: --resume takes no config"),
         (["nowhere.yaml"], "cannot read 'nowhere.yaml': there is no such file"),
         ([CONFIGS[0], "--set", "seed"], "--set 'seed' must have the form key=value"),
+        (
+            [CONFIGS[0], "--set", "data.train=\udcff"],
+            r"'\udcff' is no text in UTF-8, as a config needs; rename it",
+        ),
         ([GRIDS[0]], "lists a grid: run it with --grid"),
         ([CONFIGS[0], "--grid"], "has no grid"),
     ],

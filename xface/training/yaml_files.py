@@ -14,7 +14,7 @@ import yaml
 
 from xface.errors import UsageError
 from xface.files.json_text import MOST_DIGITS
-from xface.files.paths import read_text
+from xface.files.paths import check_utf8, read_text
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 
@@ -224,6 +224,7 @@ def _assignment(text: str) -> tuple[tuple[str, ...], Any]:
     path = tuple(key.strip().split("."))
     if not equals or not all(path):
         raise UsageError(f"--set {text!r} must have the form key=value, such as optimizer.lr=1e-3")
+    check_utf8(value, UsageError, "a config")
     return path, _Reader(value, f"--set {text!r}").value()
 
 
