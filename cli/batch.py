@@ -43,7 +43,7 @@ def each_image(
 
 
 def print_json(content: dict[str, Any]) -> None:
-    """Print one object on one line of stdout; what isn't UTF-8 in a file's name is spelled out, as `\\udcff`."""
+    """Print one object on one line of stdout; a name's bytes that are no UTF-8 are spelled out: `\\udcff`."""
     click.echo(json.dumps(_spelled_out(content), allow_nan=False))
 
 
