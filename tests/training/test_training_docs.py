@@ -150,7 +150,7 @@ def test_the_followed_names_mean_what_the_page_says():
     for name in FOLLOWED:
         full = completed(Config(network=name, data={"train": "a.csv"}, prefix="run"))
         assert full.schedule == schema.StepLR(type="StepLR", step_size=5, gamma=0.1)
-        assert (full.preprocessing["colours"], full.preprocessing["size"]) == ("BGR", [224, 224])
+        assert (full.preprocessing.colours, full.preprocessing.size) == ("BGR", (224, 224))
 
 
 LEFT = {CONFIG, SAMPLES, LAST, WEIGHTS, DONE, "metrics.csv", "best.json", "tensorboard", *COLUMNS}

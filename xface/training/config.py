@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_args
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -25,6 +25,8 @@ from xface.validation import validated
 
 if TYPE_CHECKING:
     from xface.data.self_blending import SelfBlending
+
+T = TypeVar("T")
 
 FOLLOWED = {
     "ResNet": "resnet18",
@@ -102,6 +104,13 @@ def _named(value: Any) -> Any:
     if isinstance(value, list | tuple):
         value = {name: {} for name in value} if all(isinstance(name, str) for name in value) else value
     return {name: s or {} for name, s in value.items()} if isinstance(value, Mapping) else value
+
+
+def _preprocessing(value: Any) -> Preprocessing | None:
+    """A preset by its name, or settings, as on a card."""
+    if value is None or isinstance(value, Preprocessing):
+        return value
+    return _refused_as_value(lambda: Preprocessing.from_json(value))
 
 
 Number = Annotated[float, BeforeValidator(_no_truth_value), Field(allow_inf_nan=False)]
@@ -354,7 +363,7 @@ class Config(Part):
     precision: Annotated[Literal["32", "bf16-mixed", "16-mixed"], BeforeValidator(str)] = "32"
     channels_last: bool = False
     data: Data
-    preprocessing: str | Settings | None = None
+    preprocessing: Annotated[Preprocessing | None, BeforeValidator(_preprocessing)] = None
     input_size: Annotated[InputSize | None, BeforeValidator(_both_sides)] = None
     random_crop: Annotated[Crops | None, BeforeValidator(_side)] = None
     augmentations: Annotated[dict[str, Settings], BeforeValidator(_named)] = {}
@@ -390,13 +399,6 @@ class Config(Part):
         if name not in FOLLOWED:
             _refused_as_value(lambda: architecture(name))
         return name
-
-    @field_validator("preprocessing")
-    @classmethod
-    def _can_prepare(cls, content: str | Settings | None) -> str | Settings | None:
-        if content is not None:
-            _refused_as_value(lambda: Preprocessing.from_json(content))
-        return content
 
     @field_validator("augmentations")
     @classmethod
@@ -455,9 +457,9 @@ def _blending(setting: float | Settings) -> SelfBlending:
     return validated(SelfBlending, "self-blending", named)
 
 
-def _refused_as_value(call: Any) -> None:
+def _refused_as_value(call: Callable[[], T]) -> T:
     """Pydantic collects ValueErrors, with the places they belong to; others would end the check."""
     try:
-        call()
+        return call()
     except XFaceError as error:
         raise ValueError(str(error)) from error

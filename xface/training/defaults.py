@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from xface.networks.zoo import architecture
-from xface.preprocessing import Preprocessing
+from xface.preprocessing import PRESETS, Preprocessing
 from xface.training.config import FOLLOWED, Config, StepLR, Stopping
 
 
@@ -18,7 +19,7 @@ def completed(config: Config) -> Config:
         >>> full.network, full.schedule.step_size, full.early_stopping.patience
         ('resnet18', 5, 5)
     """
-    updates: dict[str, Any] = {"EARLY_STOPPING_EPOCH": None, "preprocessing": preparation(config).to_json()}
+    updates: dict[str, Any] = {"EARLY_STOPPING_EPOCH": None, "preprocessing": preparation(config)}
     updates["input_size"] = None
     updates["network"] = FOLLOWED.get(config.network, config.network)
     if config.EARLY_STOPPING_EPOCH is not None:
@@ -38,17 +39,18 @@ def preparation(config: Config) -> Preprocessing:
         >>> preparation(Config(network="resnet18", data=data, prefix="run", input_size=112)).shorter_side
         128
     """
-    given = config.preprocessing
-    if given is None and config.network in FOLLOWED:
-        given = "opencv_bgr"
-    usual = architecture(config.network).preprocessing if given is None else Preprocessing.from_json(given)
+    usual = config.preprocessing or _usual(config.network)
     if config.input_size is None:
         return usual
     return _resized(usual, (config.input_size.height, config.input_size.width))
 
 
+def _usual(network: str) -> Preprocessing:
+    return PRESETS["opencv_bgr"] if network in FOLLOWED else architecture(network).preprocessing
+
+
 def _resized(preprocessing: Preprocessing, size: tuple[int, int]) -> Preprocessing:
-    content = {**preprocessing.to_json(), "size": list(size)}
-    if preprocessing.size and preprocessing.shorter_side:
-        content["shorter_side"] = round(preprocessing.shorter_side * max(size) / max(preprocessing.size))
-    return Preprocessing.from_json(content)
+    shorter = preprocessing.shorter_side
+    if preprocessing.size and shorter:
+        shorter = round(shorter * max(size) / max(preprocessing.size))
+    return replace(preprocessing, size=size, shorter_side=shorter)

@@ -126,12 +126,20 @@ def _settings(cell: Cell) -> str:
     return json.dumps(cell.config.model_dump(mode="json"), sort_keys=True)
 
 
+def _read_settings(file: Path) -> Any:
+    """What a cell was begun with; None for what is no JSON."""
+    try:
+        return json.loads(file.read_bytes())
+    except (ValueError, RecursionError):
+        return None
+
+
 def _check_same(cell: Cell) -> None:
     """Raise UsageError if the folder holds a run of other settings, or of data that held something else."""
     file = _settings_file(cell)
     if not (cell.folder / CONFIG).is_file() or not file.is_file():
         return
-    if file.read_bytes() != _settings(cell).encode():
+    if _read_settings(file) != json.loads(_settings(cell)):
         raise UsageError(
             f"{str(cell.folder)!r} holds a run with other settings; remove it, or give another prefix"
         )
