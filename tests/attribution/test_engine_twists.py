@@ -50,6 +50,39 @@ class Checkpointed(Small):
         return self.head(torch.flatten(self.pool(x), 1))
 
 
+class OwnCheckpoint(torch.autograd.Function):
+    """A reentrant checkpoint as networks write it themselves."""
+
+    @staticmethod
+    def forward(ctx, segment, x):
+        ctx.segment = segment
+        ctx.save_for_backward(x)
+        return segment(x.detach())
+
+    @staticmethod
+    def backward(ctx, g):
+        x = ctx.saved_tensors[0].detach().requires_grad_()
+        with torch.enable_grad():
+            ctx.segment(x).backward(g)
+        return None, x.grad
+
+
+def test_a_backward_pass_of_the_networks_own_leaves_no_gradient_on_weights():
+    class Own(Checkpointed):
+        def forward(self, x):
+            return self.head(torch.flatten(self.pool(OwnCheckpoint.apply(self.segment, x)), 1))
+
+    torch.manual_seed(0)
+    model, images = Own(None).double().eval(), images_of()
+    truth = true_gradient(model, images)
+    model.zero_grad()
+    model.one.weight.grad = torch.ones_like(model.one.weight)
+    found = attribute(model, images, [0, 1], ["vanilla"])["vanilla", None]
+    assert reference.relative_error(found, truth) < 1e-6
+    assert torch.equal(model.one.weight.grad, torch.ones_like(model.one.weight))
+    assert all(weight.grad is None for name, weight in model.named_parameters() if name != "one.weight")
+
+
 @pytest.mark.parametrize("reentrant", [False, True])
 @pytest.mark.parametrize("trainable", [True, False])
 def test_a_checkpointed_segment_is_explained_as_if_it_were_not(reentrant, trainable):
@@ -614,6 +647,19 @@ def test_a_probability_however_it_is_made_is_no_logit(end):
     maps = attribute(Bent(end=end).eval(), torch.rand(3, 3, 12, 12), methods=["vanilla"])
     assert maps.targets.tolist() == [0, 0, 0]
     assert any("its probability is explained" in note for note in maps.notes)
+
+
+@pytest.mark.parametrize(("end", "read"), [
+    (lambda z: F.relu(z + 3.3) / 3, "as a logit"), (lambda z: (z / 9 + 1).clamp(0, 1), "as a logit"),
+    (lambda z: 1 / (1 + z * z), "as a logit"), (lambda z: z.abs() / 9, "if it is none, name the class"),
+    (lambda z: z / 9 + 0.5, None), (torch.sigmoid, None),
+])  # fmt: skip
+def test_a_single_output_that_may_be_either_is_said_to_be_so(end, read):
+    torch.manual_seed(0)
+    notes = attribute(Bent(end=end).eval(), torch.rand(3, 3, 12, 12), methods=["vanilla"]).notes
+    doubts = [note for note in notes if "single output lies in [0, 1] here" in note]
+    assert len(doubts) == (read is not None)
+    assert all(read in note for note in doubts)
 
 
 @pytest.mark.parametrize("batch", [

@@ -26,11 +26,14 @@ _PROBABILITIES = {
     "SoftmaxBackward0": "softmax",
     "LogSoftmaxBackward0": "log_softmax",
 }
+_SCALES = re.compile(r"^(Add|Sub|Rsub|Mul|Div|Neg)Backward\d*$")
 _LAYER = re.compile(r"mm|Conv|Linear|AccumulateGrad|Norm", re.IGNORECASE)
 _BOUNDING = re.compile(
     r"^(Sigmoid|Softmax|LogSoftmax|Hardsigmoid|LogSigmoid|Tanh|Exp|Expm1|Erf|Erfc|Atan|Abs)Backward"
 )
 _TORCHVISION = "GeneratedBackwardFor_torchvision_"  # deformable convolutions, RoI poolings
+
+HALF = {torch.float16, torch.bfloat16}
 
 Following = Callable[[Node], Iterable[Node | None]]
 
@@ -71,6 +74,11 @@ class Reach:
 
     def __contains__(self, node: object) -> bool:
         return node in self._parents
+
+    def half_precision(self) -> list[str]:
+        """Return which half-precision types some of its nodes' results have, by name."""
+        found = {meta.dtype for node in self._parents for meta in getattr(node, "_input_metadata", ())}
+        return sorted(str(dtype).removeprefix("torch.") for dtype in found & HALF)
 
     def between(self, end: Node | None) -> set[Node]:
         """Return the nodes on the ways from the score to `end`; none where no way leads there."""
@@ -123,22 +131,61 @@ def probability_of(output: object) -> str | None:
         >>> probability_of(torch.ones(2, 1, requires_grad=True).sigmoid().clamp(0.01, 0.99))
         'sigmoid'
     """
-    node = node_of(output) if isinstance(output, Tensor) else None
-    while node is not None and _PASSES_ON.match(node.name()):
-        node = node.next_functions[0][0]
+    node = _last_node(output)
     if node is None or not isinstance(output, Tensor):
         return None
     if node.name() in _PROBABILITIES:
         return _PROBABILITIES[node.name()]
-    values = output.detach()
-    if values.layout != torch.strided or values.is_nested or values.is_complex():
+    if not _lies_in_0_to_1(output) or node.name().startswith("Tanh") or not _is_bent(node):
         return None
-    bounded = bool(((values >= 0) & (values <= 1)).all())
-    if not bounded or node.name().startswith("Tanh") or not _is_bent(node):
-        return None
-    if values.ndim < 2 or values.shape[1] == 1:
+    if _is_single(output):
         return "sigmoid"
-    return "softmax" if torch.allclose(values.sum(1), values.new_ones(()), atol=1e-3) else None
+    sums = output.detach().sum(1)
+    return "softmax" if torch.allclose(sums, sums.new_ones(()), atol=1e-3) else None
+
+
+def is_doubtful(output: object) -> bool:
+    """Whether a single output for each image may be a logit or a probability.
+
+    It lies in [0, 1], and comes from neither a sigmoid nor a layer: a cosine, a clamped or a rectified logit.
+
+    Example:
+        >>> z = torch.ones(2, 1, requires_grad=True)
+        >>> is_doubtful(z.clamp(0, 1)), is_doubtful(z.sigmoid())
+        (True, False)
+    """
+    node = _last_node(output)
+    while node is not None and _SCALES.match(node.name()) and len(inputs := _varying(node)) == 1:
+        node = inputs[0]
+    if node is None or not isinstance(output, Tensor):
+        return False
+    is_certain = node.name() in _PROBABILITIES or _LAYER.search(node.name())
+    return not is_certain and _is_single(output) and _lies_in_0_to_1(output)
+
+
+def _varying(node: Node) -> list[Node]:
+    """What a node's gradient goes on to, weights left out."""
+    inputs = [following for following, _ in node.next_functions if following is not None]
+    return [following for following in inputs if not following.name().endswith("AccumulateGrad")]
+
+
+def _last_node(output: object) -> Node | None:
+    """The node that gave an output, before it was reshaped."""
+    node = node_of(output) if isinstance(output, Tensor) else None
+    while node is not None and _PASSES_ON.match(node.name()):
+        node = node.next_functions[0][0]
+    return node
+
+
+def _is_single(output: Tensor) -> bool:
+    return output.ndim < 2 or output.shape[1] == 1
+
+
+def _lies_in_0_to_1(output: Tensor) -> bool:
+    if output.layout != torch.strided or output.is_nested or output.is_complex():
+        return False
+    values = output.detach()
+    return bool(((values >= 0) & (values <= 1)).all())
 
 
 def _is_bent(node: Node) -> bool:

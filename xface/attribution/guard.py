@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ def untouched(model: nn.Module) -> Iterator[RandomState]:
         stack.callback(state.restore)
         stack.enter_context(set_to(model.modules(), "training", False))
         stack.enter_context(_buffers(model))
+        stack.enter_context(_without_gradients(model.parameters()))
         yield state
 
 
@@ -94,6 +96,35 @@ def _buffers(model: nn.Module) -> Iterator[None]:
             if buffer._version != version or not torch.equal(buffer, value):
                 with torch.no_grad():
                     buffer.copy_(value)
+
+
+@contextmanager
+def _without_gradients(weights: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Keep what a network's own backward passes, as of a checkpoint, would add out of its weights' `.grad`.
+
+    They add zeros, in this thread: another one may be training.
+    """
+    thread, reached = threading.get_ident(), set[nn.Parameter]()
+
+    def hold_back(weight: nn.Parameter, gradient: Tensor) -> Tensor | None:
+        if threading.get_ident() != thread:
+            return None
+        if weight.grad is None:
+            reached.add(weight)
+        return torch.zeros_like(gradient)
+
+    handles = [
+        weight.register_hook(partial(hold_back, weight))  # type: ignore[no-untyped-call]
+        for weight in weights
+        if weight.requires_grad and not weight.is_inference()
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for weight in reached:
+            weight.grad = None
 
 
 def _put(module: nn.Module, name: str, buffer: torch.Tensor) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-HALF = {torch.float16, torch.bfloat16}
+from xface.attribution.graph import HALF
 
 
 def in_precision(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from xface.attribution.graph import Reach, hidden_rectifiers, node_of, probability_of
+from xface.attribution.graph import HALF, Reach, hidden_rectifiers, is_doubtful, node_of, probability_of
 from xface.attribution.guard import set_to
 from xface.attribution.handwritten import varying_inputs
 from xface.attribution.rectifiers import Router, rectifiers_among
@@ -199,8 +199,10 @@ def _traced(model: nn.Module, images: Tensor, targets: Targets, needs: Needs) ->
         score = target.scores(run.output).sum()
     end = node_of(run.leaf)
     undefined, nodes = _undefined(score, end, needs.rules - {"plain"})
+    notes = _on_outputs(kind, run.output)
     if needs.gradients:
-        _check_reach(score, end, run.taps, needs)
+        reach = _checked_reach(score, end, run.taps, needs)
+        notes += _on_precision(reach, run.leaf)
     defined = replace(needs, rules=needs.rules - undefined.keys())
     kept = tuple(unrouted(nodes))  # before a backward pass frees what the nodes keep
     inputs, layers, copies = _backward(score, run, defined)
@@ -217,7 +219,7 @@ def _traced(model: nn.Module, images: Tensor, targets: Targets, needs: Needs) ->
         unrouted=kept,
         undefined=undefined,
         ends=run.router.ends,
-        notes=_on_probabilities(kind),
+        notes=notes,
     )
 
 
@@ -242,12 +244,29 @@ def _forward(model: nn.Module, images: Tensor, needs: Needs, shortcuts: bool) ->
     return _Forward(leaf, output, taps, router)
 
 
-def _on_probabilities(kind: str | None) -> tuple[str, ...]:
-    if kind is None:
-        return ()
-    return (
-        f"the network ends in {kind}: its probability is explained, whose gradient vanishes where it is near "
-        "0 or 1; a network that returns logits is explained better",
+PROBABILITY = (
+    "its probability is explained, whose gradient vanishes where it is near 0 or 1; a network that returns "
+    "logits is explained better"
+)
+
+
+def _on_outputs(kind: str | None, output: Tensor) -> tuple[str, ...]:
+    """A note where a probability is explained, or may be."""
+    if is_doubtful(output):
+        single = "the network's single output lies in [0, 1] here"
+        if kind is None:
+            return (f"{single}, and is read as a logit; if it is a probability, name the class to explain",)
+        return (f"{single}: {PROBABILITY}; if it is none, name the class to explain",)
+    return () if kind is None else (f"the network ends in {kind}: {PROBABILITY}",)
+
+
+def _on_precision(reach: Reach, images: Tensor) -> tuple[str, ...]:
+    """A note where a network computes in fewer digits than its images have."""
+    found = [] if images.dtype in HALF else reach.half_precision()
+    return tuple(
+        f"a part of the network computes in {name} (autocast in its forward pass?), and the maps are off by "
+        "some percent; take that out"
+        for name in found
     )
 
 
@@ -257,8 +276,8 @@ LOST = (
 )
 
 
-def _check_reach(score: Tensor, end: Any, taps: _Taps, needs: Needs) -> None:
-    """Raise AttributionError where the score has no gradient at all, at the image or at a layer."""
+def _checked_reach(score: Tensor, end: Any, taps: _Taps, needs: Needs) -> Reach:
+    """What the score's gradient reaches; AttributionError where that isn't the image, or a layer."""
     reach = Reach(score) if score.requires_grad else None
     if reach is None or (needs.rules and end not in reach):
         raise AttributionError(
@@ -270,6 +289,7 @@ def _check_reach(score: Tensor, end: Any, taps: _Taps, needs: Needs) -> None:
             raise AttributionError(
                 f"the score's gradient does not reach layer {name!r}: {LOST}; choose another layer"
             )
+    return reach
 
 
 def _undefined(score: Tensor, end: Any, rules: frozenset[str]) -> tuple[dict[str, str], set[Any]]:
