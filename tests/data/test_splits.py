@@ -122,6 +122,18 @@ def test_pairs_are_groups_where_there_is_no_other():
     assert {name: len(part) for name, part in parts.items()} == {"train": 64, "val": 16}
 
 
+def test_several_fakes_of_one_face_stay_together():
+    made = {"swap": "real", "real": "swap", "gan": "real"}
+    rows = [(f"/{kind}{n}", "real" if kind == "real" else "fake", f"/{of}{n}")
+            for n in range(40) for kind, of in made.items()]  # fmt: skip
+    samples = Samples(pd.DataFrame(rows, columns=["path", "label", "pair"]))
+    parts = split(samples, by="group")
+    assert leakage(parts).groups == 40
+    assert leakage(parts).torn == 0
+    apart = np.array(["gan" in path for path in samples.paths])
+    assert leakage({"train": samples.select(~apart), "val": samples.select(apart)}).torn == 40
+
+
 def test_splits_of_the_manifest():
     table = pd.DataFrame({"path": list("abcd"), "label": "real", "split": ["test", "odd", "train", "val"]})
     parts = split(Samples(table), by="manifest")

@@ -217,6 +217,14 @@ class TestEvaluate:
         table = scored(["fake", "real"] * 10, np.linspace(0.1, 0.9, 20), group=np.repeat(range(10), 2))
         assert [summary.unit for summary in evaluate(table, "x", HALF).whole] == ["image"]
 
+    def test_all_that_is_made_of_one_face_is_one_group(self):
+        pairs = ["", "/0.png", "/0.png", "/4.png", "/3.png", ""]
+        table = scored(["real", "fake", "fake", "real", "fake", "fake"], np.linspace(0.1, 0.9, 6), pair=pairs)
+        found = evaluate(table, "x", HALF)
+        assert [(each.unit, each.groups) for each in found.whole] == [("image", 3)]
+        assert found.table["group"].tolist() == ["/0.png"] * 3 + ["/3.png"] * 2 + [""]
+        assert not any("no groups are named" in caution for caution in found.cautions)
+
     def test_a_kind_of_forgery_is_measured_against_all_real_faces(self):
         table = scored(
             ["fake", "fake", "fake", "real", "real"],

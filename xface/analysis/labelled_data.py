@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from xface.data import Samples, Vocabulary, read_samples
+from xface.data.groups import groups
 from xface.errors import UnknownNameError, UsageError
 
 GROUP = "group"
@@ -38,18 +38,9 @@ class AnalysedData:
 
     @property
     def groups(self) -> list[str]:
-        """The group of each row: its own name, else one that its pairs name, else they make one; "" for none.
-
-        All that are made from one picture are its pairs, and so are theirs.
-        """
-        paths, own = self.samples.paths, self.samples.column(self.group_by)
-        first = _first_of_linked(zip(paths, self.samples.column("pair"), strict=True))
-        named: dict[str, str] = {}
-        for path, group in zip(paths, own, strict=True):
-            if group and path in first:
-                named.setdefault(first[path], group)
-        linked = [named.get(first[path], first[path]) if path in first else "" for path in paths]
-        return [group or link for group, link in zip(own, linked, strict=True)]
+        """The group of each row, "" for none; see `xface.data.groups`."""
+        samples = self.samples
+        return groups(samples.paths, samples.column(self.group_by), samples.column("pair"))
 
     @property
     def grouped_by(self) -> str:
@@ -71,23 +62,6 @@ class AnalysedData:
             "limit": self.limit,
             "notes": list(self.samples.notes),
         }
-
-
-def _first_of_linked(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Each path that is linked to others, through any number of pairs, with the least of their paths."""
-    links: dict[str, set[str]] = {}
-    for path, pair in pairs:
-        if pair:
-            links.setdefault(path, set()).add(pair)
-            links.setdefault(pair, set()).add(path)
-    first: dict[str, str] = {}
-    for path in sorted(links):
-        to_visit = [path] if path not in first else []
-        while to_visit:
-            one = to_visit.pop()
-            first[one] = path
-            to_visit += [other for other in links[one] if other not in first]
-    return first
 
 
 def read_data(

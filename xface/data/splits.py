@@ -7,9 +7,11 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import numpy as np
 
+from xface.data.groups import groups
 from xface.data.labelled_pictures import Samples
 from xface.errors import DataError, UsageError
 from xface.images.picture_files import natural_order
@@ -66,10 +68,10 @@ def split(
         samples: what to divide.
         proportions: the splits' names and weights, as {"train": 8, "val": 2}, the default, or {"train": 0.7,
             "val": 0.15, "test": 0.15}. Must be None for `by="manifest"`.
-        by: what stays together. "sample": nothing. "group": samples with one value in the column `group`, or,
-            where that is empty, a sample and its `pair`. "run": runs of `group_size` consecutive files of a
-            folder, in natural order of their names: files that were made one after another often share
-            their origin. "manifest": the splits are those of the column `split`.
+        by: what stays together. "sample": nothing. "group": samples of one group, see `xface.data.groups`.
+            "run": runs of `group_size` consecutive files of a folder, in natural order of their names: files
+            that were made one after another often share their origin. "manifest": the splits are those of the
+            column `split`.
         group_size: the length of a run.
         seed: what decides the division.
 
@@ -109,8 +111,8 @@ def leakage(parts: Mapping[str, Samples]) -> Leakage:
     A group is what `split` by group keeps together.
     """
     places: dict[str, list[str]] = defaultdict(list)
-    for name, part in parts.items():
-        for group in _groups(part):
+    for name, found in zip(parts, _groups(*parts.values()), strict=True):
+        for group in found:
             places[group].append(name)
     several = [names for names in places.values() if len(names) > 1]
     return Leakage(len(several), sum(len(set(names)) > 1 for names in several))
@@ -126,17 +128,19 @@ def shared_groups(first: Samples, second: Samples) -> int:
         >>> shared_groups(seen, new)
         1
     """
-    names = [set(_groups(Samples(part.table.assign(source="")))) for part in (first, second)]
-    return len(names[0] & names[1])
+    names = map(set, _groups(*(Samples(part.table.assign(source="")) for part in (first, second))))
+    return len(set.intersection(*names))
 
 
-def _groups(samples: Samples) -> list[str]:
-    """What a sample belongs to: its group, else its pair, else itself."""
-    columns = (samples.column(name) for name in ("path", "group", "pair", "source"))
-    return [
-        f"{source}\n{group}" if group else min(path, pair or path)
-        for path, group, pair, source in zip(*columns, strict=True)
-    ]
+def _groups(*parts: Samples) -> list[list[str]]:
+    """What each sample of each part belongs to: its group (see `xface.data.groups`), else itself."""
+    paths, own, pairs, sources = (
+        [cell for part in parts for cell in part.column(name)] for name in ("path", "group", "pair", "source")
+    )
+    named = [f"{source}\n{group}" if group else "" for group, source in zip(own, sources, strict=True)]
+    found = [group or path for group, path in zip(groups(paths, named, pairs), paths, strict=True)]
+    ends = list(accumulate(map(len, parts), initial=0))
+    return [found[start:end] for start, end in pairwise(ends)]
 
 
 def _collected(keys: Sequence[str]) -> Units:
@@ -156,7 +160,7 @@ def _by_group(samples: Samples, group_size: int) -> Units:
             "the samples have no groups to split by: the column 'group' is absent or empty; fill it, or "
             "split by runs of consecutive files (by: run, group_size: 5)"
         )
-    return _collected(_groups(samples))
+    return _collected(_groups(samples)[0])
 
 
 def _by_run(samples: Samples, group_size: int) -> Units:

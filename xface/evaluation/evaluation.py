@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
+from xface.data.groups import groups
 from xface.data.labels import CLASSES, Vocabulary
 from xface.errors import UnknownNameError, UsageError
 from xface.evaluation.thresholds import Threshold
@@ -107,13 +106,14 @@ def evaluate(
     notes: Sequence[str] = (),
     classes: Sequence[str] = CLASSES,
 ) -> Evaluation:
-    """Sum up scored images: columns path, label, score, reason, perhaps group, video and split.
+    """Sum up scored images: columns path, label, score, reason, perhaps group, pair, video and split.
 
     Rows whose label is `positive` are the positives, those of the other `classes` the negatives. Intervals
-    resample groups; an image without one is its own. A video is one of the column `video`, or else the images
-    of one group and label. For each column in `by` its values are summed up one by one; those that all images
-    of one class bear are measured against all images of the other, as forgeries of one kind usually are
-    against all real faces. `notes` are put before the evaluation's own cautions.
+    resample groups, as `xface.data.groups` finds them; an image without one is its own. A video is one of the
+    column `video`, or else the images of one label in a group that the table names. For each column in `by`
+    its values are summed up one by one; those that all images of one class bear are measured against all
+    images of the other, as forgeries of one kind usually are against all real faces. `notes` are put before
+    the evaluation's own cautions.
 
     Raises:
         UsageError: no image has a score, or (UnknownNameError) there is no such column or positive class.
@@ -122,22 +122,24 @@ def evaluate(
     check_columns(table, by)
     if positive not in classes:
         raise UnknownNameError("class", positive, classes)
-    names, said = Vocabulary(tuple(classes)).read(list(table["label"]), data)
-    judged = _judged(table.assign(label=names), threshold, positive)
+    labels, said = Vocabulary(tuple(classes)).read(list(table["label"]), data)
+    own = _texts(table, "group")
+    grouped = groups(_texts(table, "path"), own, _texts(table, "pair"))
+    judged = _judged(table.assign(label=labels, group=grouped), threshold, positive)
     scored = judged[judged["reason"] == ""]
     if scored.empty:
         raise UsageError(f"{data}: no image has a score; {_why(judged)}")
 
     def summary(rows: pd.DataFrame, unit: str = "image", **which: Any) -> Summary:
-        groups = group_names(rows)
+        names = rows["group"].to_numpy()
         metrics = measure(
-            rows["positive"], rows["score"], threshold.value, groups, resamples=resamples, seed=seed
+            rows["positive"], rows["score"], threshold.value, names, resamples=resamples, seed=seed
         )
-        number = int(group_codes(groups, len(rows)).max()) + 1
+        number = int(group_codes(names, len(rows)).max()) + 1
         return Summary(unit, len(rows), int(rows["positive"].sum()), number, metrics, **which)
 
     whole = [summary(scored)]
-    whole += [summary(rows, unit, pool=pool) for unit, pool, rows in _pooled(scored)]
+    whole += [summary(rows, unit, pool=pool) for unit, pool, rows in _pooled(scored, own)]
     parts = [
         summary(rows, column=column, value=value, rest=rest)
         for column in by
@@ -178,18 +180,15 @@ def _why(judged: pd.DataFrame) -> str:
     return f"the first reason: {judged['reason'].iloc[0]}" if len(judged) else "there is no image"
 
 
-def group_names(rows: pd.DataFrame) -> NDArray[Any]:
-    """The group of each row, "" where it has none."""
-    names = rows["group"] if "group" in rows else rows["label"].map(lambda label: "")
-    return names.fillna("").astype(str).to_numpy()
+def _texts(table: pd.DataFrame, column: str) -> list[str]:
+    return [""] * len(table) if column not in table else list(table[column].fillna("").astype(str))
 
 
-def _pooled(scored: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """(unit, pool, rows): a row per video, or per group and label, if any of them has several images."""
+def _pooled(scored: pd.DataFrame, own: Sequence[str]) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    """(unit, pool, rows): a row per video, or per `own` group and label, if any has several images."""
     unit = "video" if "video" in scored else "group"
-    names = scored["video"].fillna("").astype(str).to_numpy() if unit == "video" else group_names(scored)
-    keyed = scored.assign(group=group_names(scored), unit=group_codes(names, len(scored)))
-    videos = keyed.groupby(["unit", "positive"], as_index=False)
+    names = _texts(scored, "video") if unit == "video" else [own[row] for row in scored.index]
+    videos = scored.assign(unit=group_codes(names, len(scored))).groupby(["unit", "positive"], as_index=False)
     if videos.ngroups == len(scored):
         return
     for pool in POOLS:
@@ -210,7 +209,7 @@ def _cautions(judged: pd.DataFrame, whole: Summary) -> Iterator[str]:
     splits = sorted(set(judged["split"].fillna("").astype(str)) - {""}) if "split" in judged else []
     if len(splits) > 1:
         yield f"images of several splits ({', '.join(splits)}) are evaluated together; pick one with --split"
-    if not (group_names(judged) != "").any():
+    if not (judged["group"] != "").any():
         yield "no groups are named: if frames of one video are among the images, the intervals are too narrow"
     if whole.groups < LEAST_GROUPS:
         yield f"no intervals: {whole.groups} groups are fewer than {LEAST_GROUPS}"

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from xface.evaluation.evaluation import Evaluation, group_names
+from xface.evaluation.evaluation import Evaluation
 from xface.results import FloatArray
 from xface.statistics.bootstrap import Estimate, estimate
 from xface.statistics.metrics import BINS, calibration_bins, confusion_rates, over
@@ -98,7 +98,7 @@ def _draw_calibration(
     member = np.eye(BINS)[bins]
     found = estimate(
         lambda weights: over(weights @ (labels[:, None] * member), weights @ member).T,
-        group_names(evaluation.scored),
+        evaluation.scored["group"].to_numpy(),
         len(labels),
         evaluation.resamples,
         evaluation.seed,
