@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from xface.errors import UsageError
 from xface.networks.freq_attention import Outputs
@@ -123,6 +123,13 @@ def freq_losses(outputs: Outputs, images: Tensor, labels: Tensor, real: int) -> 
         real_pairs=int(real_pairs.sum()),
         mixed_pairs=int(mixed_pairs.sum()),
     )
+
+
+def added_losses(model: nn.Module, images: Tensor, labels: Tensor, real: int) -> tuple[Tensor, Tensor]:
+    """The logits (N, classes) of a `FreqAttention` in training mode, and its two other terms, weighted."""
+    outputs: Outputs = model.outputs(images)  # type: ignore[operator]
+    parts = freq_losses(outputs, images, labels, real)
+    return outputs.logits, RECONSTRUCTION_WEIGHT * parts.reconstruction + METRIC_WEIGHT * parts.metric
 
 
 def _pairs(is_real: Tensor) -> tuple[Tensor, Tensor]:

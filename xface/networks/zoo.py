@@ -14,7 +14,7 @@ from xface.preprocessing import PRESETS, Preprocessing
 from xface.registry import Registry
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 ARCHITECTURES: Registry[Architecture] = Registry("architecture")
@@ -97,6 +97,12 @@ def _own(module: str, kind: str, **settings: Any) -> Build:
         return network(num_classes=num_classes, **settings, **options)
 
     return build
+
+
+def _freq_losses(model: nn.Module, images: Tensor, labels: Tensor, real: int) -> tuple[Tensor, Tensor]:
+    from xface.networks.freq_losses import added_losses
+
+    return added_losses(model, images, labels, real)
 
 
 def _at(preset: str, side: int, shorter_side: int | None = None) -> Preprocessing:
@@ -273,6 +279,7 @@ _add(
     "encoder.act2 encoder.block1 encoder.block2 encoder.block11 encoder.act4",
     "head",
     preprocessing=PRESETS["inception"],
+    losses=_freq_losses,
 )
 
 # Residuals and statistics of single pixels are no matter of ImageNet's mean and deviation.

@@ -437,8 +437,10 @@ class Config(Part):
             raise ValueError(f"schedule.min_lr {least:g} is over optimizer.lr {self.optimizer.lr:g}")
         if self.balance != ("label",) and self.sampling != "balanced":
             raise ValueError("balance belongs to `sampling: balanced`, and only to it")
-        if self.mixing and self.network == "freq_attention":
-            raise ValueError("freq_attention tells real pictures from others in its losses; leave out mixing")
+        if self.mixing and architecture(FOLLOWED.get(self.network, self.network)).losses:
+            raise ValueError(
+                f"{self.network} tells real pictures from others in its losses; leave out mixing"
+            )
         if self.model.pretrained and self.checkpoint:
             raise ValueError("model.pretrained and checkpoint both say where to start; keep one")
         if self.model.whitened and (self.model.pretrained or self.checkpoint):

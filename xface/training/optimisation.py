@@ -13,7 +13,6 @@ from torch.optim import SGD, Adadelta, Adam, AdamW, Optimizer, lr_scheduler
 from torchvision.transforms import v2
 
 from xface.networks.architectures import Architecture
-from xface.networks.freq_losses import METRIC_WEIGHT, RECONSTRUCTION_WEIGHT, freq_losses
 from xface.training import config as schema
 
 MOMENTUM = 0.9
@@ -43,15 +42,18 @@ def _cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float, weigh
 
 
 def objective(arch: Architecture, loss: schema.Loss, criterion: Criterion, real: int) -> Objective:
-    """What a network is trained with; `real` is the index of the class of real faces."""
-    made = _OBJECTIVES.get(arch.name, _with_auxiliary)
-    return made(loss, criterion, real)
+    """What a network is trained with; `real` is the index of the class of real faces.
 
+    Besides the criterion these are the network's own losses, or those of its auxiliary heads, whose logits it
+    gives too, in training.
+    """
 
-def _with_auxiliary(loss: schema.Loss, criterion: Criterion, real: int) -> Objective:
-    """The criterion; a network with auxiliary heads gives their logits too, in training."""
+    def with_own(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        assert arch.losses is not None
+        logits, added = arch.losses(model, images, labels, real)
+        return logits, criterion(logits, labels) + added
 
-    def step(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def with_auxiliary(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         outputs = model(images)
         logits, *others = outputs if isinstance(outputs, tuple) else (outputs,)
         total = criterion(logits, labels)
@@ -59,24 +61,7 @@ def _with_auxiliary(loss: schema.Loss, criterion: Criterion, real: int) -> Objec
             total = total + loss.auxiliary * criterion(other, labels)
         return logits, total
 
-    return step
-
-
-def _with_reconstruction(loss: schema.Loss, criterion: Criterion, real: int) -> Objective:
-    """The criterion, and the frequency attention network's losses of reconstruction and metric learning."""
-
-    def step(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        outputs = model.outputs(images)  # type: ignore[operator]
-        parts = freq_losses(outputs, images, labels, real)
-        others = RECONSTRUCTION_WEIGHT * parts.reconstruction + METRIC_WEIGHT * parts.metric
-        return outputs.logits, criterion(outputs.logits, labels) + others
-
-    return step
-
-
-_OBJECTIVES: Mapping[str, Callable[[schema.Loss, Criterion, int], Objective]] = {
-    "freq_attention": _with_reconstruction
-}
+    return with_own if arch.losses else with_auxiliary
 
 
 def optimizer(model: nn.Module, arch: Architecture, settings: schema.Optimizer) -> Optimizer:
