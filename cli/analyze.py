@@ -75,6 +75,7 @@ def analyze(
     plan = plan_analysis(detector, read, methods, layers or None, threshold, maps)
     say_notes(plan.detector.notes[len(detector.notes) :])
     run = _run(plan, out, workers, resume)
+    _say_new_notes(run, plan)
     _say_what_was_found(run)
     _say_what_failed(run)
 
@@ -106,6 +107,12 @@ def _progress(count: int) -> Iterator[Callable[[int], object]]:
             bar.update(more, f"{done / (time.perf_counter() - start):.1f} images/s")
 
         yield advance
+
+
+def _say_new_notes(run: Path, plan: Plan) -> None:
+    """Print what was said of the maps of real images, and was not of the plan's."""
+    detector = json.loads((run / "manifest.json").read_text(encoding="utf-8"))["detector"]
+    say_notes(tuple(note for note in detector.get("notes", []) if note not in plan.detector.notes))
 
 
 def _say_what_was_found(run: Path) -> None:

@@ -13,7 +13,8 @@ from xface.attribution import METHODS, Maps, attribute, gaps
 from xface.attribution.targets import Targets
 from xface.detectors.detector import Detector, ImageLike
 from xface.errors import LandmarkError, UnknownNameError, UsageError
-from xface.faces import find_face, measure, region_labels, region_outlines
+from xface.faces import find_face, region_labels, region_outlines
+from xface.faces.measures import measure_all
 from xface.faces.plausibility import angle_between, implausible, quarter_turns, turn_note
 from xface.images.pictures import Picture, read_picture
 from xface.preprocessing import Prepared
@@ -251,5 +252,5 @@ def _measured(prepared: Prepared, face: Face, maps: tuple[AttributionMap, ...]) 
         "face": face,
         "landmarks": landmarks,
         "outlines": tuple(region_outlines(landmarks, size)),
-        "regions": tuple(row for amap in maps for row in measure(amap, labels)),
+        "regions": tuple(measure_all(maps, labels)),
     }

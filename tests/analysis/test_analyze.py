@@ -22,7 +22,7 @@ from torch import nn
 
 import xface
 from xface.analysis.labelled_data import read_data
-from xface.analysis.measuring import MapMeasurer, RegionSums, amount, measured, resized
+from xface.analysis.measuring import MapMeasurer, measured
 from xface.analysis.pipeline import analyze
 from xface.analysis.plan import PART, plan_analysis
 from xface.attribution import METHODS
@@ -32,6 +32,7 @@ from xface.errors import LandmarkError, UnknownNameError, UsageError, XFaceError
 from xface.faces import REGIONS, measure
 from xface.faces.attributes import ATTRIBUTES, face_attributes
 from xface.faces.landmark_cache import LandmarkStore
+from xface.faces.measures import RegionMasks, amount, resized
 from xface.images.pictures import read_picture
 from xface.preprocessing import Preprocessing
 from xface.results import AttributionMap, Face
@@ -223,11 +224,11 @@ def test_raw_maps_are_written_under_safe_names(analysed):
             np.testing.assert_allclose(arrays[name], amap.values, atol=1e-4 * np.abs(amap.values).max())
 
 
-def random_maps(count=5, size=(40, 30)):
+def random_maps(count=5, size=(40, 30), scale=1.0):
     """Maps of several shapes, some undefined, and labels of all regions, of few, and of none."""
     rng = torch.Generator().manual_seed(1)
     tensors = {
-        ("vanilla", None): torch.randn(count, 3, *size, generator=rng),
+        ("vanilla", None): torch.randn(count, 3, *size, generator=rng) * scale,
         ("gradcam", "a"): torch.rand(count, 7, 5, generator=rng),
         ("gradcam", "b"): torch.rand(count, 50, 20, generator=rng),
     }
@@ -240,9 +241,10 @@ def random_maps(count=5, size=(40, 30)):
     return Maps(tensors, status, rules, torch.zeros(count, 2), torch.zeros(count)), labels
 
 
-def test_region_sums_are_what_measure_finds(detector):
-    maps, labels = random_maps()
-    found = measured(maps, labels, detector, RegionSums())
+@pytest.mark.parametrize("scale", [1.0, 1e37, 1e-30])  # sums of 1e37 are beyond float32
+def test_a_batch_is_measured_as_its_images_one_by_one(detector, scale):
+    maps, labels = random_maps(scale=scale)
+    found = measured(maps, labels, detector, RegionMasks())
     for place in range(4):
         for index, (key, tensor) in enumerate(maps.items()):
             status = maps.status[key][place]
@@ -318,6 +320,34 @@ def small(faces, tmp_path):
     table["path"] = [str(faces / name) for name in table["path"]]
     table[["path", "label"]].to_csv(tmp_path / "small.csv", index=False)
     return tmp_path / "small.csv"
+
+
+class Moody(nn.Module):
+    """Masks by itself what is no noise, which no rule of guided backprop knows."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), nn.Linear(4, 2)
+
+    def forward(self, images):
+        seen = self.body(images)
+        if images.diff().abs().mean() < 0.2:  # of noise it is 1/3
+            seen = seen * (seen > seen.mean(dim=(2, 3), keepdim=True))
+        return self.head(seen.mean(dim=(2, 3)))
+
+
+def test_a_map_that_is_partial_on_real_images_only_is_said_to_be(detector, small, store, tmp_path):
+    torch.manual_seed(0)
+    moody = replace(detector, model=Moody().eval())
+    plan = plan_analysis(moody, read_data(str(small)), ("guided", "gradcam"), ("body.0",))
+    assert [kind["rule"] for kind in plan.kinds] == ["published", "published"]
+    run = analyze(plan, tmp_path / "run", workers=0, store=store)
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert [kind["rule"] for kind in manifest["kinds"]] == ["partial", "published"]
+    [note] = set(manifest["detector"]["notes"]) - set(plan.detector.notes)
+    assert "guided are partial" in note
+    assert "guided are partial" in (run / "report" / "index.html").read_text()
+    assert analyze(plan, run, workers=0, store=store, resume=True) == run
 
 
 def test_pictures_in_their_own_sizes(small, store, tmp_path):

@@ -10,21 +10,23 @@ from dataclasses import replace
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
 from xface.analysis.face_reading import FaceReader, ReadBatch, read_ahead
-from xface.analysis.measuring import MapMeasurer, MeasuredImage
+from xface.analysis.measuring import MapMeasurer, MeasuredImage, Said
 from xface.analysis.plan import Plan
 from xface.analysis.rows import Found
 from xface.analysis.stopwatch import Stopwatch
+from xface.attribution.maps import furthest
 from xface.data.workers import dead_workers_reported
 from xface.detectors.detector import takes
 from xface.faces.landmark_cache import LandmarkStore
 from xface.files.names import safe_stem
 from xface.files.writing import written_aside
+from xface.runs.schema import PartNote
 from xface.runs.shards import Parts
 from xface.runs.tables import TABLES
 from xface.runs.writing import NewRun, begin_run, is_finished
@@ -156,10 +158,10 @@ class PartMaker:
                     self._write_maps(one.face.row, one.measured)
             tables = self.rows.tables(self.found)
         now = time.perf_counter()
-        note = {"wall": now - self.start, **self.watch.take()}
+        seconds, said = {"wall": now - self.start, **self.watch.take()}, self.measure.said
         with self.watch("writing"):  # of this part in the next one's note, as it isn't known before
-            self.parts.write(number, tables, note)
-        self.found, self.start = [], now
+            self.parts.write(number, tables, seconds=seconds, rules=said.rules, notes=said.notes)
+        self.found, self.start, self.measure.said = [], now, Said()
 
     def _fits(self, size: tuple[int, int]) -> bool:
         return self.plan.detector.card.preprocessing.size is not None or self.fits(size)
@@ -183,18 +185,32 @@ class PartMaker:
 
 
 def _join(run: NewRun, parts: Parts, watch: Stopwatch) -> None:
-    """Join the parts' tables, and put how long all took into the manifest."""
+    """Join the parts' tables, and put how long all took into the manifest, and what was said of the maps."""
     with watch("writing"):
         for table in TABLES:
             parts.join(table, run.table_path(table))
-    for each in parts.seconds():
-        watch.add(each)
+    notes = parts.notes()
+    for note in notes:
+        watch.add(note.seconds)
     seconds = watch.take()
     wall = seconds.pop("wall")
     stages = _rounded({stage: seconds.get(stage, 0.0) for stage in STAGE_NAMES})
     images = run.manifest["data"]["images"]
+    run.add(**_said(run.manifest, notes))
     run.add(stages=stages, stages_note=STAGES_NOTE, images_per_second=round(images / wall, 3))
     run.add_hashes(*(run.table_path(table).name for table in TABLES))
+
+
+def _said(manifest: Mapping[str, Any], parts: Sequence[PartNote]) -> dict[str, Any]:
+    """The manifest's `kinds` and `detector` with each map's furthest rule, and all notes, of any part."""
+    kinds, detector = manifest["kinds"], manifest["detector"]
+    rules = [part.rules for part in parts if len(part.rules) == len(kinds)]
+    worst = [furthest([kind["rule"], *each]) for kind, *each in zip(kinds, *rules, strict=True)]
+    notes = dict.fromkeys([*detector.get("notes", []), *(note for part in parts for note in part.notes)])
+    return {
+        "kinds": [{**kind, "rule": rule} for kind, rule in zip(kinds, worst, strict=True)],
+        "detector": {**detector, "notes": list(notes)},
+    }
 
 
 def _conclude(run: NewRun) -> None:

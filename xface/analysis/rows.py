@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from xface.analysis.face_reading import ReadFace
 from xface.analysis.labelled_data import AnalysedData
-from xface.analysis.measuring import MEASURED, MeasuredImage
+from xface.analysis.measuring import MeasuredImage
 from xface.evaluation.evaluation import OUTCOMES, negative_name
 from xface.faces import REGIONS
 from xface.faces.attributes import ATTRIBUTES
+from xface.faces.measures import SHARES
 from xface.files.paths import as_utf8
 from xface.runs.tables import REGIONS_SCHEMA, THUMBNAILS_SCHEMA, images_schema
 
@@ -71,7 +72,7 @@ class Rows:
             "row": rows,
             "image": self._column("path", rows),
             "label": labels,
-            "group": [self.groups[row] for row in rows],
+            "group": [as_utf8(self.groups[row]) for row in rows],
             **{name: self._column(column, rows) for name, column in others.items()},
             "sha256": [one.face.sha256 for one in found],
             "width": [width for width, _ in sizes],
@@ -125,7 +126,7 @@ class Rows:
             "region": np.tile(_texts(names), kinds * len(rows)),
             **{
                 name: np.array([one.measures[..., index] for one in measured]).ravel()
-                for index, name in enumerate(MEASURED)
+                for index, name in enumerate(SHARES)
             },
             "area": np.array([np.tile(one.area, kinds) for one in measured]).ravel(),
             "coarse": np.array([one.coarse for one in measured], bool).ravel(),

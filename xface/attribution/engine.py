@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from xface.attribution.guard import untouched
-from xface.attribution.maps import Maps, gaps, status_of
+from xface.attribution.maps import Maps, furthest, gaps, status_of
 from xface.attribution.methods import METHODS, Method
 from xface.attribution.precision import in_precision
 from xface.attribution.scrutiny import findings
@@ -123,8 +123,7 @@ def _needs(methods: list[Method], layers: list[str]) -> Needs:
 
 
 def _rule(entry: Method, passes: Trace) -> str:
-    found = {passes.rule_of(rule) for rule in entry.rules}
-    return next((kind for kind in ("partial", "extended") if kind in found), "published")
+    return furthest(passes.rule_of(rule) for rule in entry.rules)
 
 
 def _check(model: nn.Module, images: Tensor, layered: list[str], layers: list[str]) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
 
 from torch import Tensor
 
 Key = tuple[str, str | None]
+
+RULES = ("partial", "extended", "published")
+"""What a map's rule can be, the furthest from the publication first."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,16 @@ class Maps(Mapping[Key, Tensor]):
         return f"  {place}: {tuple(self[key].shape)}, {self.rule[key]}, " + ", ".join(
             f"{count} {status}" for status, count in counts.items()
         )
+
+
+def furthest(rules: Iterable[str]) -> str:
+    """Of several rules, such as those of one map in several batches, the furthest from the publication.
+
+    Example:
+        >>> furthest(["published", "partial", "extended"]), furthest([])
+        ('partial', 'published')
+    """
+    return min(rules, key=RULES.index, default="published")
 
 
 def gaps(undefined: dict[str, str]) -> tuple[str, ...]:

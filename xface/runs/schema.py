@@ -131,10 +131,16 @@ class Manifest(BegunManifest):
 
 
 class PartNote(Record):
-    """The note on a part of a run that is being made: its files' hashes, by table, and seconds by stage."""
+    """The note on a part of a run that is being made.
+
+    `files` are its files' hashes, by table; `seconds` by stage; `rules` those of each kind of map, none where
+    no map was made; `notes` what is to be known of its maps.
+    """
 
     files: dict[str, str]
     seconds: dict[str, NotNegative]
+    rules: list[Literal["partial", "extended", "published"]] = []
+    notes: list[str] = []
 
 
 class Done(Record):

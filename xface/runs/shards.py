@@ -50,15 +50,15 @@ class Parts:
         """The numbers of the parts that are still to be made."""
         return [number for number in range(self.count) if not self.is_whole(number)]
 
-    def write(self, number: int, tables: Mapping[str, pa.Table], note: Mapping[str, Any]) -> None:
-        """Write a part and a note on it; raises OutputError."""
+    def write(self, number: int, tables: Mapping[str, pa.Table], **said: Any) -> None:
+        """Write a part and a note on it, which says what a `PartNote` does; raises OutputError."""
         self.note_path(number).unlink(missing_ok=True)
         for name in TABLES:
             with self._aside(self.path(name, number)) as aside:
                 pq.write_table(tables[name], aside)
         files = {name: sha256_of(self.path(name, number)) for name in TABLES}
         with self._aside(self.note_path(number)) as aside:
-            aside.write_text(json.dumps({"files": files, "seconds": dict(note)}), encoding="utf-8")
+            aside.write_text(json.dumps({"files": files, **said}), encoding="utf-8")
 
     def note(self, number: int) -> PartNote | None:
         """The note on a part; None if there is none, or nothing that was written here."""
@@ -67,11 +67,9 @@ class Parts:
         except (OSError, ValidationError):
             return None
 
-    def seconds(self) -> Iterator[dict[str, float]]:
-        """How long each part took, by stage, in order."""
-        for number in range(self.count):
-            note = self.note(number)
-            yield dict(note.seconds) if note else {}
+    def notes(self) -> list[PartNote]:
+        """The notes on all parts that have one, in order."""
+        return [note for note in map(self.note, range(self.count)) if note]
 
     def hashed(self) -> Iterator[tuple[int, str]]:
         """Row and hash of each image of the whole parts."""

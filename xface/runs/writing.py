@@ -32,8 +32,8 @@ MANIFEST = "manifest.json"
 SETTINGS = "settings"
 STAGES = "stages"
 FILES = "files"
-PAST = ("xface", "command", "folder", "created", "versions", "device", STAGES, "stages_note",
-        "images_per_second", FILES)  # fmt: skip
+PAST = ("xface", "command", "folder", "created", "versions", "device", "detector", "kinds", STAGES,
+        "stages_note", "images_per_second", FILES)  # fmt: skip
 """What a manifest says of what has been done; all else follows from what is asked for."""
 
 
