@@ -693,10 +693,12 @@ def test_a_layer_that_two_networks_share_is_read_as_it_lies_in_each():
     assert torch.equal(after, fresh)
 
 
-def test_a_picture_that_is_padded_at_one_side_does_not_lie_as_its_maps_do():
+@pytest.mark.parametrize("sides", [(0, 12, 0, 12), (0, 12, 0, 0), (0, 0, 6, 0), (4, 0, 0, 0)])
+@pytest.mark.parametrize("mode", ["constant", "replicate"])
+def test_a_picture_that_is_padded_at_one_side_does_not_lie_as_its_maps_do(mode, sides):
     class Padded(Bent):
         def forward(self, x):
-            return super().forward(F.pad(x, (0, 12, 0, 12)))
+            return super().forward(F.pad(x, sides, mode))
 
     with pytest.raises(AttributionError, match="can't be told how it lies"):
         attribute(Padded(2).eval(), torch.rand(2, 3, 12, 12), methods=["gradcam"], layers=["conv"])

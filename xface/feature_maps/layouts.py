@@ -26,6 +26,7 @@ from xface.feature_maps.grids import Grid, Side, as_images, check_shape, reading
 
 LEAST_SCORE, LEAST_MARGIN = 0.5, 0.1
 BANDS = (2, 4)  # halves, then quarters, across and down
+GAPS = (1 / 8, 1 / 4, 3 / 8, 1 / 2)  # of a side, which padding at one end may take
 
 
 def layouts(
@@ -175,6 +176,8 @@ def _decided(name: str, output: object, count: int, size: Side) -> Grid:
         reason = f"its positions don't follow the picture's ({told})"
     elif (rivals := totals[order[1:]]).numel() and totals[best] - rivals.max() < LEAST_MARGIN:
         reason = f"two readings fit alike ({float(totals[best]):.2f} and {float(rivals.max()):.2f})"
+    elif _is_moved(ways[best].read(output)):
+        reason = "its positions follow those of a picture that is moved to one side (padded there?)"
     else:
         return ways[best]
     raise AttributionError(
@@ -185,14 +188,52 @@ def _decided(name: str, output: object, count: int, size: Side) -> Grid:
 
 def _scores(maps: Tensor, size: Side) -> Tensor:
     """Return the correlation of answer and cover by pattern, (4,): 0 where either is the same everywhere."""
-    one, other, mixed = maps[0:1], maps[1:2], maps[2 : 2 + 2 * len(BANDS)]
-    to_one, to_other = ((mixed - pure).abs().sum(dim=1, dtype=torch.float32) for pure in (one, other))
-    answer = (to_other - to_one) / (to_one + to_other).clamp(min=1e-30)
-    cover = F.adaptive_avg_pool2d(_patterns(*size), (maps.shape[2], maps.shape[3])).to(answer)
-    answer, cover = ((v - v.mean(dim=(1, 2), keepdim=True)).flatten(1) for v in (answer, cover))
-    norms = answer.norm(dim=1) * cover.norm(dim=1)
-    scores = torch.where(norms > 1e-6, (answer * cover).sum(dim=1) / norms, 0).nan_to_num(0).cpu()
-    across, down = scores[: len(BANDS)], scores[len(BANDS) :]
     rows, columns = maps.shape[2:]
+    answer = _answer(maps)
+    scores = _correlation(answer, F.adaptive_avg_pool2d(_patterns(*size), (rows, columns)).to(answer))
+    across, down = scores[: len(BANDS)], scores[len(BANDS) :]
     # Along a side of one cell there is nothing to tell: the other side decides.
     return torch.cat([down if columns == 1 else across, across if rows == 1 else down])
+
+
+def _answer(maps: Tensor) -> Tensor:
+    """How much more the positions of each pattern's maps are like the first texture's, (4, h, w)."""
+    one, other, mixed = maps[0:1], maps[1:2], maps[2 : 2 + 2 * len(BANDS)]
+    to_one, to_other = ((mixed - pure).abs().sum(dim=1, dtype=torch.float32) for pure in (one, other))
+    return (to_other - to_one) / (to_one + to_other).clamp(min=1e-30)
+
+
+def _correlation(answer: Tensor, cover: Tensor) -> Tensor:
+    """Of each of the maps (..., h, w)."""
+    answer, cover = ((v - v.mean(dim=(-2, -1), keepdim=True)).flatten(-2) for v in (answer, cover))
+    norms = answer.norm(dim=-1) * cover.norm(dim=-1)
+    return torch.where(norms > 1e-6, (answer * cover).sum(dim=-1) / norms, 0).nan_to_num(0).cpu()
+
+
+def _is_moved(maps: Tensor) -> bool:
+    """Whether maps answer better to a picture that is moved to one side, of rows or of columns.
+
+    So they do where a network pads a picture at one side alone, by its edge for instance.
+    """
+    answer = _answer(maps)
+    for turned, each in ((False, answer[: len(BANDS)]), (True, answer[len(BANDS) :])):
+        places = _places(each.shape[-2 if turned else -1]).to(answer)
+        covers = places[:, :, :, None] if turned else places[:, :, None, :]
+        totals = _correlation(each.expand(len(covers), -1, -1, -1), covers.expand(-1, *each.shape)).mean(1)
+        usual, one_end, other_end = totals[0], *totals[1:].reshape(2, -1).amax(dim=1)
+        better, worse = max(one_end, other_end), min(one_end, other_end)  # alike where the borders differ
+        if better - max(usual, worse) >= LEAST_MARGIN:
+            return True
+    return False
+
+
+def _places(cells: int) -> Tensor:
+    """The bands along a side of so many cells, (places, 2, cells): over all of it, then moved to one end.
+
+    Beyond the picture's end they go on as they are there.
+    """
+    within = (torch.arange(8 * cells) + 0.5) / (8 * cells)
+    ends = [(0.0, 1.0), *((0.0, 1 - gap) for gap in GAPS), *((gap, 1.0) for gap in GAPS)]
+    places = [((within - start) / (end - start)).clamp(0, 0.999) for start, end in ends]
+    bands = torch.stack([torch.stack([(p * count).floor() % 2 * 2 - 1 for count in BANDS]) for p in places])
+    return bands.reshape(*bands.shape[:2], cells, 8).mean(dim=-1)
