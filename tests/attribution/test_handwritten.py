@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import operator
 
 import pytest
 import reference
 import torch
 import torch.nn.functional as F
 from networks import Small, lively
+from torch import nn
 
 from xface.attribution import attribute
 
@@ -58,6 +60,13 @@ RELUS = {
 }
 OTHERS = {
     "silu": {
+        "x * sigmoid(x)": lambda x: x * torch.sigmoid(x),
+        "sigmoid(x) * x": lambda x: x.sigmoid() * x,
+        "mul": lambda x: torch.mul(nn.Sigmoid()(x), x),
+        "multiply": lambda x: x.multiply(F.sigmoid(x)),
+        "in place": lambda x: x.mul_(x.sigmoid()),
+        "*=": lambda x: operator.imul(x, torch.special.expit(input=x)),
+        "gate kept": lambda x: (lambda gate: x * gate + 0 * gate)(torch.sigmoid(x)),
         "x * sigmoid(x + 0)": lambda x: x * torch.sigmoid(x + 0),
         "x / (1 + e^-x)": lambda x: x / (1 + (-x).exp()),
         "addcdiv": lambda x: torch.addcdiv(torch.zeros_like(x), x, 1 + torch.exp(-x)),
@@ -308,11 +317,6 @@ BY_ITS_OWN_VALUES = {
 }
 
 
-@torch.jit.script
-def _scripted(x):
-    return torch.clamp(x, min=0.0)
-
-
 UNROUTED = {
     "clamp(0, 6)": lambda x: x.clamp(0, 6),
     "clamp(min=0.1)": lambda x: x.clamp(min=0.1),
@@ -338,14 +342,6 @@ def test_what_may_be_a_rectifier_and_is_not_routed_is_named(spelling):
     assert any("may be rectifiers" in note for note in maps.notes)
 
 
-def test_a_scripted_clamp_is_marked_or_refused():
-    model, images = lively(Two(_scripted)), torch.randn(2, 3, 12, 12, dtype=torch.float64)
-    for _ in range(3):  # torch.jit changes its plan over the first calls
-        maps = attribute(model, images, [0, 1], None, ["two"])
-        refused = "may be rectifiers" in maps.undefined.get("guided", "")
-        assert refused or maps.rule["guided", None] == "partial"
-
-
 NO_RECTIFIERS = {
     "a guard": lambda x: F.relu(x) / F.relu(x).sum(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6),
     "F.normalize": lambda x: F.normalize(F.relu(x)),
@@ -356,6 +352,13 @@ NO_RECTIFIERS = {
     "both signs": lambda x: torch.cat([F.relu(x[:, :3]), F.relu(-x[:, :3])], 1),
     "softmax over positions": lambda x: F.relu(x) * x.mean(1, True).flatten(2).softmax(2).view_as(x[:, :1]),
     "centred": lambda x: F.relu(x - x.mean((2, 3), keepdim=True).detach()),
+    "gate of another tensor": lambda x: F.relu(x * torch.sigmoid(x.flip(3))),
+    "gate of a pooled one": lambda x: F.relu(x * torch.sigmoid(x.mean(dim=(2, 3), keepdim=True))),
+    "gate of a convolution": lambda x: F.relu(x * torch.sigmoid(F.avg_pool2d(x, 3, 1, 1))),
+    "gate of a number": lambda x: F.relu(torch.sigmoid(x) * 2),
+    "squared gate": lambda x: F.relu((lambda gate: gate * gate)(torch.sigmoid(x))),
+    "two gates": lambda x: F.relu(x) * torch.sigmoid(x.mean((2, 3), True)) * F.hardsigmoid(x.flip(3)),
+    "a clamped gate": lambda x: (lambda y: F.relu(y * (y.flip(3) + 3).clamp(0, 6) / 6))(F.relu(x)),
     "GLU": lambda x: F.relu(x) * torch.sigmoid(F.relu(x).flip(1)),
     "channels' means": lambda x: (
         F.relu(x) * torch.sigmoid(torch.cat([x.mean(1, True), x.amax(1, True)], 1).sum(1, True))

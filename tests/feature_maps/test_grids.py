@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import reference
-import timm
 import torch
 import torch.nn.functional as F
+from speed import first_quick
 from test_methods import SLOW_CAMS
 from torch import nn
 
@@ -22,19 +22,25 @@ VIT = {"img_size": SIZE, "embed_dim": 24, "num_heads": 3, "depth": 2}
 SWIN = {"img_size": SIZE, "window_size": 4, "embed_dim": 12, "num_heads": (2, 3), "depths": (1, 2)}
 NETWORKS = {
     "vit": ("vit_tiny_patch16_224", VIT),
+    "swin": ("swin_tiny_patch4_window7_224", SWIN),
     "distilled": ("deit_tiny_distilled_patch16_224", VIT),
     "registers": ("vit_small_patch14_reg4_dinov2", {**VIT, "patch_size": 16}),
     "no class token": ("vit_tiny_patch16_224", {**VIT, "class_token": False, "global_pool": "avg"}),
-    "swin": ("swin_tiny_patch4_window7_224", SWIN),
     "convnext": ("convnext_atto", {"conv_mlp": False, "depths": (1, 1, 1, 1), "dims": (8, 12, 16, 20)}),
 }
-PREFIX = {"vit": 1, "distilled": 2, "registers": 5, "no class token": 0}
+PREFIX = {"registers": 5, "no class token": 0, "vit": 1, "distilled": 2}
+
+
+def timm_network(name: str, **options: object) -> nn.Module:
+    import timm
+
+    return timm.create_model(name, pretrained=False, num_classes=2, **options)
 
 
 def network(name: str) -> nn.Module:
     torch.manual_seed(11)
     arch, options = NETWORKS[name]
-    model = timm.create_model(arch, pretrained=False, num_classes=2, **options)
+    model = timm_network(arch, **options)
     for parameter in model.parameters():  # else layer scales near 0 and biases of 0 hide their terms
         parameter.data += 0.1 * torch.randn_like(parameter)
     return model.double().eval()
@@ -62,7 +68,7 @@ def slow_cams(model, layer, grid, prefix, method):
     )
 
 
-@pytest.mark.parametrize("name", PREFIX)
+@pytest.mark.parametrize("name", first_quick(PREFIX, 2))
 @pytest.mark.parametrize("method", SLOW_CAMS)
 def test_token_grids_match_the_formulas(name, method):
     model = network(name)
@@ -146,7 +152,7 @@ def test_the_grid_is_that_of_the_image_where_the_network_takes_any_size():
     """Made for 4x4 patches, given 2x8: as many tokens, which its own grid would read wrongly."""
     torch.manual_seed(0)
     options = {**VIT, "img_size": 64, "dynamic_img_size": True}
-    model = timm.create_model("vit_tiny_patch16_224", pretrained=False, num_classes=2, **options).eval()
+    model = timm_network("vit_tiny_patch16_224", **options).eval()
     for size, grid in (((64, 64), (4, 4)), ((32, 128), (2, 8)), ((48, 32), (3, 2))):
         maps = attribute(model, images(1, size).float(), methods=["layercam"], layers=["blocks.0"])
         assert maps["layercam", "blocks.0"].shape[1:] == grid
@@ -366,7 +372,7 @@ class Alone(nn.Module):
         return self.conv(x).mean(dim=(2, 3))[:, :2]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", first_quick(NETWORKS, 2))
 def test_every_listed_layer_and_no_other_has_a_map_of_that_shape(name):
     """Against the engine, and against the sides that a stride of a power of two allows."""
     model = network(name)
@@ -385,7 +391,7 @@ def test_every_listed_layer_and_no_other_has_a_map_of_that_shape(name):
 def test_attention_within_one_window_is_not_taken_for_a_map():
     """One window of 4x4 tokens: its attention, (N, heads, 16, 16), is as square as the image."""
     options = {**SWIN, "img_size": 32, "num_heads": (2, 3)}
-    model = timm.create_model("swin_tiny_patch4_window7_224", pretrained=False, num_classes=2, **options)
+    model = timm_network("swin_tiny_patch4_window7_224", **options)
     listed = {layer.name: layer.shape for layer in feature_maps(model, (32, 32))}
     assert listed["layers.1"] == (24, 4, 4)
     assert "layers.1.blocks.0.attn.softmax" not in listed

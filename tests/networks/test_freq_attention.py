@@ -9,13 +9,13 @@ import math
 import numpy as np
 import pytest
 import reference
-import timm
 import torch
 import torch.nn.functional as F
 from networks import lively
 from torch import nn
 
 from xface.errors import UsageError
+from xface.networks import ARCHITECTURES
 from xface.networks.freq_attention import (
     CrossModalityFusion,
     FreqAttention,
@@ -201,7 +201,7 @@ def test_the_whole_equals_its_parts_in_the_published_order(network):
 
 @pytest.mark.slow
 def test_without_fusion_and_guidance_it_is_xception(network):
-    silenced, xception = copy.deepcopy(network), timm.create_model("legacy_xception", num_classes=2)
+    silenced, xception = copy.deepcopy(network), ARCHITECTURES["xception"].build(2)
     for norm in [fuse.project.norm for fuse in silenced.fusion] + [silenced.guidance.copy.norm]:
         norm.weight.data.zero_()
         norm.bias.data.zero_()

@@ -17,11 +17,6 @@ from xface.feature_maps.layers import feature_maps
 from xface.networks import ARCHITECTURES
 from xface.networks.blueprints import parameter_count
 from xface.networks.cbam_resnet import Block
-from xface.networks.cozzolino import Cozzolino
-from xface.networks.efficientnet_pytorch import EfficientNetPytorch
-from xface.networks.freq_attention import FreqAttention
-from xface.networks.meso import Meso4, MesoInception4
-from xface.networks.rahmouni import Rahmouni
 from xface.networks.vgg16_c import Vgg16C
 
 RULES = {"vanilla": "plain", "guided": "guided", "deconvnet": "deconvnet"}
@@ -30,13 +25,13 @@ RULES = {"vanilla": "plain", "guided": "guided", "deconvnet": "deconvnet"}
 class Facts(NamedTuple):
     """A digest of its weights' names, the parameters of a class, the stages' shapes at its usual size.
 
-    Then a small one of its kind, the (height, width) that it's tried at and the layers that are explained.
+    Then a small one of its kind where it's large, the (height, width) that is tried, the layers explained.
     """
 
     names: str
     parameters: int
     stages: tuple[tuple[int, int, int], ...]
-    small: Callable[[], nn.Module]
+    small: Callable[[], nn.Module] | None
     size: tuple[int, int]
     layers: tuple[str, ...]
 
@@ -68,7 +63,7 @@ FACTS = {
         "d9fca1a4",
         2048 + 1,
         ((64, 147, 147), (128, 74, 74), (256, 37, 37), (728, 19, 19), (2048, 10, 10)),
-        FreqAttention,
+        None,
         (299, 299),
         ("encoder.act4",),
     ),
@@ -76,7 +71,7 @@ FACTS = {
         "fce17985",
         162 + 1,
         ((2, 252, 252), (162, 249, 249)),
-        Cozzolino,
+        None,
         (20, 27),
         ("residuals", "codes"),
     ),
@@ -84,7 +79,7 @@ FACTS = {
         "61a8b9ca",
         1024 + 1,
         ((32, 294, 294), (64, 288, 288), (256, 3, 3)),
-        Rahmouni,
+        None,
         (100, 100),
         ("relu2", "statistics"),
     ),
@@ -92,7 +87,7 @@ FACTS = {
         "dbd21ddf",
         16 + 1,
         ((8, 256, 256), (8, 128, 128), (16, 64, 64), (16, 32, 32)),
-        lambda: Meso4(2),
+        None,
         (256, 256),
         ("block4.norm",),
     ),
@@ -100,7 +95,7 @@ FACTS = {
         "e5112a65",
         16 + 1,
         ((11, 256, 256), (12, 128, 128), (16, 64, 64), (16, 32, 32)),
-        lambda: MesoInception4(2),
+        None,
         (256, 256),
         ("block4.norm",),
     ),
@@ -108,7 +103,7 @@ FACTS = {
         "a234fbaf",
         1280 + 1,
         ((16, 112, 112), (24, 56, 56), (40, 28, 28), (112, 14, 14), (1280, 7, 7)),
-        EfficientNetPytorch,
+        None,
         (64, 64),
         ("_swish",),
     ),
@@ -124,7 +119,7 @@ def small(name: str) -> tuple[nn.Module, torch.Tensor]:
     """The network in double precision, and noise for it about a flat grey."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        model = lively(FACTS[name].small())
+        model = lively(FACTS[name].small() if FACTS[name].small else ARCHITECTURES[name].build(2))
     generator = torch.Generator().manual_seed(5)
     noise = torch.randn(2, 3, *FACTS[name].size, generator=generator, dtype=torch.float64)
     return model, 0.5 + (0.02 if name == "cozzolino" else 0.3) * noise

@@ -4,14 +4,15 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
-from scipy import stats
 from simulated_frames import frames
-from statsmodels.stats.multitest import multipletests
+from speed import Later
 
 from xface.findings.contrasts import CONTRASTS, contrasts, corrected
 from xface.statistics.effects import cliffs_delta, false_discovery
 from xface.statistics.means import COLUMNS, group_sums, groups_with, mean_differences, proportion
 from xface.statistics.permutation import Permuted, permute
+
+stats, multitest = Later("scipy.stats"), Later("statsmodels.stats.multitest")
 
 MANY = 20_000  # permutations: p is then within 0.012 of that of all, nearly always
 
@@ -174,7 +175,7 @@ def test_cliffs_delta_is_that_of_all_pairs():
 
 def test_false_discovery_is_benjamini_and_hochbergs():
     ps = np.random.default_rng(6).random(40) ** 2
-    assert false_discovery(ps) == pytest.approx(multipletests(ps, method="fdr_bh")[1])
+    assert false_discovery(ps) == pytest.approx(multitest.multipletests(ps, method="fdr_bh")[1])
 
 
 def outcomes_of(wrong, positive=False):
@@ -193,7 +194,7 @@ def test_a_planted_difference_is_found_among_others():
     assert row.groups == (len(set(codes[wrong])), len(set(codes[~wrong])))
     assert row.difference.low < -1.0 < row.difference.high
     assert row.means[0].value - row.means[1].value == pytest.approx(row.difference.value)
-    qs = multipletests([each.p for each in found], method="fdr_bh")[1]
+    qs = multitest.multipletests([each.p for each in found], method="fdr_bh")[1]
     assert [each.q for each in found] == pytest.approx(qs)
     assert all(each.p is each.q is None and "0 of false negatives" in each.note for each in rows[8:])
 

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-import statsmodels.api as sm
-from scipy import stats
 from simulated_frames import frames
-from sklearn.linear_model import LogisticRegression
+from speed import Later
 
 from xface.statistics.clusters import cluster, find_clusters
 from xface.statistics.regression import jackknife_errors, regress
 from xface.statistics.slices import candidates, find_slices, members
+
+stats, sm, linear_model = Later("scipy.stats"), Later("statsmodels.api"), Later("sklearn.linear_model")
 
 NAMES = ["brightness", "yaw", "sharpness"]
 
@@ -121,7 +121,7 @@ def test_odds_ratios_are_those_of_scikit_learn_per_standard_deviation():
     values, wrong, codes = logistic()
     found = regress(NAMES, values, wrong, codes)
     scaled = (values - values.mean(axis=0)) / values.std(axis=0)
-    expected = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(scaled, wrong)
+    expected = linear_model.LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(scaled, wrong)
     assert [row.odds_ratio.value for row in found.rows] == pytest.approx(np.exp(expected.coef_[0]), rel=1e-4)
     assert [row.finding for row in found.rows] == [True, False, False]
     assert found.rows[0].odds_ratio.low < 1 / np.e < found.rows[0].odds_ratio.high
