@@ -287,14 +287,6 @@ def test_a_layer_without_map_is_an_error_also_where_methods_are_left_open():
         attribute(Small(), torch.rand(1, 3, 8, 8), methods=None, layers=["head"])
 
 
-def test_a_network_without_rectifier_is_refused_never_copied():
-    model = Small(torch.tanh)
-    for method in ("guided", "deconvnet", "guided_gradcam"):
-        with pytest.raises(AttributionError, match="no rectifier"):
-            attribute(model, torch.rand(1, 3, 8, 8), methods=[method], layers=["two"])
-    assert attribute(model, torch.rand(1, 3, 8, 8), methods=["vanilla"]).status["vanilla", None] == ["ok"]
-
-
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
@@ -448,35 +440,6 @@ class Refuses(Small):
 def test_networks_without_gradient_say_so(how, words):
     with pytest.raises(AttributionError, match=words):
         attribute(Refuses(how), torch.rand(1, 3, 8, 8), layers=["two"])
-
-
-class Aliased(Small):
-    """The tapped Identity hands on its input, which is then overwritten."""
-
-    def __init__(self):
-        super().__init__()
-        self.same = nn.Identity()
-
-    def forward(self, x):
-        z = self.one(x)
-        kept = self.same(z)
-        y = self.two(F.relu_(z)).repeat_interleave(2, 2).repeat_interleave(2, 3)[:, :6] + kept
-        return self.head(torch.flatten(self.pool(torch.cat([y, y[:, :2]], 1)), 1))
-
-
-def test_a_layer_that_shares_its_output_has_the_total_derivative():
-    torch.manual_seed(0)
-    model, images = lively(Aliased()), torch.randn(2, 3, 8, 8, dtype=torch.float64)
-    activation = model.one(images).detach().requires_grad_()
-    score = model.head(torch.flatten(model.pool(_aliased_end(model, F.relu(activation))), 1))
-    g = torch.autograd.grad(score[[0, 1], [0, 1]].sum(), activation)[0]
-    truth = (g * activation).sum(dim=1).relu()
-    assert_same(attribute(model, images, [0, 1], ["hirescam"], ["same"])["hirescam", "same"], truth)
-
-
-def _aliased_end(model, z):
-    y = model.two(z).repeat_interleave(2, 2).repeat_interleave(2, 3)[:, :6] + z
-    return torch.cat([y, y[:, :2]], 1)
 
 
 def test_a_map_of_a_score_that_is_not_finite_is_not_ok():

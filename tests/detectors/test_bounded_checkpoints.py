@@ -134,7 +134,9 @@ FILES: dict[str, Callable[[], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name.endswith("old") else ()) for name in FILES]
+)
 def test_each_is_refused_soon(name: str, tmp_path: Path) -> None:
     (tmp_path / "a.pth").write_bytes(FILES[name]())
     with limit(SECONDS), pytest.raises(CheckpointError) as caught:

@@ -7,6 +7,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
 from project import ROOT
 
 PARTS = ("cli", "weights", "xface", "setup.py", "pyproject.toml", "README.md", "LICENSE")
@@ -36,6 +37,7 @@ def test_from_a_checkout(tmp_path: Path) -> None:
     assert weights == ROOT / "weights" / "meso4.safetensors"
 
 
+@pytest.mark.slow
 def test_from_a_wheel(tmp_path: Path) -> None:
     """Built from a copy, so that nothing is left in the checkout, and unpacked as an installer would."""
     source, site = tmp_path / "source", tmp_path / "site"

@@ -11,20 +11,18 @@ import io
 import os
 import pickle
 import random
-import subprocess
 import time
 import uuid
 import zipfile
 import zoneinfo
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from mutations import Call, gadgets
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -92,7 +90,10 @@ def test_wrapped_twice(state: dict[str, Tensor], tmp_path: Path) -> None:
     assert read_checkpoint(tmp_path / "a.pth").extras == {"epoch": 3, "step": 7}
 
 
-@pytest.mark.parametrize("prefix", [*PREFIXES, "module._orig_mod.", "model.module.net.", "_orig_mod.module."])
+PREFIXES_TOGETHER = ["module._orig_mod.", "model.module.net.", "_orig_mod.module.", "resnet.", "a.b.c."]
+
+
+@pytest.mark.parametrize("prefix", [*PREFIXES, *PREFIXES_TOGETHER])
 def test_prefixed(prefix: str, state: dict[str, Tensor], write: Writer, tmp_path: Path) -> None:
     write({prefix + name: tensor for name, tensor in state.items()}, tmp_path / "a.pth")
     assert_restores(tmp_path / "a.pth", state)
@@ -191,39 +192,13 @@ def test_other_histories_are_not_the_followed_systems(
     assert read_checkpoint(tmp_path / "a.pth").format == "torch"
 
 
-class Call:
-    """Pickles as a call of `function`, which a careless reader makes."""
-
-    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
-        self.call = (function, arguments)
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return self.call
-
-
-def hostile(trace: Path) -> dict[str, Any]:
-    """Objects whose unpickling would leave the file `trace` behind."""
-    touch = f"open({str(trace)!r}, 'w').close()"
-    scalar, object_dtype = np.float64(0).__reduce__()[0], np.dtype("O")
-    return {
-        "os.system": Call(os.system, f"touch {trace}"),
-        "exec": Call(exec, touch),
-        "eval": Call(eval, touch),
-        "open": Call(open, str(trace), "w"),
-        "os.open": Call(os.open, str(trace), os.O_CREAT),
-        "subprocess": Call(subprocess.call, ["touch", str(trace)]),
-        "nested in a NumPy scalar": Call(scalar, object_dtype, Call(exec, touch)),
-        "nested in a dtype": Call(np.dtype, Call(eval, touch + " or 'f8'")),
-    }
-
-
-@pytest.mark.parametrize("gadget", hostile(Path("x")))
+@pytest.mark.parametrize("gadget", gadgets(Path("x")))
 @pytest.mark.parametrize("place", ["alone", "in a list", "among the weights", "beside the weights"])
-def test_hostile_pickles_are_refused_and_do_not_run(
+def test_hostile_pickles_are_refused_with_what_they_ask_for(
     gadget: str, place: str, state: dict[str, Tensor], write: Writer, tmp_path: Path
 ) -> None:
-    trace = tmp_path / "executed"
-    bomb = hostile(trace)[gadget]
+    """What a careless reader does with them, test_fuzz shows."""
+    bomb = gadgets(tmp_path / "executed")[gadget]
     content = {
         "alone": bomb,
         "in a list": {"model": state, "epoch": 1, "losses": [np.float64(1), bomb]},
@@ -232,13 +207,9 @@ def test_hostile_pickles_are_refused_and_do_not_run(
     }[place]
     write(content, tmp_path / "a.pth")
     message = reason(tmp_path / "a.pth")
-    assert not trace.exists()
+    assert not (tmp_path / "executed").exists()
     assert "it asks for" in message
     assert "save its model.state_dict()" in message
-    assert any(name in message for name in ("system", "exec", "eval", "open", "call", "ObjectDType"))
-    with suppress(TypeError):  # NumPy's own objection comes after the call
-        torch.load(tmp_path / "a.pth", weights_only=False)
-    assert trace.exists(), "the gadget is harmless, so the test proves nothing"
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
@@ -347,42 +318,15 @@ def test_extras_that_hold_plain_values_keep_them(write: Writer, tmp_path: Path) 
     assert repr(extras["Decimal"]) == "<decimal.Decimal, not loaded>"
 
 
-def test_torchscript_is_refused(tmp_path: Path) -> None:
-    torch.jit.trace(torch.nn.Linear(2, 2), torch.zeros(1, 2)).save(str(tmp_path / "a.pt"))
-    assert "TorchScript" in reason(tmp_path / "a.pt")
-
-
 @pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
 def test_truncated(kind: str, state: dict[str, Tensor], tmp_path: Path) -> None:
     whole, path = tmp_path / "whole", tmp_path / "cut.pth"
     save_file(state, whole) if kind == "safetensors" else WRITERS[kind](state, whole)
     content = whole.read_bytes()
-    for length in [
-        1,
-        9,
-        10,
-        300,
-        len(content) // 3,
-        len(content) // 2,
-        len(content) - 4000,
-        len(content) - 1,
-    ]:
+    lengths = [1, 9, 10, 300, *(len(content) * part // 6 for part in (2, 3)), len(content) - 4000]
+    for length in [*lengths, len(content) - 1]:
         path.write_bytes(content[:length])
         assert "cut short" in reason(path) or "no checkpoint" in reason(path), length
-
-
-@pytest.mark.parametrize("offset", range(0, 3000, 150))
-def test_flipped_bytes_end_in_a_network_or_an_error(
-    offset: int, write: Writer, state: dict[str, Tensor], tmp_path: Path
-) -> None:
-    write(state, tmp_path / "a.pth")
-    content = bytearray((tmp_path / "a.pth").read_bytes())
-    content[offset] ^= 0xFF
-    (tmp_path / "a.pth").write_bytes(content)
-    try:
-        load(tmp_path / "a.pth")
-    except CheckpointError as error:
-        assert "a.pth" in str(error)  # noqa: PT017
 
 
 def test_one_changed_bit_of_a_weight_is_noticed_where_the_file_has_checksums(
@@ -408,28 +352,6 @@ def test_without_checksums_a_file_is_read(state: dict[str, Tensor], tmp_path: Pa
     assert_restores(tmp_path / "a.pth", state)
 
 
-def test_no_checkpoints(tmp_path: Path) -> None:
-    junk = np.random.default_rng(0).bytes(300)
-    Image.new("RGB", (32, 32)).save(tmp_path / "face.jpg")
-    contents = {
-        "junk.pth": (junk, "no checkpoint"),
-        "empty.pth": (b"", "empty"),
-        "notes.txt": (b"weights are on the other disk", "no checkpoint"),
-        "page.pth": (b"<!DOCTYPE html>", "web page"),
-        "lfs.pth": (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
-        "keras.h5": (b"\x89HDF\r\n\x1a\n" + junk, "Keras"),
-        "docs.zip": (b"PK\x03\x04" + junk, "damaged"),
-        "proto.pth": (b"\x80\x02" + junk, "damaged"),
-        "header.safetensors": (b"\xff" * 8 + b"{" + junk, "damaged"),
-        "face.jpg": ((tmp_path / "face.jpg").read_bytes(), "JPEG"),
-    }
-    for name, (content, expected) in contents.items():
-        (tmp_path / name).write_bytes(content)
-        assert expected in reason(tmp_path / name), name
-    assert "no such file" in reason(tmp_path / "missing.pth")
-    assert "folder" in reason(tmp_path)
-
-
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read every file")
 def test_unreadable(tmp_path: Path) -> None:
     (tmp_path / "a.pth").write_bytes(b"PK\x03\x04")
@@ -437,24 +359,54 @@ def test_unreadable(tmp_path: Path) -> None:
     assert "make it readable" in reason(tmp_path / "a.pth")
 
 
-def test_contents_without_named_weights(write: Writer, tmp_path: Path) -> None:
-    endless: dict[str, Any] = {"epoch": 1}
-    endless["model"] = endless
-    for content in (
-        torch.zeros(3),
-        [torch.zeros(3)],
-        {},
-        {"epoch": 3, "model": {}},
-        {1: torch.zeros(3)},
-        endless,
-    ):
-        write(content, tmp_path / "a.pth")
-        assert "no named weights" in reason(tmp_path / "a.pth")
+def endless() -> dict[str, Any]:
+    content: dict[str, Any] = {"epoch": 1}
+    content["model"] = content
+    return content
 
 
-def test_sparse_weights(state: dict[str, Tensor], tmp_path: Path) -> None:
-    torch.save({**state, "dense.head.weight": state["dense.head.weight"].to_sparse()}, tmp_path / "a.pth")
-    assert "no dense tensors: dense.head.weight" in reason(tmp_path / "a.pth")
+def changed(name: str, change: Callable[[Tensor], Tensor]) -> Callable[[dict[str, Tensor]], object]:
+    return lambda state: {**state, name: change(state[name].clone())}
+
+
+def with_value(value: float, place: int = 7) -> Callable[[Tensor], Tensor]:
+    def change(tensor: Tensor) -> Tensor:
+        tensor = tensor.double()
+        tensor.view(-1)[place] = value
+        return tensor
+
+    return change
+
+
+NOT_FINITE = "dense.hidden.weight holds NaN or infinite weights"
+REFUSED: dict[str, tuple[Callable[[dict[str, Tensor]], object], str]] = {
+    "a tensor": (lambda state: torch.zeros(3), "no named weights"),
+    "a list": (lambda state: [torch.zeros(3)], "no named weights"),
+    "nothing": (lambda state: {}, "no named weights"),
+    "an empty wrapper": (lambda state: {"epoch": 3, "model": {}}, "no named weights"),
+    "a number as name": (lambda state: {1: torch.zeros(3)}, "no named weights"),
+    "a dict in itself": (lambda state: endless(), "no named weights"),
+    "sparse": (changed("dense.head.weight", Tensor.to_sparse), "no dense tensors: dense.head.weight"),
+    "integers": (changed("dense.head.bias", Tensor.byte), "dense.head.bias holds torch.uint8"),
+    **{
+        str(value): (changed("dense.hidden.weight", with_value(value)), NOT_FINITE)
+        for value in (float("nan"), float("inf"), -float("inf"), 1e300)
+    },
+    # BatchNorm would take the root of them: NaN in every output
+    "negative variances": (
+        changed("block2.norm.running_var", with_value(-0.01)),
+        "block2.norm.running_var holds negative variances",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_contents_that_are_no_weights(
+    name: str, state: dict[str, Tensor], write: Writer, tmp_path: Path
+) -> None:
+    content, message = REFUSED[name]
+    write(content(state), tmp_path / "a.pth")
+    assert message in reason(tmp_path / "a.pth")
 
 
 NEWER: dict[str, Callable[[], Tensor]] = {
@@ -479,27 +431,6 @@ def test_what_torchs_old_format_cannot_give_back_is_refused_by_its_name(
     message = reason(tmp_path / "a.pth")
     assert name in message
     assert message.endswith("; save it in the new one")
-
-
-def test_integer_weights(state: dict[str, Tensor], tmp_path: Path) -> None:
-    torch.save({**state, "dense.head.bias": torch.zeros(2, dtype=torch.uint8)}, tmp_path / "a.pth")
-    assert "dense.head.bias holds torch.uint8" in reason(tmp_path / "a.pth")
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e300])
-def test_weights_that_are_not_finite(value: float, state: dict[str, Tensor], tmp_path: Path) -> None:
-    broken = state["dense.hidden.weight"].double().clone()
-    broken[3, 500] = value
-    torch.save({**state, "dense.hidden.weight": broken}, tmp_path / "a.pth")
-    assert "dense.hidden.weight holds NaN or infinite weights" in reason(tmp_path / "a.pth")
-
-
-def test_negative_variances(state: dict[str, Tensor], tmp_path: Path) -> None:
-    """BatchNorm would take the root of them: NaN in every output."""
-    variances = state["block2.norm.running_var"].clone()
-    variances[5] = -0.01
-    torch.save({**state, "block2.norm.running_var": variances}, tmp_path / "a.pth")
-    assert "block2.norm.running_var holds negative variances" in reason(tmp_path / "a.pth")
 
 
 def test_wrong_architecture_is_listed_by_name_and_shape(tmp_path: Path) -> None:

@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from speed import first_quick
 from test_keras import drawn, write_keras2
 from torch import Tensor, nn
 
@@ -53,8 +55,13 @@ def images(side: int) -> Tensor:
     return torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(1))
 
 
+@cache
+def weights(name: str, classes: int) -> dict[str, Tensor]:
+    return seeded(name, classes).state_dict()
+
+
 def saved(path: Path, name: str = "resnet18", classes: int = 2) -> Path:
-    torch.save(seeded(name, classes).state_dict(), path)
+    torch.save(weights(name, classes), path)
     return path
 
 
@@ -74,22 +81,21 @@ def averaged(state: dict[str, Tensor]) -> object:
     return {"model": halved(state), "model_ema": {f"module.{k}": v for k, v in state.items()}}
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "classes", "key"),
-    [
-        ("meso4", dict, 1, None),
-        ("resnet18", halved, 2, None),
-        ("squeezenet1_0", wrapped, 2, None),
-        ("resnet18", averaged, 2, "model_ema"),
-        ("inception_v3", dict, 2, None),
-        ("densenet121", wrapped, 2, None),
-        ("efficientnet-b0", halved, 2, None),
-        ("rahmouni", dict, 2, None),
-        ("timm/resnet26", wrapped, 2, None),
-        ("timm/vit_tiny_patch16_224", halved, 2, None),
-    ],
-    ids=lambda value: getattr(value, "__name__", value),
-)
+NETWORKS = [
+    ("meso4", dict, 1, None),
+    ("resnet18", averaged, 2, "model_ema"),
+    ("squeezenet1_0", wrapped, 2, None),
+    ("timm/vit_tiny_patch16_224", halved, 2, None),
+    ("resnet18", halved, 2, None),
+    ("inception_v3", dict, 2, None),
+    ("densenet121", wrapped, 2, None),
+    ("efficientnet-b0", halved, 2, None),
+    ("rahmouni", dict, 2, None),
+    ("timm/resnet26", wrapped, 2, None),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "classes", "key"), first_quick(NETWORKS, 4))
 def test_logits_stay_the_same_bit_by_bit(name, content, classes, key, tmp_path) -> None:
     """Through the library's own loading on both sides, and by name in the file that was written."""
     network, side = seeded(name, classes), SIDES.get(name, 224)
@@ -327,9 +333,10 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize(
-    ("event", "number"), [("os.rename", 1), ("os.rename", 2), ("open", 1), ("open", 2), ("os.chmod", 1)]
-)
+STEPS = [("open", 1), ("os.rename", 2), ("os.rename", 1), ("open", 2), ("os.chmod", 1)]
+
+
+@pytest.mark.parametrize(("event", "number"), first_quick(STEPS, 2))
 def test_interrupted_at_any_step_it_leaves_nothing(event: str, number: int, tmp_path: Path) -> None:
     """Ctrl-C while the weights are hashed, the card is written, its mode is set, and either is renamed."""
     code = INTERRUPTED.format(event=event, number=number, out=str(tmp_path / "b.safetensors"))

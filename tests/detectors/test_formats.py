@@ -127,6 +127,10 @@ FORMATS: dict[str, tuple[bytes | Callable[[], bytes], str, str]] = {
     "text": (b"quota exceeded", "it is a text, 'quota exceeded'", "torch.save"),
     "nothing": (b"", "empty (0 bytes)", "copy or download it again"),
     "noise": (b"\xfe" + JUNK, "it begins like none", "torch.save"),
+    "a broken pickle": (b"\x80\x02" + JUNK, "damaged", "copy or download it again"),
+    "a broken header": (b"\xff" * 8 + b"{" + JUNK, "damaged", "copy or download it again"),
+    "a broken zip": (b"PK\x03\x04" + JUNK, "damaged", "copy or download it again"),
+    "broken HDF5": (b"\x89HDF\r\n\x1a\n" + JUNK, "Keras", ""),
     "long header": (struct.pack("<Q", 17 << 20) + b"{" + bytes(17 << 20), "17 MiB of names", "torch.save"),
 }  # fmt: skip
 """By name: the content, what the error calls it, and a part of the remedy."""
@@ -165,6 +169,11 @@ def test_folders_are_called_what_they_are(name: str, tmp_path: Path) -> None:
     said, _, to_do = refused(tmp_path).rpartition("; ")
     assert what in said
     assert remedy in to_do
+
+
+def test_a_missing_file_and_an_empty_folder(tmp_path: Path) -> None:
+    assert "no such file" in refused(tmp_path / "missing.pth")
+    assert "folder" in refused(tmp_path)
 
 
 @pytest.mark.parametrize("is_zip", [False, True])

@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 import torch
 from mutations import Case, gadgets, mutated
+from speed import first_quick
 
 from xface.detectors import load
 from xface.errors import CheckpointError, XFaceError
 from xface.networks import ARCHITECTURES
 from xface.networks.blueprints import on_meta
 
-SEED, COUNT = 20, 300
+RUNS = [(20, 120), (21, 300)]  # seed and number of cases
 SECONDS = 10
 FORBIDDEN = {
     "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.startfile",
@@ -155,15 +156,21 @@ def test_unchanged_they_are_restored(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no timer that interrupts")
 @pytest.mark.usefixtures("warm")
+@pytest.mark.parametrize(("seed", "count"), first_quick(RUNS))
 def test_mutated_checkpoints_end_in_a_network_or_one_error(
-    recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    seed: int,
+    count: int,
+    recorder: Recorder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(mutations, "CANARY", tmp_path.parent / "canary")
     faults = {
         f"{number} {case.name}": fault(case, tmp_path, recorder)
-        for number, case in enumerate(mutated(SEED, COUNT))
+        for number, case in enumerate(mutated(seed, count))
     }
-    assert len(faults) == COUNT
+    assert len(faults) == count
     assert {name: wrong for name, wrong in faults.items() if wrong} == {}
     assert capfd.readouterr() == ("", "")
 

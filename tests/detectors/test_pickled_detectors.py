@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from speed import first_quick
 
 import xface
 from xface.detectors import Detector, load
@@ -22,7 +23,12 @@ def verdicts(detector: Detector, picture: ByteArray) -> list[dict[str, float]]:
     return [dict(verdict.probabilities) for verdict in detector.predict(picture)]
 
 
-@pytest.mark.parametrize("name", [*ARCHITECTURES, "timm/resnet26"])
+QUICK = ["meso4", "resnet18", "timm/resnet26"]
+
+
+@pytest.mark.parametrize(
+    "name", first_quick([*QUICK, *(name for name in ARCHITECTURES if name not in QUICK)], len(QUICK))
+)
 def test_pickled_and_back_its_logits_are_the_same(name: str) -> None:
     detector = load("none", arch=name, device="cpu")
     again = pickle.loads(pickle.dumps(detector))
