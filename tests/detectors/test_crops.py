@@ -81,6 +81,9 @@ def test_settings():
         face_crop("box", -1)
 
 
+BOX = (30, 80, 170, 200)  # about FACE
+
+
 @pytest.fixture
 def searches(monkeypatch):
     """The number of times that a face was searched for; none is found in black pictures."""
@@ -88,8 +91,9 @@ def searches(monkeypatch):
 
     def find(pixels, detector):
         done.append(pixels.shape)
-        points = FACE + float(pixels.mean())
-        return Face(True, (1, 2, 3, 4), points, "by hand", ("odd\n",)) if pixels.any() else Face(False)
+        shift = int(pixels.mean())
+        points, box = FACE + float(shift), tuple(side + shift for side in BOX)
+        return Face(True, box, points, "by hand", ("odd\n",)) if pixels.any() else Face(False)
 
     monkeypatch.setattr(landmark_cache, "find_face", find)
     return done
@@ -116,7 +120,7 @@ def test_that_there_is_no_face_is_kept_too(tmp_path, searches):
 
 def entry(**changes):
     """What a kept face looks like, with some of it changed."""
-    face = {"found": True, "box": [1, 2, 3, 4], "landmarks": FACE.tolist(), "source": "", "notes": []}
+    face = {"found": True, "box": BOX, "landmarks": FACE.tolist(), "source": "", "notes": []}
     return json.dumps({**face, **changes}).encode()
 
 
@@ -139,7 +143,8 @@ BROKEN = {
     "huge numbers": entry(landmarks=[[10**400, 0.5]] * 68), "a dict": entry(landmarks={"a": 1}),
     "fractions": entry(landmarks=(FACE / 300).tolist()), "mirrored": entry(landmarks=(-FACE).tolist()[::-1]),
     "shuffled": entry(landmarks=FACE[::-1].tolist()), "one place": entry(landmarks=(FACE * 0 + 9).tolist()),
-    "no box": entry(box=None), "box of 3": entry(box=[1, 2, 3]), "box of texts": entry(box=list("1234")),
+    "elsewhere": entry(box=[1, 2, 3, 4]), "no box": entry(box=None),
+    "box of 3": entry(box=[1, 2, 3]), "box of texts": entry(box=list("1234")),
     "notes as text": entry(notes="odd"), "note as number": entry(notes=[1]), "source": entry(source=3),
 }  # fmt: skip
 
