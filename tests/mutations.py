@@ -341,15 +341,21 @@ def _saved(write: Callable[[Any], bytes], content: Any) -> bytes:
         return _zipped({})
 
 
+INTACT = (
+    *(f"{name}{suffix}" for name in bases() for suffix in (".pth", ".pt")),
+    *("meso4.safetensors", "squeezenet1_0.safetensors", "meso4.h5"),
+)
+
+
 @functools.cache
 def intact() -> dict[str, bytes]:
-    files = {}
-    for name, content in bases().items():
-        files[f"{name}.pth"], files[f"{name}.pt"] = _zipped(content()), _legacy(content())
-    for name in ("meso4", "squeezenet1_0"):
-        files[f"{name}.safetensors"] = save(_state(name))
-    files["meso4.h5"] = _keras()
-    return files
+    write = {
+        ".pth": lambda name: _zipped(bases()[name]()),
+        ".pt": lambda name: _legacy(bases()[name]()),
+        ".safetensors": lambda name: save(_state(name)),
+        ".h5": lambda name: _keras(),
+    }
+    return {name: write[Path(name).suffix](Path(name).stem) for name in INTACT}
 
 
 def _spoiled(rng: random.Random) -> Iterator[Case]:

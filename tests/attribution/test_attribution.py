@@ -250,10 +250,10 @@ def test_methods_left_open_are_those_that_the_network_defines():
 @pytest.mark.parametrize(
     ("model", "layers", "undefined"),
     [
-        (Small(), ["two"], {}),
-        (Small(), [], {"gradcam": "no layer", "guided_gradcam": "no layer"}),
+        (Small, ["two"], {}),
+        (Small, [], {"gradcam": "no layer", "guided_gradcam": "no layer"}),
         (
-            torch.jit.trace(Small(), torch.rand(1, 3, 8, 8)),
+            lambda: torch.jit.trace(Small(), torch.rand(1, 3, 8, 8)),
             [],
             {
                 "deconvnet": "scripted",
@@ -263,7 +263,7 @@ def test_methods_left_open_are_those_that_the_network_defines():
             },
         ),
         (
-            Small(lambda x: F.relu(_Swish.apply(x))),
+            lambda: Small(lambda x: F.relu(_Swish.apply(x))),
             ["two"],
             dict.fromkeys(["deconvnet", "guided", "guided_gradcam"], "may be rectifiers"),
         ),
@@ -271,7 +271,7 @@ def test_methods_left_open_are_those_that_the_network_defines():
     ids=["all defined", "no layer", "scripted", "hidden rectifiers"],
 )
 def test_each_undefined_method_has_its_reason(model, layers, undefined):
-    images = torch.rand(1, 3, 8, 8)
+    model, images = model(), torch.rand(1, 3, 8, 8)
     maps = attribute(model, images, methods=None, layers=layers)
     assert {method for method, _ in maps} == set(CORE_METHODS) - undefined.keys()
     assert maps.undefined.keys() == undefined.keys()
@@ -373,13 +373,13 @@ class _Swish(torch.autograd.Function):
         return g * torch.sigmoid(x) * (1 + x * (1 - torch.sigmoid(x)))
 
 
-@torch.jit.script
-def _scripted(x):
+def _to_script(x):
     return torch.relu(x) + 0.1
 
 
-@pytest.mark.parametrize("hidden", [_Swish.apply, _scripted])
+@pytest.mark.parametrize("hidden", [lambda: _Swish.apply, lambda: torch.jit.script(_to_script)])
 def test_a_rectifier_that_cannot_be_routed_is_refused(hidden):
+    hidden = hidden()
     model = Small(lambda x: F.relu(hidden(x)))
     for _ in range(3):  # torch.jit changes its plan over the first calls
         for method in ("guided", "deconvnet"):

@@ -65,20 +65,20 @@ def test_phases_are_the_transpose(size, kernel, stride, padding, monkeypatch):
 
 
 CONVOLUTIONS = {
-    "3x3": nn.Conv2d(3, 4, 3, padding=1),
-    "grouped": nn.Conv2d(3, 6, 3, groups=3),
-    "dilated and strided": nn.Conv2d(3, 4, 5, stride=2, dilation=2),
-    "oblong kernel": nn.Conv2d(3, 4, (5, 7), stride=2, padding=(2, 3)),
-    "unequal stride": nn.Conv2d(3, 4, 7, stride=(2, 3)),
-    "no bias": nn.Conv2d(3, 4, 3, bias=False),
-    "same padding": nn.Conv2d(3, 4, 5, padding="same"),
-    "circular padding": nn.Conv2d(3, 4, 5, padding=2, padding_mode="circular"),
+    "3x3": lambda: nn.Conv2d(3, 4, 3, padding=1),
+    "grouped": lambda: nn.Conv2d(3, 6, 3, groups=3),
+    "dilated and strided": lambda: nn.Conv2d(3, 4, 5, stride=2, dilation=2),
+    "oblong kernel": lambda: nn.Conv2d(3, 4, (5, 7), stride=2, padding=(2, 3)),
+    "unequal stride": lambda: nn.Conv2d(3, 4, 7, stride=(2, 3)),
+    "no bias": lambda: nn.Conv2d(3, 4, 3, bias=False),
+    "same padding": lambda: nn.Conv2d(3, 4, 5, padding="same"),
+    "circular padding": lambda: nn.Conv2d(3, 4, 5, padding=2, padding_mode="circular"),
 }
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_a_norm_after_any_convolution(name):
-    model = lively(Net(CONVOLUTIONS[name]))
+    model = lively(Net(CONVOLUTIONS[name]()))
     assert error(model, torch.randn(2, 3, 21, 20, dtype=torch.float64)) < EXACT
 
 

@@ -148,7 +148,7 @@ def warm(tmp_path: Path) -> None:
     (tmp_path / "c.h5").unlink()
 
 
-@pytest.mark.parametrize("name", mutations.intact())
+@pytest.mark.parametrize("name", mutations.INTACT)
 def test_unchanged_they_are_restored(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(mutations.intact()[name])
     assert outcome(tmp_path / name) == "restored"

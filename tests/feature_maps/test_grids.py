@@ -12,6 +12,7 @@ from torch import nn
 
 from xface.attribution import METHODS, attribute
 from xface.errors import AttributionError
+from xface.feature_maps.grids import presumed
 from xface.feature_maps.layers import feature_maps
 
 EXACT = 1e-6
@@ -156,6 +157,12 @@ def test_the_grid_is_that_of_the_image_where_the_network_takes_any_size():
     for size, grid in (((64, 64), (4, 4)), ((32, 128), (2, 8)), ((48, 32), (3, 2))):
         maps = attribute(model, images(1, size).float(), methods=["layercam"], layers=["blocks.0"])
         assert maps["layercam", "blocks.0"].shape[1:] == grid
+
+
+def test_cells_may_be_out_of_proportion_by_rounding_and_no_more():
+    """An image of 70 x 90 pixels has 3 x 3 cells of 32 pixels, padded."""
+    assert presumed((2, 4, 3, 3), (70, 90)).shape == (4, 3, 3)
+    assert presumed((2, 4, 3, 6), (70, 90)) is None
 
 
 class Laid(nn.Module):
