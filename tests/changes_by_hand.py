@@ -77,15 +77,17 @@ def _name(place: tuple) -> str:
 
 
 def _changed(content: object, place: tuple, value: object) -> Change:
-    changed = copy.deepcopy(content)
-    inner = changed
-    for key in place[:-1]:
-        inner = inner[key]
-    if value is GONE:
-        del inner[place[-1]]
-    else:
-        inner[place[-1]] = value
-    return lambda path: path.write_text(json.dumps(changed))
+    def write(path: Path) -> None:
+        inner = changed = copy.deepcopy(content)
+        for key in place[:-1]:
+            inner = inner[key]
+        if value is GONE:
+            del inner[place[-1]]
+        else:
+            inner[place[-1]] = value
+        path.write_text(json.dumps(changed))
+
+    return write
 
 
 def parquet_changes(path: Path) -> Iterator[tuple[str, Change]]:

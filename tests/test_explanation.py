@@ -6,8 +6,8 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
+from command_line import REAL, run
 from PIL import Image
-from test_cli import REAL, run
 from test_regions import FACE
 from torch import nn
 
@@ -16,10 +16,7 @@ from xface.attribution import CORE_METHODS, METHODS
 from xface.detectors import Card, Detector
 from xface.errors import (
     AttributionError,
-    ImageError,
     LandmarkError,
-    TargetError,
-    UnknownNameError,
     UsageError,
 )
 from xface.faces import REGIONS, face_from_landmarks, find_face, region_labels
@@ -82,11 +79,6 @@ class TestPlantedTruth:
         assert rows[region].lift == pytest.approx(1 / area)
         assert (rows[region].rank, rows[region].peak) == (1, 1)
         assert rows[region].area == pytest.approx(area)
-
-    def test_a_detector_that_looks_into_a_corner_sees_background(self):
-        found = xface.explain(planted(corner()), picture(), ["vanilla"], face=ON_FACE)
-        assert {name: row.share for name, row in table(found).items() if row.share} == {"background": 1.0}
-        assert table(found)["mouth"].lift == 0
 
     def test_the_raw_map_is_the_planted_gradient(self):
         weights = np.random.default_rng(3).normal(size=SIZE).astype(np.float32)
@@ -165,15 +157,6 @@ class TestAgainstTheEngine:
         found = xface.explain(detector, picture(), ["gradcam", "guided"], layers, face=ON_FACE)
         assert [amap.layer for amap in found.maps if amap.method == "gradcam"] == expected
         assert [amap.layer for amap in found.maps if amap.method == "guided"] == [None]
-
-    @pytest.mark.parametrize("methods", [["gradcam"], ["vanilla"]])
-    def test_an_unknown_layer_is_refused_whatever_the_methods(self, detector, methods):
-        with pytest.raises(UnknownNameError, match=r"block4\.nrm.*did you mean 'block4\.norm'"):
-            xface.explain(detector, picture(), methods, ["block4.nrm"])
-
-    def test_an_unknown_method_is_refused_with_near_ones(self, detector):
-        with pytest.raises(UnknownNameError, match="did you mean 'gradcam'"):
-            xface.explain(detector, picture(), ["gradcm"])
 
     def test_every_registered_method_comes_through(self):
         """On a planted network of 12 x 10 pixels; its input is its only layer."""
@@ -256,16 +239,8 @@ class TestTargets:
                 assert found_label == label
                 assert np.array_equal(found, gradient)
 
-    def test_of_two_classes_the_margin_counts_twice(self):
-        label, margin = self.vanilla("margin")
-        assert np.array_equal(margin, 2 * self.vanilla(label)[1])
-
     def test_a_class_may_be_called_margin(self):
         assert self.vanilla("margin", ("real", "margin"))[0] == "margin"
-
-    def test_an_unknown_class_is_refused_with_those_there_are(self):
-        with pytest.raises(TargetError, match=r"'fale'.*'fake', 'real'"):
-            self.vanilla("fale")
 
 
 class TestFaces:
@@ -296,8 +271,9 @@ class TestFaces:
         with pytest.raises(LandmarkError, match=r"'a face\.png' \('else\\nwhere\.csv'\).*past its 200x240"):
             xface.explain(planted(mask("mouth")), picture(), ["vanilla"], face=face)
 
-    @pytest.mark.parametrize("points_turned", range(4))
-    @pytest.mark.parametrize("picture_turned", [0, 1, 2])
+    @pytest.mark.parametrize(
+        ("points_turned", "picture_turned"), [(0, 0), (0, 1), (1, 1), (2, 2), (1, 0), (3, 1), (1, 2)]
+    )
     def test_landmarks_turned_otherwise_than_the_face_are_refused(self, points_turned, picture_turned):
         """Unless by them the face is upright: then dlib isn't asked."""
         upright = read_picture(REAL).pixels
@@ -339,11 +315,6 @@ class TestFaces:
         noted = (f"{outside} of 68 landmarks lie outside the part that the network sees",)
         assert found.notes == (noted if is_noted else ())
 
-    def test_the_call_is_checked_before_the_image_is_read(self):
-        for call in ({"methods": ["nope"]}, {"layers": ["nope"]}, {"target": "nope"}):
-            with pytest.raises(UsageError, match="nope"):
-                xface.explain(planted(corner()), "nowhere.jpg", **call)
-
     def test_a_picture_may_be_a_path_an_image_or_an_array(self, tmp_path):
         pixels = picture().pixels
         Image.fromarray(pixels).save(tmp_path / "p.png")
@@ -352,11 +323,6 @@ class TestFaces:
         found = [xface.explain(detector, source, ["input_x_gradient"], face=ON_FACE) for source in sources]
         assert len({each.maps[0].values.tobytes() for each in found}) == 1
         assert found[0].image == str(tmp_path / "p.png")
-
-    def test_what_cannot_be_read_is_an_image_error(self, tmp_path):
-        (tmp_path / "no.jpg").write_bytes(b"no image")
-        with pytest.raises(ImageError, match=r"no\.jpg"):
-            xface.explain(planted(corner()), tmp_path / "no.jpg")
 
 
 class TestExplanation:
@@ -400,23 +366,6 @@ class TestExplanation:
         with np.load(files.arrays) as arrays:
             assert np.array_equal(arrays["vanilla"], found.maps[0].values)
         assert {entry["file"] for entry in found.to_json()["maps"]} == {None}
-
-    def test_the_pictures_brightest_place_is_the_planted_one(self, found, tmp_path):
-        spot = np.zeros(SIZE, np.float32)
-        spot[20:24, 70:74] = 1
-        files = xface.explain(planted(spot), picture(), ["vanilla"], face=ON_FACE).save(tmp_path)
-        [path] = files.pictures.values()
-        face = np.asarray(Image.open(path).convert("L"))[: round(512 * SIZE[0] / SIZE[1])]
-        y, x = np.unravel_index(face.argmax(), face.shape)
-        assert 20 <= y / 512 * SIZE[1] < 24
-        assert 70 <= x / 512 * SIZE[1] < 74
-
-    def test_json_speaks_of_the_original_picture(self, found):
-        content = found.to_json()
-        assert content["face"]["landmarks"] == FACE.round(2).tolist()
-        assert content["detector"]["card"]["preprocessing"] == PLAIN.to_json()
-        assert content["detector"]["weights_sha256"] == "0" * 64
-        assert content["target"] == "predicted"
 
 
 @pytest.mark.parametrize(("threshold", "called"), [(None, "fake"), (0.99, "real"), (0.01, "fake")])

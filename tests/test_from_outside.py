@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from command_line import run
 from PIL import Image
-from test_cli import run
 
 import xface
 from xface.analysis.labelled_data import read_data
@@ -38,19 +38,20 @@ def example(page: str) -> str:
     return code
 
 
-@pytest.fixture
-def reddened(tmp_path):
+@pytest.fixture(scope="module")
+def reddened(tmp_path_factory):
     """Faces in shifting frames, every other one reddened, and labelled so that these are misclassified."""
     detector, pixels = xface.load("meso4", device="cpu"), np.asarray(Image.open(FAKE), float)
+    folder = tmp_path_factory.mktemp("reddened")
     frames = [pixels[n % 7 :, n // 7 :] * (1, 1 - 0.4 * (n % 2), 1 - 0.4 * (n % 2)) for n in range(48)]
     pictures = [frame.round().astype(np.uint8) for frame in frames]
     scores = [prediction.probabilities["fake"] for prediction in detector.predict(pictures)]
     threshold, rows = float(np.median(scores)), []
     for number, (picture, score) in enumerate(zip(pictures, scores, strict=True)):
-        Image.fromarray(picture).save(tmp_path / f"{number}.png")
+        Image.fromarray(picture).save(folder / f"{number}.png")
         rows.append((f"{number}.png", "fake" if (score >= threshold) != number % 2 else "real"))
-    pd.DataFrame(rows, columns=["path", "label"]).to_csv(tmp_path / "faces.csv", index=False)
-    return detector, read_data(str(tmp_path / "faces.csv")), threshold
+    pd.DataFrame(rows, columns=["path", "label"]).to_csv(folder / "faces.csv", index=False)
+    return detector, read_data(str(folder / "faces.csv")), threshold
 
 
 def test_an_attribute_is_measured_tested_and_worded(reddened, tmp_path, monkeypatch):
@@ -79,7 +80,7 @@ def test_an_attribute_is_measured_tested_and_worded(reddened, tmp_path, monkeypa
 
 
 def test_a_run_resumes_only_with_the_attributes_it_was_begun_with(reddened, tmp_path):
-    detector, data, _ = reddened
+    detector, data = reddened[0], read_data(reddened[1].source, limit=1)
     store = LandmarkStore(tmp_path / "landmarks")
     analyze(plan_analysis(detector, data, ["vanilla"]), tmp_path / "run", workers=0, store=store)
     exec(example("attributes.md"), {})

@@ -32,12 +32,6 @@ def script() -> ModuleType:
     return module
 
 
-def test_files_are_small_and_alike(samples):
-    for name in FILES:
-        assert (SAMPLES / name).stat().st_size < 60_000
-        assert samples[name].shape == (288, 288, 3)
-
-
 def test_forgery_is_inside_the_mask(samples):
     changed = difference(samples["real.jpg"], samples["fake.jpg"]).max(axis=2)
     mask = samples["fake_mask.png"][:, :, 0]
@@ -70,14 +64,3 @@ def test_script_makes_the_committed_files(samples, script, tmp_path):
         again = read_picture(tmp_path / name).pixels
         assert difference(again, samples[name]).mean() < 0.5, name
         assert np.quantile(difference(again, samples[name]), 0.999) <= 8, name
-
-
-def test_seed_decides_the_forgery(script):
-    face = script.real_face()
-    forgery, mask = script.self_blend(face, seed=1)
-    again, _ = script.self_blend(face, seed=1)
-    other, same_mask = script.self_blend(face, seed=2)
-    assert (forgery == again).all()
-    assert (forgery != other).any()
-    assert (mask == same_mask).all()
-    assert (forgery[mask == 0] == face[mask == 0]).all()

@@ -34,6 +34,7 @@ def darkened(shared_data, tmp_path_factory):
     return folder, dark
 
 
+@pytest.mark.slow
 def test_darkness_that_was_planted_is_named(darkened, tmp_path):
     folder, dark = darkened
     plan = plan_analysis(xface.load("resnet18", device="cpu"), read_data(str(folder)))

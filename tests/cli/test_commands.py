@@ -2,31 +2,30 @@
 
 import json
 import os
-import resource
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from test_cli import COMMAND, FAKE, REAL, columns, fresh, quick, run
+from command_line import FAKE, REAL, columns, fresh, quick, run
 from test_conversion import digest, saved, seeded
 from torch import nn
 
 import xface
 from xface.detectors import Card, load
-from xface.detectors.bundled import bundled
-from xface.detectors.card import card_path, read_card, write_card
+from xface.detectors.card import read_card, write_card
 from xface.detectors.checkpoints.checkpoint import read_checkpoint
 from xface.networks import ARCHITECTURES, architecture
 from xface.networks.blueprints import on_meta
 from xface.preprocessing import PRESETS
-from xface.wording import UNTRAINED
 
 
 def numbers(model: nn.Module) -> int:
     return sum(tensor.numel() for tensor in {id(p): p for p in model.parameters()}.values())
+
+
+OUTLINED = {"resnet18", "densenet121", "squeezenet1_0", "meso4", "cozzolino", "rahmouni", "efficientnet-b0"}
+"""Those that are quickly built."""
 
 
 class TestModels:
@@ -44,22 +43,19 @@ class TestModels:
         assert "timm/NAME stands for any of timm's networks that classify images, " in " ".join(lines)
         assert (done.status, done.err) == (0, "")
 
-    def test_json_says_the_same_of_each(self):
-        entries = run("models", "--json").lines
-        assert [entry["arch"] for entry in entries] == list(ARCHITECTURES)
-        for entry in entries:
-            arch = ARCHITECTURES[entry["arch"]]
-            assert (entry["layer"], entry["stages"]) == (arch.layer, list(arch.stages))
-            assert entry["input"] == list(arch.preprocessing.size)
-            assert entry["weights"] == [name for name in bundled() if name == entry["arch"]]
-
     def test_parameters_are_those_of_networks_that_are_really_built(self):
         counts = {entry["arch"]: entry["parameters"] for entry in run("models", "--json").lines}
         for name in ("resnet18", "densenet121", "squeezenet1_0", "meso4", "mesoinception4", "cozzolino"):
             assert counts[name] == numbers(ARCHITECTURES[name].build(2))
         assert counts["vgg16"] == 138_357_544 - 998 * 4097  # published with 1000 classes
 
-    @pytest.mark.parametrize("name", [*ARCHITECTURES, "timm/vit_tiny_patch16_224", "timm/nfnet_f0"])
+    @pytest.mark.parametrize(
+        "name",
+        [
+            name if name in OUTLINED else pytest.param(name, marks=pytest.mark.slow)
+            for name in [*ARCHITECTURES, "timm/vit_tiny_patch16_224", "timm/nfnet_f0"]
+        ],
+    )
     def test_outlines_are_the_networks_but_for_the_numbers(self, name):
         """They leave out the drawing of weights, which must not change a name, a shape or a type."""
         arch = architecture(name)
@@ -71,18 +67,6 @@ class TestModels:
             other = found.state_dict()[key]
             assert (other.shape, other.dtype, other.device) == (tensor.shape, tensor.dtype, tensor.device)
 
-    def test_it_answers_soon_after_what_it_imports(self, tmp_path):
-        """Of the processor, in one run: others may be at work beside this test."""
-
-        def seconds(*words) -> float:
-            before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            assert subprocess.run(words, cwd=tmp_path, capture_output=True).returncode == 0
-            after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-        imports = (sys.executable, "-c", "import torch, torchvision, timm")
-        assert seconds(*COMMAND, "models") < 4 * seconds(*imports)
-
 
 def listed(text: str) -> dict[str, list[str]]:
     """Each layer's mark, output, stride and cells."""
@@ -91,7 +75,7 @@ def listed(text: str) -> dict[str, list[str]]:
 
 
 class TestLayers:
-    @pytest.mark.parametrize("name", ["inception_v3", "efficientnet-b0", "rahmouni", "timm/resnet26"])
+    @pytest.mark.parametrize("name", ["inception_v3", "rahmouni", "timm/test_efficientnet"])
     def test_shapes_are_those_of_a_forward_pass_with_numbers(self, name):
         arch = architecture(name)
         model, seen, side = arch.build(2).eval(), {}, arch.preprocessing.size[0]
@@ -115,15 +99,6 @@ class TestLayers:
             assert int(cells) == height * width
         assert [layer for layer, row in found.items() if row[0]] == list(arch.stages)
 
-    def test_odd_strides_are_rounded(self):
-        rows = listed(run("layers", "--arch", "inception_v3").out)
-        assert rows["Conv2d_1a_3x3"] == ["", "32x149x149", "2.01", "22201"]
-        assert {len(row[2].partition(".")[2]) for row in rows.values()} <= {0, 1, 2}
-
-    def test_a_vision_transformers_tokens_are_a_grid(self):
-        rows = listed(run("layers", "--arch", "timm/vit_tiny_patch16_224").out)
-        assert rows["blocks.3"] == ["*" * (rows["blocks.3"][0].count("*")), "192x14x14", "16", "196"]
-
     def test_a_card_without_a_size_takes_the_architectures(self, tmp_path):
         write_card(Card("resnet18", ("fake", "real"), PRESETS["none"]), tmp_path / "a.json")
         saved(tmp_path / "a.pth")
@@ -131,6 +106,7 @@ class TestLayers:
             assert listed(run("layers", *words).out)["layer4"] == ["**", "512x7x7", "32", "49"]
         assert "[1, 512, 7, 7]" in run("summary", "--weights", tmp_path / "a.pth").out
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("command", ["layers", "summary"])
     def test_370_million_parameters_take_no_memory(self, command, tmp_path):
         """As much as the smallest network of the same code takes: their numbers alone would be 1.4 GiB."""
@@ -148,11 +124,6 @@ class TestLayers:
 
     def test_summary_of_a_network_without_storage_counts_it_all(self):
         assert "Total params: 369,895,135\n" in run("summary", "--arch", "cbam_resnet", "--depth", 1).out
-
-    def test_an_unknown_network_of_timm(self):
-        done = run("layers", "--arch", "timm/resnet27")
-        assert (done.status, done.out) == (2, "")
-        assert "unknown timm network 'resnet27'; did you mean 'resnet26" in done.err
 
 
 @pytest.fixture(scope="module")
@@ -192,13 +163,7 @@ class TestStateKeyAndPositive:
         assert line["detector"]["card"]["positive"] == "real"
         assert "positive class real given" in line["detector"]["card"]["source"]
 
-    def test_positive_must_be_a_class(self):
-        done = run("predict", "--positive", "forged", FAKE)
-        assert (done.status, done.out) == (2, "")
-        assert "no class 'forged'; this detector has 'fake', 'real'" in done.err
-
-    @pytest.mark.parametrize("command", ["predict", "explain"])
-    @pytest.mark.parametrize("as_json", [False, True])
+    @pytest.mark.parametrize(("command", "as_json"), [("predict", True), ("explain", False)])
     def test_notes_are_said_once_on_stderr(self, ema, tmp_path, command, as_json):
         note = "the file also holds weights under 'model_ema'; --state-key takes them"
         out = ["--out", tmp_path, "--method", "vanilla"] if command == "explain" else []
@@ -227,9 +192,6 @@ class TestStateKeyAndPositive:
         assert run("card", tmp_path / "two.pth", "--state-key", "model_ema", "--notes", "x").status == 0
         assert read_card(tmp_path / "two.json").arch == "resnet18"
 
-    def test_the_untrained_network_is_still_called_so(self):
-        assert run("predict", "--weights", "none", FAKE).err.count(UNTRAINED) == 1
-
 
 NO_FORGERY = "no class of {} is called fake; --positive NAME says which one is the forgery"
 
@@ -243,8 +205,9 @@ class TestForgery:
         torch.save({"state_dict": seeded("meso4", 3).state_dict(), "classes": classes}, path)
         return path
 
-    @pytest.mark.parametrize("name", ["original", "deepfakes", "Face2Face"])
-    @pytest.mark.parametrize("command", ["predict", "explain"])
+    @pytest.mark.parametrize(
+        ("command", "name"), [("predict", "original"), ("predict", "deepfakes"), ("explain", "Face2Face")]
+    )
     def test_its_probability_is_said_whichever_class_is_called(self, three, name, command, tmp_path):
         options = ["--weights", three, "--positive", name]
         out = ["--out", tmp_path, "--method", "vanilla"] if command == "explain" else []
@@ -279,11 +242,6 @@ class TestForgery:
         assert done.status == 0
         note = NO_FORGERY.format("original, Deepfakes, Face2Face")
         assert done.err.count(f"xface: note: {note}\n") == done.err.count("forgery") == 1
-
-    def test_json_says_that_none_is(self, three):
-        [line] = run("predict", "--json", "--weights", three, FAKE).lines
-        assert (line["prediction"]["positive"], line["prediction"]["positive_probability"]) == (None, None)
-        assert line["detector"]["notes"] == [NO_FORGERY.format("original, Deepfakes, Face2Face")]
 
 
 class TestThreshold:
@@ -329,16 +287,6 @@ class TestThreshold:
 
 
 class TestCard:
-    def test_a_bundled_detectors_is_shown(self):
-        done = run("card", "meso4")
-        assert (done.status, done.err) == (0, "")
-        assert columns(done.out) <= max(80, len(done.out.splitlines()[0]))
-        words = " ".join(done.out.split())
-        card = read_card(card_path(xface.detectors.bundled.bundled()["meso4"]))
-        for said in (card.training, card.notes, card.sha256, "classes fake, real", "(preset meso)"):
-            assert said in words
-        assert run("card", "meso4", "--json").lines == [load("meso4", device="cpu").card.to_json()]
-
     def test_without_a_card_what_is_assumed_is_said(self, tmp_path):
         path = saved(tmp_path / "my face.pth")
         done = run("card", path)
@@ -369,7 +317,7 @@ class TestCard:
         assert "Fake, Real" in run("card", path).out
 
     def test_classes_without_a_forgery_are_noted(self, tmp_path):
-        path = saved(tmp_path / "a.pth")
+        path = saved(tmp_path / "a.pth", "meso4")
         done = run("card", path, "--classes", "doctored,genuine")
         assert f"xface: note: {NO_FORGERY.format('doctored, genuine')}\n" in done.err
         done = run("card", path, "--positive", "doctored")
@@ -405,7 +353,7 @@ class TestCard:
     )
     def test_wrong_calls(self, tmp_path, monkeypatch, words, status, said):
         monkeypatch.chdir(tmp_path)
-        saved(tmp_path / "a.pth")
+        saved(tmp_path / "a.pth", "meso4")
         done = run("card", *words)
         assert (done.status, done.out) == (status, "")
         assert said in done.err
@@ -468,13 +416,6 @@ class TestConvert:
             assert run(*words).status == 0
         for path in ("run.pth", "best.pth", "mine.pth"):
             assert run("predict", "--weights", path, FAKE).status == 0
-
-    def test_a_network_of_timm_is_found_again_without_its_name(self, tmp_path):
-        path, out = saved(tmp_path / "a.pth", "timm/resnet26"), tmp_path / "b.safetensors"
-        assert run("convert", "--arch", "timm/resnet26", path, out).status == 0
-        assert (
-            run("predict", "--json", "--weights", out, FAKE).lines[0]["detector"]["arch"] == "timm/resnet26"
-        )
 
     @pytest.mark.parametrize(
         ("words", "status", "said"),

@@ -6,16 +6,15 @@ from dataclasses import asdict, replace
 import numpy as np
 import pandas as pd
 import pytest
+from command_line import FAKE, REAL, meso4, one_cell, run, truncated
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from test_cli import FAKE, REAL, columns, meso4, one_cell, run, truncated
 from test_report import a_map, findings
 from torch import full, tensor
 
 import xface
 from xface.analysis.region_means import (
     NUMBERS,
-    RegionTable,
     left_out,
     mean_measures,
     region_means,
@@ -58,12 +57,6 @@ class TestOneImage:
         assert done.out.splitlines()[-2] == f"chart: {chart}"
         assert (done.status, done.err) == (0, "")
 
-    def test_the_chart_is_a_picture(self, one):
-        [chart] = one[1].glob("0-fake-meso4-regions-*.png")
-        with Image.open(chart) as image:
-            image.load()
-            assert image.width > image.height > 300
-
     def test_json_is_one_object_with_the_chart(self, one, tmp_path):
         done = regions(tmp_path, "--json", FAKE)
         [line] = done.lines
@@ -72,29 +65,6 @@ class TestOneImage:
         assert line["chart"] == str(next(tmp_path.glob("*.png")))
         assert set(line) == {*json.loads(json.dumps(found.to_json())), "chart"}
         assert done.err == ""
-
-    def test_an_earlier_chart_is_replaced_and_that_is_said(self, tmp_path):
-        assert "replaced" not in regions(tmp_path, FAKE).err
-        assert f"xface: {str(FAKE)!r}: replaced an earlier chart" in regions(tmp_path, "--json", FAKE).err
-
-    def test_a_bad_image_alone_fails(self, tmp_path):
-        done = regions(tmp_path, tmp_path / "nowhere.jpg")
-        assert (done.status, done.out) == (1, "")
-        assert "there is no such file" in done.err
-        assert "1 of 1 images failed" in done.err
-
-    @pytest.mark.parametrize(
-        "words", [["--method", "gradcan"], ["--layer", "x"], ["--target", "x"], ["--format", "x"]]
-    )
-    def test_wrong_usage_is_2_before_any_work(self, tmp_path, words):
-        done = run("regions", "--out", tmp_path / "out", *words, FAKE)
-        assert (done.status, done.out) == (2, "")
-        assert not (tmp_path / "out").exists()
-
-    def test_help_has_examples(self):
-        text = run("regions", "--help").out
-        assert "xface regions samples/fake.jpg" in text
-        assert columns(text) <= 80
 
 
 class TestSeveral:
@@ -157,10 +127,8 @@ class TestSeveral:
         bright, dark = (float(detector.logits(each[None])[0, 0]) for each in tensors)
         bias = tensor([-(bright + dark) / 2, 0.0])
         save_file({**load_file(weights), "dense.head.bias": bias}, weights)
-        words = ["--weights", weights, *images]
-        done = regions(tmp_path / "out", *words)
+        done = regions(tmp_path / "out", "--weights", weights, *images)
         assert "note: the maps explain fake in 1 images, real in 1 images; --target CLASS" in done.err
-        assert "--target CLASS" not in regions(tmp_path / "out", "--target", "fake", *words).err
 
     def test_undefined_maps_are_left_out_and_counted(self, tmp_path):
         dead = meso4(tmp_path / "dead.safetensors", **{"dense.head.weight": full((2, 16), 0.0)})
@@ -172,14 +140,6 @@ class TestSeveral:
         assert "vanilla: n = 0; left out: 2 with an undefined map\n" in done.out
         assert done.status == 0
 
-    def test_images_without_faces_alone_still_make_their_tables(self, several, tmp_path):
-        plain = several[2] / "b.png"
-        done = regions(tmp_path, plain, plain)
-        assert done.status == 0
-        assert "mean over images" not in done.out
-        assert {path.name for path in tmp_path.iterdir()} == {"regions.csv", "regions-mean.csv"}
-        assert set(pd.read_csv(tmp_path / "regions-mean.csv")["no_face"]) == {2}
-
 
 class TestMeans:
     @pytest.fixture(scope="class")
@@ -190,15 +150,6 @@ class TestMeans:
         maps[1] = a_map("vanilla", None, np.zeros((8, 8)), status="zero")
         found = [findings(amap, image=f"{n}.jpg") for n, amap in enumerate(maps)]
         return [*found, findings(maps[0], face=False, image="3.jpg", label="real")]
-
-    def test_against_a_loop(self, images):
-        means = region_means(pd.concat(map(region_rows, images), ignore_index=True))
-        for place, region in enumerate(REGIONS):
-            row = means.iloc[place]
-            own = [image.regions[place] for image in (images[0], images[2])]
-            assert row["region"] == region
-            assert row["lift"] == pytest.approx(np.mean([each.lift for each in own]))
-            assert [int(row[k]) for k in ("images", "no_face", "undefined", "n")] == [4, 1, 1, 2]
 
     def test_a_region_outside_one_picture_is_averaged_over_the_others(self, images):
         gone = tuple(
@@ -219,10 +170,3 @@ class TestMeans:
             assert one.lift == pytest.approx(other.lift)
         assert region_table(replace(images[0], regions=tuple(found))) == region_table(images[0])
         assert left_out(means) == {("vanilla", None): "n = 1"}
-
-    def test_classes_are_counted_where_a_face_is(self, images):
-        table = RegionTable()
-        for image in images:
-            table.add(image)
-        assert dict(table.labels) == {"fake": 3}
-        assert len(table.rows) == 4 * len(REGIONS)

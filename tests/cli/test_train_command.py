@@ -7,8 +7,8 @@ import signal
 from pathlib import Path
 
 import pytest
+from command_line import run
 from project import ROOT
-from test_cli import run
 from test_training import SMALL, ended, in_a_process, make_faces, same_ends
 from xface_cli.main import main
 
@@ -28,7 +28,8 @@ CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 GRIDS = [path for path in CONFIGS if path.stem.startswith("grid_")]
 SIZES = {"rahmouni": 100, "inception_v3": 299, "inception_resnet_v2": 96, "xception": 96, "xception41": 96}
 FIXED = {"meso4", "mesoinception4", "cbam_resnet", "freq_attention"}
-LARGE = {"vgg11_bn", "vgg16_c", "cbam_resnet", "freq_attention", "inception_resnet_v2"}
+QUICK = {"cozzolino", "meso4", "seed_resnet", "recipe_pairs_self_blended", "grid_splits"}
+"""Those that are trained in the quick tests; all are read there."""
 
 
 def network_of(path: Path) -> str:
@@ -36,14 +37,9 @@ def network_of(path: Path) -> str:
     return FOLLOWED.get(name, name)
 
 
-def is_large(path: Path) -> bool:
-    first = next(iter((read(path).values.get("grid") or {}).get("network", [])), None)
-    return (first or network_of(path)) in LARGE
-
-
 def started() -> list:
     return [
-        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if is_large(path) else [])
+        pytest.param(path, id=path.stem, marks=[] if path.stem in QUICK else [pytest.mark.slow])
         for path in CONFIGS
     ]
 
@@ -101,20 +97,17 @@ def test_every_config_trains_a_detector_that_loads(path, manifest, tmp_path):
         shutil.rmtree(tmp_path / "run", ignore_errors=True)  # some are gigabytes
 
 
-def test_every_family_has_a_config():
-    named = {network_of(path) for path in CONFIGS}
-    families = {"resnet", "vgg", "densenet", "efficientnet_", "efficientnet-", "squeezenet", "inception_v3"}
-    families |= {
-        "inception_resnet_v2",
-        "xception",
-        "meso4",
-        "mesoinception4",
-        "cbam_resnet",
-        "freq_attention",
-    }
-    families |= {"cozzolino", "rahmouni", "vgg16_c"}
+def test_every_config_is_valid_and_every_family_has_one():
+    families = {"resnet", "vgg", "densenet", "efficientnet_", "efficientnet-", "squeezenet", "inception_v3",
+                "inception_resnet_v2", "xception", "meso4", "mesoinception4", "cbam_resnet",
+                "freq_attention", "cozzolino", "rahmouni", "vgg16_c"}  # fmt: skip
+    plain = [path for path in CONFIGS if path not in GRIDS]
+    named = {FOLLOWED.get(name, name) for name in (read_config(path).network for path in plain)}
     assert all(any(name.startswith(family) for name in named) for family in families)
     assert all(any(name.startswith(family) for family in families) for name in ARCHITECTURES)
+    for path in GRIDS:
+        found = cells(read(path))
+        assert len(found) == len({str(cell.config) for cell in found}) >= 8
 
 
 def test_an_interrupt_ends_the_grid_and_not_a_cell_of_it(tmp_path, monkeypatch):
@@ -130,12 +123,6 @@ def test_an_interrupt_ends_the_grid_and_not_a_cell_of_it(tmp_path, monkeypatch):
     assert not (tmp_path / "g" / "table.csv").exists()
 
 
-@pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
-def test_every_cell_of_a_grid_is_a_valid_config(path):
-    found = cells(read(path))
-    assert len(found) == len({str(cell.config) for cell in found}) >= 8
-
-
 def small(manifest: Path, folder: Path, *more: str) -> Path:
     """A config file of a run of a second."""
     lines = [
@@ -145,7 +132,6 @@ def small(manifest: Path, folder: Path, *more: str) -> Path:
         "input_size: 32",
         "batch_size: 6",
         "device: cpu",
-        "num_epochs: 2",
         *more,
     ]
     file = folder.parent / f"{folder.name}.yaml"
@@ -153,8 +139,13 @@ def small(manifest: Path, folder: Path, *more: str) -> Path:
     return file
 
 
+def table_of(folder: Path) -> list[dict]:
+    with open(folder / "table.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def test_train_prints_a_banner_a_line_for_each_epoch_and_the_result(manifest, tmp_path):
-    file = small(manifest, tmp_path / "run")
+    file = small(manifest, tmp_path / "run", "num_epochs: 2")
     done = run("train", file, "--set", "seed=5", "--set", "print_epochs=2")
     assert (done.status, done.err) == (0, "")
     assert "Random seed: 5" in done.out
@@ -173,7 +164,7 @@ def test_train_prints_a_banner_a_line_for_each_epoch_and_the_result(manifest, tm
 
 def test_a_killed_command_goes_on_from_another_folder(manifest, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    file = small(manifest, Path("run"), "optimizer: {lr: 1e-3}")
+    file = small(manifest, Path("run"), "num_epochs: 2", "optimizer: {lr: 1e-3}")
     assert run("train", file.name, "--set", "prefix=whole").status == 0
 
     def die_after_the_first_epoch() -> None:
@@ -216,13 +207,14 @@ def test_wrong_calls_are_refused(words, said):
 
 
 def test_a_grid_writes_one_table_and_runs_no_cell_twice(manifest, tmp_path, monkeypatch):
-    file = small(manifest, tmp_path / "grid", "grid: {seed: [0, 1], optimizer.lr: [1e-4, 1e-3]}")
+    lines = ("num_epochs: 1", "grid: {seed: [0], optimizer.lr: [1e-4, 1e-3]}")
+    file = small(manifest, tmp_path / "grid", *lines)
     document = read(file)
     ran, whole = [], grids.train
 
     def counted(config, *others):
         ran.append((config.seed, config.optimizer.lr))
-        if len(ran) == 3:
+        if len(ran) == 2:
             raise KeyboardInterrupt
         return whole(config, *others)
 
@@ -231,30 +223,22 @@ def test_a_grid_writes_one_table_and_runs_no_cell_twice(manifest, tmp_path, monk
         run_grid(document)
     done = run("train", file, "--grid")
     assert done.status == 0
-    assert ran == [(0, 1e-4), (0, 1e-3), (1, 1e-4), (1, 1e-4), (1, 1e-3)]
-    with open(tmp_path / "grid" / "table.csv", newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    assert [(row["seed"], row["optimizer.lr"]) for row in rows] == [
-        ("0", "0.0001"), ("0", "0.001"), ("1", "0.0001"), ("1", "0.001"),
+    assert ran == [(0, 1e-4), (0, 1e-3), (0, 1e-3)]
+    rows = table_of(tmp_path / "grid")
+    assert [(row["seed"], row["optimizer.lr"], row["error"]) for row in rows] == [
+        ("0", "0.0001", ""), ("0", "0.001", ""),
     ]  # fmt: skip
     for row, cell in zip(rows, cells(document), strict=True):
-        epochs = read_rows(cell.folder / "metrics.csv")
-        assert float(row["validation_auc"]) == pytest.approx(
-            max(e["validation_auc"] for e in epochs), abs=1e-4
-        )
-        assert row["error"] == ""
-    assert all(line in done.out for line in ("=== 4 of 4: seed 1, optimizer.lr 0.001", "val_auc"))
-    other = small(
-        manifest, tmp_path / "grid", "grid: {seed: [0, 1], optimizer.lr: [1e-4, 1e-3]}", "dropout_rate: 0.5"
-    )
-    refused = run("train", other, "--grid")
+        best = max(epoch["validation_auc"] for epoch in read_rows(cell.folder / "metrics.csv"))
+        assert float(row["validation_auc"]) == pytest.approx(best, abs=1e-4)
+    assert all(line in done.out for line in ("=== 2 of 2: seed 0, optimizer.lr 0.001", "val_auc"))
+    refused = run("train", small(manifest, tmp_path / "grid", *lines, "dropout_rate: 0.5"), "--grid")
     assert refused.status == 2
     assert "holds a run with other settings" in refused.err
 
 
 def test_a_cell_that_fails_costs_itself_only(manifest, tmp_path, monkeypatch):
-    file = small(manifest, tmp_path / "grid", "grid: {seed: [0, 1, 2]}", "num_epochs: 1").read_text()
-    (tmp_path / "grid.yaml").write_text(file.replace("num_epochs: 2\n", ""))
+    file = small(manifest, tmp_path / "grid", "num_epochs: 1", "grid: {seed: [0, 1, 2]}")
     whole = grids.train
 
     def failing(config, *others):
@@ -263,9 +247,7 @@ def test_a_cell_that_fails_costs_itself_only(manifest, tmp_path, monkeypatch):
         return whole(config, *others)
 
     monkeypatch.setattr(grids, "train", failing)
-    done = run("train", tmp_path / "grid.yaml", "--grid")
-    assert done.status == 1
-    with open(tmp_path / "grid" / "table.csv", newline="") as lines:
-        rows = list(csv.DictReader(lines))
+    assert run("train", file, "--grid").status == 1
+    rows = table_of(tmp_path / "grid")
     assert [row["error"] for row in rows] == ["", "planted", ""]
     assert [row["epochs"] for row in rows] == ["1", "", "1"]

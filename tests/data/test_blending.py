@@ -34,7 +34,7 @@ def hull_of(points):
     return cv2.fillConvexPoly(np.zeros((SIZE, SIZE), np.uint8), polygon, 1) > 0
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(6))
 def test_outside_the_mask_is_the_target_and_where_it_is_full_the_source(face, seed):
     made = blend(face, seed, ratios=(1.0,))
     assert made.mask.dtype == np.float32
@@ -46,14 +46,14 @@ def test_outside_the_mask_is_the_target_and_where_it_is_full_the_source(face, se
     assert np.abs(made.image - by_hand).max() < 0.51
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(6))
 def test_mask_is_inside_the_hull_and_covers_much_of_it(face, seed):
     mask, hull = blend(face, seed).mask, hull_of(face[1])
     assert not mask[~hull].any()
     assert (mask > 0).sum() > 0.3 * hull.sum()
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(6))
 def test_exactly_one_copy_is_altered_in_colour(face, seed):
     made = blend(face, seed, scale=0, shift=0)
     same = [(copy == face[0]).all() for copy in (made.source, made.target)]
@@ -116,7 +116,7 @@ def test_a_face_at_the_edge_and_a_picture_that_is_not_square(face):
     assert made.mask.shape == pixels.shape[:2]
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(6))
 def test_a_mask_at_the_pictures_edge_is_that_of_a_larger_picture(seed):
     """A chin below the edge is there all the same: its chord in the last row isn't drawn on inwards."""
     angle = np.linspace(0, 2 * np.pi, 68, endpoint=False)

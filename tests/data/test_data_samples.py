@@ -67,13 +67,6 @@ def test_a_flag_says_which_class(folder, header, cells):
     assert samples.label_indices(("real", "fake")).tolist() == [0, 1, 0]
 
 
-def test_windows_text_blank_lines_quotes_and_an_unnamed_column(folder):
-    text = '\ufeff,path,label,what\r\n0,a.png,real,"x, y"\r\n\r\n1,b.png,fake,\r\n'
-    samples = read_samples(written(folder, text))
-    assert samples.labels == ["real", "fake"]
-    assert samples.column("what") == ["x, y", ""]
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [

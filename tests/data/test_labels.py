@@ -6,8 +6,8 @@ import os
 import numpy as np
 import pandas as pd
 import pytest
+from command_line import run
 from PIL import Image
-from test_cli import run
 from test_evaluation import GREYS, HALF, picture, planted, scored
 
 from xface.analysis.labelled_data import read_data
@@ -321,11 +321,3 @@ class TestLimit:
         assert set(one) < set(read_data(str(data), limit=9).samples.paths)
         pd.read_csv(data)[::-1].to_csv(tmp_path / "turned.csv", index=False)
         assert set(read_data(str(tmp_path / "turned.csv"), limit=6).samples.paths) == set(one)
-
-
-def test_a_source_that_says_the_reverse_of_digits_is_an_error(tmp_path):
-    (tmp_path / "faces.csv").write_text("path,label,source\na.png,1,original\nb.png,0,manipulated\n")
-    for name in ("a.png", "b.png"):
-        Image.new("RGB", (20, 20)).save(tmp_path / name)
-    with pytest.raises(DataError, match="column 'source' say the reverse"):
-        read_samples(tmp_path / "faces.csv")

@@ -159,10 +159,3 @@ def test_wrong_calls():
     for weights in ({"train": 0, "val": 1}, {"train": -1, "val": 2}, {"train": float("nan")}):
         with pytest.raises(UsageError, match="positive numbers"):
             split(faces(), weights)
-
-
-def test_the_shared_pairs_stay_together(shared_data):
-    from xface.data import read_samples
-
-    parts = split(read_samples(shared_data / "dfdc_pairs"), by="manifest")
-    assert not leakage(parts)

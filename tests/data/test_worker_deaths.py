@@ -1,69 +1,20 @@
 """A process that reads pictures is killed at any moment: one error that says so, and the run can resume."""
 
-import multiprocessing
 import os
 import random
 import signal
 import time
-import traceback
 from pathlib import Path
 from threading import Thread
 
-import cv2
 import pandas as pd
 import pytest
-from PIL import Image
-from project import SAMPLES
-from test_analyze import tables
 from torch.utils.data import DataLoader
+from unbroken_runs import WORK, ended, forked, tables
 
-import xface
-from xface.analysis.labelled_data import read_data
-from xface.analysis.pipeline import analyze
-from xface.analysis.plan import plan_analysis
 from xface.data.workers import dead_workers_reported
 from xface.errors import OutputError, XFaceError
-from xface.faces.landmark_cache import LandmarkStore
 from xface.runs.tables import TABLES
-from xface.training import resume, train
-from xface.training.config import Config
-
-COUNT = 24
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """Pictures, their manifest and their landmarks, and an unbroken analysis and training of them."""
-    place = tmp_path_factory.mktemp("place")
-    rows = []
-    for number in range(COUNT):
-        label = ("real", "fake")[number % 2]
-        path = place / f"{number}.png"
-        Image.open(SAMPLES / f"{label}.jpg").resize((96 + number, 96 + number)).save(path)
-        rows.append((path.name, label, f"g{number // 2}"))
-    pd.DataFrame(rows, columns=["path", "label", "group"]).to_csv(place / "manifest.csv", index=False)
-    analysed(place, place / "run", 0)
-    trained(place, place / "trained", 0)
-    return place
-
-
-def analysed(place: Path, out: Path, workers: int) -> None:
-    detector = xface.load("meso4", device="cpu")
-    store = LandmarkStore(place / "landmarks")
-    plan = plan_analysis(detector, read_data(str(place / "manifest.csv")))
-    analyze(plan, out, workers=workers, store=store, resume=True)
-
-
-def trained(place: Path, out: Path, workers: int) -> None:
-    if (out / "config.yaml").is_file():
-        resume(out)
-        return
-    data = {"train": str(place / "manifest.csv")}
-    train(Config(network="meso4", data=data, prefix=str(out), batch_size=4, num_epochs=1,
-                 num_workers=workers, device="cpu"))  # fmt: skip
-
-
-WORK = {"analyze": (analysed, 2.0), "train": (trained, 3.0)}
 
 
 def workers_of(process: int) -> list[int]:
@@ -78,35 +29,6 @@ def kill_one(after: float, how: int) -> None:
     time.sleep(after)
     if found := workers_of(os.getpid()):
         os.kill(random.choice(found), how)
-
-
-def forked(call, said: Path) -> multiprocessing.Process:
-    """Call it in a fork of this process, which ends with 1 for an XFaceError and 2 for any other."""
-
-    def run() -> None:
-        try:
-            call()
-        except XFaceError as error:
-            said.write_text(str(error))
-            os._exit(1)
-        except BaseException:
-            said.write_text(traceback.format_exc())
-            os._exit(2)
-        os._exit(0)
-
-    cv2.setNumThreads(1)
-    process = multiprocessing.get_context("fork").Process(target=run)
-    process.start()
-    return process
-
-
-def ended(process: multiprocessing.Process, said: Path) -> tuple[int, str]:
-    """Exit status and last words of a fork, which must not hang."""
-    process.join(120)
-    if process.is_alive():
-        process.kill()
-        pytest.fail("it hangs")
-    return process.exitcode, said.read_text() if said.exists() else ""
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="workers are found in /proc")

@@ -23,7 +23,7 @@ from xface.evaluation.figure import draw_evaluation
 from xface.evaluation.folder import save_evaluations
 from xface.evaluation.labelled_sets import LabelledSet, check_apart, evaluate_set, read_sets, read_validation
 from xface.evaluation.scoring import score
-from xface.evaluation.table import evaluation_table, parts_table, sets_table
+from xface.evaluation.table import evaluation_table, sets_table
 from xface.evaluation.thresholds import Threshold
 from xface.files.writing import appearing
 from xface.networks import architecture
@@ -89,11 +89,6 @@ class TestScores:
         assert set(table["reason"]) == {""}
         assert sum(done) == len(faces)
 
-    def test_follow_the_named_class(self, faces):
-        one = score(planted(positive="fake"), faces)["score"]
-        other = score(planted(positive="real"), faces)["score"]
-        assert (one + other).tolist() == pytest.approx([1.0] * len(faces))
-
     @pytest.mark.parametrize("logits", [1, 2])
     def test_sure_verdicts_do_not_tie(self, tmp_path, logits):
         """In float32 a logit of 18 has the probability 1, as one of 20 has."""
@@ -139,9 +134,6 @@ class TestScores:
         scores = score(detector, pd.DataFrame({"path": paths}))["score"]
         assert scores.tolist() == pytest.approx([probability(50 * i) for i in range(4)], rel=1e-5)
 
-    def test_of_no_images(self):
-        assert score(planted(), pd.DataFrame({"path": [], "label": []})).empty
-
 
 class TestEvaluate:
     def test_the_planted_detector(self, faces):
@@ -166,12 +158,6 @@ class TestEvaluate:
         assert found.table["called"].tolist() == ["fake", "real", "fake", "real", ""]
         assert found.failed["reason"].tolist() == ["broken"]
         assert found.whole[0].count == 4
-
-    def test_accuracy_is_over_all_images_whatever_the_batches(self, tmp_path):
-        greys = [200] * BATCH + [10] * 4  # all fake: a mean over batches would say 0.5
-        paths = [picture(tmp_path / f"{i}.png", g) for i, g in enumerate(greys)]
-        found = evaluate(score(planted(), pd.DataFrame({"path": paths, "label": "fake"})), "x", HALF)
-        assert found.whole[0].metrics["accuracy"].value == BATCH / (BATCH + 4)
 
     def test_videos_by_mean_and_maximum(self):
         """Video a: fake, mean 0.5, maximum 0.9; b: real, 0.4 and 0.6; c is fake and d real, of one frame."""
@@ -250,11 +236,6 @@ class TestEvaluate:
         with pytest.raises(UnknownNameError, match="grey"):
             evaluate_set(planted(), each, HALF, ["gray"], lambda done: None)
 
-    @pytest.mark.parametrize("column", ["score", "outcome"])
-    def test_its_own_columns_are_no_slices(self, faces, column):
-        with pytest.raises(UnknownNameError):
-            evaluate(score(planted(), faces), "x", HALF, by=[column])
-
     def test_nothing_scored_is_an_error_with_the_reason(self):
         table = scored(["fake"], [float("nan")], reason=["it is a folder"])
         with pytest.raises(UsageError, match="it is a folder"):
@@ -310,18 +291,6 @@ class TestText:
             assert line.endswith(f"undefined: {reason}")
         assert "undefined" in sets_table([found])
 
-    def test_tables_over_values_and_sets_have_a_row_each(self):
-        one, two = simulated("one"), simulated("two", seed=1)
-        parts = parts_table(one).splitlines()
-        assert [line.split("  ")[0] for line in parts[1:]] == [
-            "kind mouth against all of the other class",
-            "kind swap against all of the other class",
-        ]
-        rows = sets_table([one, two]).splitlines()
-        assert [row.split()[0] for row in rows[1:]] == ["one", "two"]
-        assert f"{two.whole[0].metrics['auc'].value:.3f}" in rows[2]
-        assert max(map(len, rows)) <= 100
-
     def test_names_from_outside_break_no_line(self):
         text = sets_table([simulated("a\nb\x1b[31m")])
         assert "\x1b" not in text
@@ -342,15 +311,6 @@ class TestFiles:
         assert content["evaluations"][0]["whole"][0]["metrics"]["auc"] == pytest.approx(
             again["auc"].to_json()
         )
-
-    def test_parquet_holds_the_same(self, tmp_path):
-        pytest.importorskip("pyarrow")
-        found = [simulated()]
-        for kind in ("csv", "parquet"):
-            save_evaluations(found, {}, tmp_path, kind)
-        one, two = pd.read_csv(tmp_path / "scores.csv"), pd.read_parquet(tmp_path / "scores.parquet")
-        assert one["score"].tolist() == pytest.approx(two["score"].tolist())
-        assert one["outcome"].tolist() == two["outcome"].tolist()
 
     def test_a_folder_appears_whole(self, tmp_path):
         with appearing(tmp_path / "a" / "out") as aside:

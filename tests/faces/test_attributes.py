@@ -1,8 +1,7 @@
 """Each attribute against a planted cause, a figure worked out by hand, or an independent reference."""
 
-import re
 from io import BytesIO
-from itertools import pairwise
+from itertools import pairwise, product
 from math import isnan
 
 import cv2
@@ -74,25 +73,8 @@ class TestRegistry:
         assert {type(value) for value in found.values()} == {float}
         assert np.isfinite(list(found.values())).all()
 
-    @pytest.mark.parametrize("name", NAMES)
-    def test_the_page_says_what_the_registry_says(self, name):
-        page = (ROOT / "docs" / "attributes.md").read_text(encoding="utf-8")
-        rows = [
-            re.split(r"\s*(?<!\\)\|\s*", line)[1:-1] for line in page.splitlines() if line.startswith("|")
-        ]
-        [row] = [row for row in rows if row[0] == f"`{name}`"]
-        entry = ATTRIBUTES[name]
-        assert [cell.replace("\\|", "|") for cell in row[1:]] == [
-            entry.unit, entry.what, entry.formula, entry.source]  # fmt: skip
-
 
 class TestSharpness:
-    def test_blur_lowers_it(self, real):
-        pixels, landmarks = real
-        found = [face_attributes(blurred(pixels, s), landmarks)["sharpness"] for s in (0.5, 1, 2, 4)]
-        found.insert(0, face_attributes(pixels, landmarks)["sharpness"])
-        assert all(after < 0.9 * before for before, after in pairwise(found))
-
     def test_blurred_eyes_lower_their_own_far_more(self, real):
         pixels, landmarks = real
         eyes = region(landmarks, pixels.shape[:2], "right_eye", "left_eye")
@@ -124,11 +106,6 @@ class TestSharpness:
             assert small_face[name] == pytest.approx(large_face[name], rel=0.2)
         assert small_face["face_size"] == pytest.approx(scale * large_face["face_size"], rel=0.01)
 
-    def test_an_enlarged_picture_is_as_blurred_as_it_looks(self):
-        pixels = textured()
-        small = cv2.resize(cv2.resize(pixels, (96, 96), interpolation=cv2.INTER_AREA), (480, 480))
-        assert face_attributes(small, LARGE)["sharpness"] < 0.7 * face_attributes(pixels, LARGE)["sharpness"]
-
     def test_it_grows_with_the_square_of_contrast(self):
         """What a dark face means for it: half the light is a quarter of the sharpness."""
         pixels = textured()
@@ -149,14 +126,6 @@ class TestSharpness:
         assert found["face_size"] == pytest.approx(128, abs=1e-3)
         assert found["sharpness"] == pytest.approx(relief[face].var(), rel=0.02)
         assert found["eye_sharpness"] == pytest.approx(relief[eyes].var(), rel=0.05)
-
-    def test_a_turned_picture_is_as_sharp(self):
-        pixels = textured()
-        turned = np.ascontiguousarray(np.rot90(pixels))
-        landmarks = np.stack([LARGE[:, 1], 479 - LARGE[:, 0]], axis=1)
-        one, other = face_attributes(pixels, LARGE), face_attributes(turned, landmarks)
-        for name in IN_THE_PICTURE | {"face_size"}:
-            assert other[name] == pytest.approx(one[name], rel=0.01, abs=1e-6)
 
 
 class TestLight:
@@ -194,13 +163,6 @@ class TestLight:
         pixels[:, ::4] = value
         assert face_attributes(pixels, LARGE)["exposure"] == pytest.approx(clipped / 4, abs=0.005)
 
-    def test_against_the_regions_face(self, real):
-        pixels, landmarks = real
-        luma = (pixels @ np.array([0.299, 0.587, 0.114]))[~region(landmarks, pixels.shape[:2], "background")]
-        found = face_attributes(pixels, landmarks)
-        assert found["brightness"] == pytest.approx(luma.mean() / 255, abs=0.004)
-        assert found["contrast"] == pytest.approx(luma.std() / 255, abs=0.004)
-
 
 class TestBlockiness:
     def test_it_rises_as_quality_falls(self):
@@ -211,11 +173,6 @@ class TestBlockiness:
         assert all(after > before for before, after in pairwise(found))
         assert found[0] < 1.15
         assert found[-1] > 1.5
-
-    def test_of_a_real_face_too(self, real):
-        small = cv2.resize(real[0], (160, 160), interpolation=cv2.INTER_AREA)
-        found = [face_attributes(jpeg(small, quality), None)["blockiness"] for quality in (90, 60, 30, 10, 4)]
-        assert all(after > before for before, after in pairwise(found))
 
     @pytest.mark.parametrize("seed", range(4))
     def test_a_picture_that_never_was_a_jpeg_is_neutral(self, seed):
@@ -229,8 +186,10 @@ class TestBlockiness:
         assert face_attributes(pixels, None)["blockiness"] == pytest.approx(3)
         assert face_attributes(pixels.swapaxes(0, 1), None)["blockiness"] == pytest.approx(3)
 
-    @pytest.mark.parametrize("orientation", range(1, 9))
-    @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
+    @pytest.mark.parametrize(
+        ("orientation", "format"),
+        [*((turn, "JPEG") for turn in range(1, 9)), (6, "PNG"), (3, "TIFF"), (8, "WEBP")],
+    )
     def test_an_exif_turn_leaves_it(self, tmp_path, orientation, format):
         """What a file of 101 by 83 pixels holds, whichever way up it is shown; the grid is the file's."""
         stored, exif, path = jpeg(textured(101)[:83], 10), Image.Exif(), tmp_path / f"a.{format.lower()}"
@@ -248,10 +207,6 @@ class TestBlockiness:
         picture = read_picture(path)
         assert picture.pixels.shape[:2] == ((83, 101) if orientation < 5 else (101, 83))
         assert face_attributes(picture, None)["blockiness"] == pytest.approx(border / within, rel=1e-3)
-
-    def test_a_grid_that_a_crop_has_moved_is_not_seen(self):
-        blocky = jpeg(textured(), 10)
-        assert face_attributes(blocky[4:, 4:], None)["blockiness"] < 1.02
 
     @pytest.mark.parametrize(("side", "defined"), [(31, False), (32, True)])
     def test_it_needs_32_pixels(self, side, defined):
@@ -316,12 +271,10 @@ def projected(
 
 
 class TestPose:
-    @pytest.mark.parametrize("yaw", [-60, -25, 0, 10, 45])
-    @pytest.mark.parametrize("pitch", [-30, 0, 20])
-    @pytest.mark.parametrize("roll", [-40, 0, 15])
-    def test_planted_angles_come_back(self, yaw, pitch, roll):
-        found = head_pose(projected(yaw, pitch, roll, (240, 320)), (240, 320))
-        assert found == pytest.approx((yaw, pitch, roll), abs=0.01)
+    def test_planted_angles_come_back(self):
+        for angles in product((-60, -25, 0, 10, 45), (-30, 0, 20), (-40, 0, 15)):
+            found = head_pose(projected(*angles, (240, 320)), (240, 320))
+            assert found == pytest.approx(angles, abs=0.01)
 
     def test_half_a_pixel_of_noise_costs_few_degrees(self):
         rng, errors = np.random.default_rng(0), []
@@ -397,7 +350,7 @@ class TestAll:
         found = face_attributes(textured(240), FACE + 1000)
         assert {name for name in NAMES if isnan(found[name])} == IN_THE_PICTURE
 
-    @pytest.mark.parametrize("seed", range(40))
+    @pytest.mark.parametrize("seed", range(10))
     def test_no_landmarks_make_it_fail(self, seed):
         rng = np.random.default_rng(seed)
         points = rng.normal(scale=10 ** rng.uniform(-9, 6), size=(68, 2)) + rng.uniform(-300, 300)
@@ -408,12 +361,6 @@ class TestAll:
     def test_landmarks_of_another_number_are_refused(self):
         with pytest.raises(LandmarkError, match="68 pairs, not an array of shape \\(5, 2\\)"):
             face_attributes(textured(64), np.ones((5, 2)))
-
-    def test_inputs_stay_as_they_were(self, real):
-        pixels, landmarks = real[0].copy(), real[1].copy()
-        face_attributes(pixels, landmarks)
-        assert (pixels == real[0]).all()
-        assert (landmarks == real[1]).all()
 
 
 def test_human_landmarks_of_80_faces(shared_data):

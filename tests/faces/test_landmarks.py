@@ -2,7 +2,6 @@ import hashlib
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -46,23 +45,32 @@ def annotated(shared_data: Path, count: int):
 
 
 class TestFindFace:
-    def test_against_human_annotations(self, shared_data):
+    @pytest.mark.parametrize(("count", "least"), [(20, 19), pytest.param(80, 77, marks=pytest.mark.slow)])
+    def test_against_human_annotations(self, shared_data, count, least):
         errors = []
-        for pixels, truth in annotated(shared_data, 80):
+        for pixels, truth in annotated(shared_data, count):
             face = find_face(pixels)
             if face.found:
                 errors.append(error(face.landmarks, truth))
-        assert len(errors) >= 77
+        assert len(errors) >= least
         assert np.median(errors) < 0.04
         assert np.max(errors) < 0.10
 
-    def test_most_crops_of_deepfakes_have_a_face(self, shared_data):
-        paths = sorted((shared_data / "dfdc_pairs" / "fake").glob("*.jpg"))[::45]
-        assert np.mean([find_face(picture(path)).found for path in paths]) > 0.9
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        ("folder", "step", "least"),
+        [("portraits_cc0", 1, 1), ("stylegan_ffhq/fake", 50, 1), ("dfdc_pairs/fake", 45, 0.9)],
+    )
+    def test_most_portraits_and_crops_have_an_upright_face(self, shared_data, folder, step, least):
+        paths = sorted((shared_data / folder).glob("*.jpg"))[::step]
+        faces = [find_face(picture(path)) for path in paths]
+        assert np.mean([face.found for face in faces]) >= least
+        assert {quarter_turns(face.landmarks) for face in faces if face.found} == {0}
 
-    @pytest.mark.parametrize("folder", ["portraits_cc0", "stylegan_ffhq/fake"])
-    def test_portraits_have_a_face(self, shared_data, folder):
-        assert all(find_face(picture(p)).found for p in sorted((shared_data / folder).glob("*.jpg"))[:20])
+    def test_a_large_picture_agrees_with_the_small_one(self, shared_data):
+        small = picture(shared_data / "multi_face" / "2008_001322.jpg")
+        large = cv2.resize(small, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
+        assert error((find_face(large).landmarks + 0.5) / 4 - 0.5, find_face(small).landmarks) < 0.04
 
     def test_largest_of_three_is_analysed(self, shared_data):
         face = find_face(picture(shared_data / "multi_face" / "2008_001322.jpg"))
@@ -72,27 +80,13 @@ class TestFindFace:
         assert top < 198 < bottom
         assert abs(face.landmarks[30] - (395, 198)).max() < 12
 
-    def test_two_people(self, shared_data):
-        face = find_face(picture(shared_data / "multi_face" / "2009_004587.jpg"))
-        assert face.notes == ("2 faces found: the largest is analysed",)
-        assert face.landmarks[:, 1].max() < 150  # the tall man's, not the woman's below
-
     def test_dogs_are_no_faces(self, shared_data):
         face = find_face(picture(shared_data / "multi_face" / "dogs.jpg"))
         assert (face.found, face.box, face.landmarks) == (False, None, None)
 
-    def test_large_picture_is_fast_and_agrees_with_the_small_one(self, shared_data):
-        small = picture(shared_data / "multi_face" / "2008_001322.jpg")
-        large = cv2.resize(small, None, fx=8, fy=8, interpolation=cv2.INTER_CUBIC)
-        truth = find_face(small).landmarks
-        started = time.perf_counter()
-        face = find_face(large)
-        assert time.perf_counter() - started < 2
-        assert error((face.landmarks + 0.5) / 8 - 0.5, truth) < 0.04
-
     def test_small_faces_in_a_large_picture(self, shared_data):
         errors = []
-        for pixels, truth in annotated(shared_data, 20):
+        for pixels, truth in annotated(shared_data, 10):
             small = cv2.resize(pixels, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
             canvas = np.full((300, 400, 3), 128, np.uint8)
             canvas[100 : 100 + len(small), 200 : 200 + small.shape[1]] = small
@@ -100,12 +94,12 @@ class TestFindFace:
             if face.found:
                 scale = np.array(small.shape[1::-1]) / pixels.shape[1::-1]
                 errors.append(error(face.landmarks, (truth + 0.5) * scale - 0.5 + np.array([200, 100])))
-        assert len(errors) >= 18
+        assert len(errors) >= 9
         assert np.median(errors) < 0.05
 
     def test_tight_crops(self, shared_data):
         errors = []
-        for pixels, truth in annotated(shared_data, 20):
+        for pixels, truth in annotated(shared_data, 10):
             left, top = np.maximum(truth.min(axis=0).astype(int), 0)
             crop = pixels[top : int(truth[:, 1].max()), left : int(truth[:, 0].max())]
             face = find_face(crop)
@@ -113,7 +107,7 @@ class TestFindFace:
                 assert 0 <= face.box[0] < face.box[2] <= crop.shape[1]
                 assert 0 <= face.box[1] < face.box[3] <= crop.shape[0]
                 errors.append(error(face.landmarks + np.array([left, top]), truth))
-        assert len(errors) >= 15
+        assert len(errors) >= 7
         assert np.median(errors) < 0.05
 
     def test_cnn_finds_what_hog_misses(self, shared_data):
@@ -123,8 +117,9 @@ class TestFindFace:
         assert face.source == "dlib-cnn"
         assert error(face.landmarks, read_landmarks(path.with_suffix(".pts")).of(path)) < 0.10
 
-    @pytest.mark.parametrize("size", [(1, 1), (1, 900), (2000, 2), (17, 33)])
-    @pytest.mark.parametrize("detector", LANDMARKERS)
+    @pytest.mark.parametrize(
+        ("size", "detector"), [((1, 1), "hog"), ((1, 900), "hog"), ((2000, 2), "hog"), ((17, 33), "cnn")]
+    )
     def test_tiny_pictures_have_no_face(self, size, detector):
         assert not find_face(np.full((*size, 3), 90, np.uint8), detector).found
 
@@ -169,12 +164,14 @@ class TestFindFace:
         with pytest.raises(UnknownNameError, match=r"face detector 'hoq'.*'hog'"):
             find_face(np.zeros((9, 9, 3), np.uint8), "hoq")
 
-    @pytest.mark.parametrize("turns", [1, 2, 3])
-    def test_a_turned_face_is_found_where_it_is(self, shared_data, turns):
+    @pytest.mark.parametrize(
+        ("turns", "count"), [(1, 2), *(pytest.param(turns, 8, marks=pytest.mark.slow) for turns in (1, 2, 3))]
+    )
+    def test_a_turned_face_is_found_where_it_is(self, shared_data, turns, count):
         """Each lies where it lay, or isn't found; upside down, HOG alone sees other faces in every fourth."""
         found = 0
-        paths = [*sorted((shared_data / "landmarks_68").glob("*.jpg"))[:16],
-                 *sorted((shared_data / "portraits_cc0").glob("*.jpg"))[:8]]  # fmt: skip
+        paths = [*sorted((shared_data / "landmarks_68").glob("*.jpg"))[: 2 * count],
+                 *sorted((shared_data / "portraits_cc0").glob("*.jpg"))[:count]]  # fmt: skip
         for pixels in map(picture, paths):
             upright, turned = find_face(pixels), find_face(np.rot90(pixels, turns))
             if turned.found:
@@ -189,12 +186,7 @@ class TestFindFace:
                 assert 0 <= left < points[30, 0] < right <= pixels.shape[1 - turns % 2]
                 assert 0 <= top < points[30, 1] < bottom <= pixels.shape[turns % 2]
                 found += 1
-        assert found >= 22
-
-    def test_upright_faces_are_not_turned(self, shared_data):
-        paths = sorted((shared_data / "dfdc_pairs" / "real").glob("*.jpg"))[::60]
-        faces = [find_face(picture(path)) for path in paths]
-        assert all(quarter_turns(face.landmarks) == 0 for face in faces if face.found)
+        assert found >= 2.75 * count
 
 
 class TestModelFiles:
@@ -211,25 +203,21 @@ class TestModelFiles:
         ):
             model.path()
 
-    def test_cnn_asked_for_and_absent(self, tmp_path, monkeypatch):
+    @pytest.mark.parametrize(
+        ("content", "said"),
+        [
+            (None, r"mmod_human_face_detector\.dat is not installed.*HOG"),
+            (b"version https://git-lfs.github.com/spec/v1\n", r"mmod_human_face_detector\.dat is damaged"),
+        ],
+    )
+    def test_a_model_that_is_absent_or_damaged(self, tmp_path, monkeypatch, content, said):
         monkeypatch.setattr("xface.faces.dlib_models.model_folders", lambda: (tmp_path,))
         monkeypatch.setattr("xface.faces.dlib_faces._load", _uncached())
-        with pytest.raises(LandmarkError, match=r"mmod_human_face_detector\.dat is not installed.*HOG"):
+        if content:
+            (tmp_path / CNN_MODEL.name).write_bytes(content)
+            assert not CNN_MODEL.is_intact()
+        with pytest.raises(LandmarkError, match=said):
             find_face(np.zeros((64, 64, 3), np.uint8), "cnn")
-
-    def test_damaged_file(self, tmp_path, monkeypatch):
-        (tmp_path / "mmod_human_face_detector.dat").write_bytes(
-            b"version https://git-lfs.github.com/spec/v1\n"
-        )
-        monkeypatch.setattr("xface.faces.dlib_models.model_folders", lambda: (tmp_path,))
-        monkeypatch.setattr("xface.faces.dlib_faces._load", _uncached())
-        with pytest.raises(LandmarkError, match=r"mmod_human_face_detector\.dat is damaged"):
-            find_face(np.zeros((64, 64, 3), np.uint8), "cnn")
-
-    def test_another_file_of_that_name_is_not_intact(self, tmp_path, monkeypatch):
-        (tmp_path / LANDMARK_MODEL.name).write_bytes(b"something else")
-        monkeypatch.setattr("xface.faces.dlib_models.model_folders", lambda: (tmp_path,))
-        assert not LANDMARK_MODEL.is_intact()
 
     def test_only_finding_a_face_loads_dlib(self):
         code = (
@@ -268,11 +256,6 @@ def _table(faces: dict[str, np.ndarray], style: str = "{}{}") -> str:
 
 
 class TestReadLandmarks:
-    def test_pts_of_the_data_set(self, shared_data):
-        points = read_landmarks(shared_data / "landmarks_68" / "000.pts").of("anything.jpg")
-        assert points.shape == (68, 2)
-        assert points[0].tolist() == [69.296, 135.622]
-
     @pytest.mark.parametrize(
         ("name", "text"),
         [

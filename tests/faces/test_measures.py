@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from xface.faces import REGIONS, measure, region_labels
+from xface.faces import REGIONS, measure
 from xface.results import AttributionMap
 
 NAMES = list(REGIONS)
@@ -136,18 +136,6 @@ class TestProperties:
             assert row.peak == own
             assert row.lift == pytest.approx(1 / inside.mean() if own else 0)
 
-    def test_all_mass_in_the_mouth_of_a_face(self, shared_data):
-        from xface.faces import read_landmarks
-
-        path = shared_data / "landmarks_68" / "000.pts"
-        labels = region_labels(read_landmarks(path).of(path), (320, 320))
-        mouth = labels == NAMES.index("mouth")
-        rows = {row.region: row for row in measure(mapped(mouth[None] * 0.3), labels)}
-        assert (rows["mouth"].share, rows["mouth"].rank, rows["mouth"].peak) == (1, 1, 1)
-        assert rows["mouth"].face_share == 1
-        assert rows["mouth"].lift == pytest.approx(1 / mouth.mean())
-        assert all(row.share == 0 for name, row in rows.items() if name != "mouth")
-
     @pytest.mark.parametrize("shape", [(3, 44, 36), (7, 7)])
     def test_shares_sum_to_one(self, shape):
         values = np.random.default_rng(5).random(shape)
@@ -166,13 +154,6 @@ class TestProperties:
         ):
             for name in MEASURES[:4] if one.region == "background" else MEASURES:
                 assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-5), (one.region, name)
-
-    def test_inputs_stay_as_they_were(self):
-        values, labels = np.random.default_rng(7).standard_normal((3, 44, 36)).astype(np.float32), blocks()
-        before = values.copy(), labels.copy()
-        measure(mapped(values), labels)
-        assert np.array_equal(values, before[0])
-        assert np.array_equal(labels, before[1])
 
 
 def _zeros_drawn(labels: np.ndarray, region: str, mapped_region: str) -> float:

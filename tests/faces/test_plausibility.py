@@ -100,7 +100,7 @@ def test_so_are_they_stretched_or_a_bit_off(faces, stretch):
 
 def test_so_is_what_dlib_finds(shared_data):
     """Landmarks that are refused leave a note."""
-    paths = sorted((shared_data / "dfdc_pairs").rglob("*.jpg"))[::90]
+    paths = sorted((shared_data / "dfdc_pairs").rglob("*.jpg"))[::500]
     notes = [note for path in paths for note in find_face(read_picture(path).pixels).notes]
     assert not [note for note in notes if "can't be a face's" in note]
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from xface.errors import LandmarkError
-from xface.faces import REGIONS, UNIONS, read_landmarks, region_labels, region_outlines
+from xface.faces import REGIONS, read_landmarks, region_labels, region_outlines
 
 NAMES = list(REGIONS)
 SIZE = (240, 200)
@@ -113,13 +113,6 @@ class TestDefinitions:
         labels = region_labels(mirror(FACE), SIZE)
         assert name_at(labels, 130, 100) == "right_eye"
         assert name_at(labels, 140, 130) == "right_cheek"
-
-    def test_unions(self):
-        assert UNIONS["eyes"] == ("right_eye", "left_eye")
-        assert UNIONS["eyebrows"] == ("right_eyebrow", "left_eyebrow")
-        assert UNIONS["cheeks"] == ("right_cheek", "left_cheek")
-        assert set(UNIONS["face"]) == set(NAMES) - {"background"}
-        assert all(name in REGIONS for names in UNIONS.values() for name in names)
 
 
 class TestMotion:

@@ -42,70 +42,21 @@ SECONDS = 30
 CARD = Card("meso4", ("fake", "real"), PRESETS["meso"])
 
 
-def _long(folder: Path) -> str:
-    return str(folder / ("x" * 300))
+def _made(path: Path, make: Callable[..., object], *arguments: object) -> str:
+    make(path, *arguments)
+    return str(path)
 
 
-def _endless(folder: Path) -> str:
-    return str(folder) + "/x" * 3000
+def _write_locked(path: Path) -> None:
+    path.write_text("x")
+    path.chmod(0)
 
 
-def _null(folder: Path) -> str:
-    return str(folder / "a\0b")
-
-
-def _below_file(folder: Path) -> str:
-    (folder / "file").write_text("x")
-    return str(folder / "file" / "x")
-
-
-def _circle(folder: Path) -> str:
-    (folder / "circle").symlink_to("circle")
-    return str(folder / "circle")
-
-
-def _dangling(folder: Path) -> str:
-    (folder / "dangling").symlink_to(folder / "nowhere")
-    return str(folder / "dangling")
-
-
-def _dangling_folder(folder: Path) -> str:
-    (folder / "gone").symlink_to(folder / "nowhere")
-    return str(folder / "gone" / "x")
-
-
-def _forbidden(folder: Path) -> str:
+def _locked_folder(folder: Path) -> str:
     (folder / "locked").mkdir()
     (folder / "locked" / "x").write_text("x")
     (folder / "locked").chmod(0)
     return str(folder / "locked" / "x")
-
-
-def _unreadable(folder: Path) -> str:
-    (folder / "unreadable").write_text("x")
-    (folder / "unreadable").chmod(0)
-    return str(folder / "unreadable")
-
-
-def _pipe(folder: Path) -> str:
-    os.mkfifo(folder / "pipe")
-    return str(folder / "pipe")
-
-
-def _sparse(folder: Path) -> str:
-    with open(folder / "sparse", "wb") as file:
-        file.truncate(40 << 30)
-    return str(folder / "sparse")
-
-
-def _empty(folder: Path) -> str:
-    (folder / "empty").touch()
-    return str(folder / "empty")
-
-
-def _folder(folder: Path) -> str:
-    (folder / "folder").mkdir()
-    return str(folder / "folder")
 
 
 def _undecodable(folder: Path) -> str:
@@ -119,20 +70,27 @@ def _from_nowhere(folder: Path) -> str:
     return "x"
 
 
+def _sparse(path: Path) -> None:
+    with open(path, "wb") as file:
+        file.truncate(40 << 30)
+
+
 BAD: dict[str, Callable[[Path], str]] = {
-    "a name of 300 bytes": _long,
-    "a path of 6000 bytes": _endless,
-    "a null byte": _null,
-    "below a file": _below_file,
-    "a link to itself": _circle,
-    "a dangling link": _dangling,
-    "below a dangling link": _dangling_folder,
-    "in a locked folder": _forbidden,
-    "a locked file": _unreadable,
-    "a pipe": _pipe,
-    "40 GiB of nothing": _sparse,
-    "an empty file": _empty,
-    "an empty folder": _folder,
+    "a name of 300 bytes": lambda folder: str(folder / ("x" * 300)),
+    "a path of 6000 bytes": lambda folder: str(folder) + "/x" * 3000,
+    "a null byte": lambda folder: str(folder / "a\0b"),
+    "below a file": lambda folder: _made(folder / "file", Path.write_text, "x") + "/x",
+    "a link to itself": lambda folder: _made(folder / "circle", Path.symlink_to, "circle"),
+    "a dangling link": lambda folder: _made(folder / "dangling", Path.symlink_to, folder / "nowhere"),
+    "below a dangling link": lambda folder: (
+        _made(folder / "gone", Path.symlink_to, folder / "nowhere") + "/x"
+    ),
+    "in a locked folder": _locked_folder,
+    "a locked file": lambda folder: _made(folder / "unreadable", _write_locked),
+    "a pipe": lambda folder: _made(folder / "pipe", os.mkfifo),
+    "40 GiB of nothing": lambda folder: _made(folder / "sparse", _sparse),
+    "an empty file": lambda folder: _made(folder / "empty", Path.touch),
+    "an empty folder": lambda folder: _made(folder / "folder", Path.mkdir),
     "bytes that are no text": _undecodable,
     "a working directory that was removed": _from_nowhere,
     "an endless device": lambda folder: "/dev/zero",
@@ -174,10 +132,8 @@ def _limited() -> Iterator[None]:
 
 TELLING = {
     "a name of 300 bytes",
-    "a null byte",
     "in a locked folder",
     "a pipe",
-    "a working directory that was removed",
 }
 
 

@@ -1,6 +1,5 @@
 """Pictures, panels, tables and pages, read back: what they show must be what was measured."""
 
-import base64
 import io
 import re
 from dataclasses import replace
@@ -16,7 +15,7 @@ from xface.attribution import METHODS
 from xface.errors import OutputError
 from xface.faces import REGIONS, measure, region_labels, region_outlines
 from xface.networks import ARCHITECTURES
-from xface.report import as_html, draw_panel, draw_picture, ensure_folder, region_table, save
+from xface.report import as_html, draw_panel, draw_picture, region_table, save
 from xface.report.colours import HEAT_COLOURS, blend, heat_of
 from xface.report.explanation.picture import LINE, SIDE, WARNING
 from xface.results import AttributionMap, Face, Findings, Prediction
@@ -66,15 +65,7 @@ class TestHeat:
         linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
         assert (np.diff(linear @ LUMINANCE) > 0).all()
 
-    @pytest.mark.parametrize("grey", [0, 60, 128, 255])
-    def test_over_any_one_grey_the_hottest_pixel_is_the_brightest_and_hot_ones_rank_by_heat(self, grey):
-        ramp = np.linspace(0, 1, 64, dtype=np.float32)[None]
-        view = np.full((1, 64, 3), grey, np.uint8)
-        brightness = blend(heat_of(a_map(values=ramp), (1, 64)), view) @ LUMINANCE
-        assert brightness.argmax() == 63
-        assert (np.diff(brightness[0, 32:]) > 0).all()
-
-    @pytest.mark.parametrize("seed", range(5))
+    @pytest.mark.parametrize("seed", range(2))
     def test_the_brightest_blended_pixel_is_where_the_maximum_is(self, seed):
         random = np.random.default_rng(seed)
         values, view = random.random((40, 30)), random.integers(0, 256, (40, 30, 3), np.uint8)
@@ -163,12 +154,11 @@ class TestPicture:
         written = {strips(draw_picture(findings(amap), amap))[0].tobytes() for amap in names}
         assert len(written) == len(names)
 
-    @pytest.mark.parametrize("name", ARCHITECTURES)
-    def test_no_line_runs_out_of_the_picture(self, name):
+    def test_no_line_runs_out_of_the_picture(self):
         layered = [method for method, entry in METHODS.items() if entry.layered]
-        stages = ARCHITECTURES[name].stages
+        stages = {stage for entry in ARCHITECTURES.values() for stage in entry.stages}
         maps = [a_map(method, layer, rule="extended") for method in layered for layer in stages]
-        for amap in sorted(maps, key=lambda amap: len(map_name(amap)))[-2:]:
+        for amap in sorted(maps, key=lambda amap: len(map_name(amap)))[-5:]:
             for strip in strips(draw_picture(findings(amap, trained=False), amap)):
                 margin = strip[:, -8:].reshape(-1, 3)
                 assert (margin == margin[0]).all()
@@ -390,11 +380,6 @@ class TestPage:
         assert UNTRAINED in page
         assert UNTRAINED not in as_html(replace(found, trained=True))
 
-    def test_its_picture_is_a_png_of_some_size(self):
-        [data] = re.findall(r'src="data:image/png;base64,([^"]+)"', as_html(findings(a_map())))
-        width, height = Image.open(io.BytesIO(base64.b64decode(data))).size
-        assert min(width, height) > 250
-
 
 class TestFiles:
     def test_names_and_contents(self, tmp_path):
@@ -418,22 +403,6 @@ class TestFiles:
             assert np.array_equal(arrays["vanilla"], maps[1].values)
         assert files.replaced == 0
 
-    def test_a_second_time_replaces_and_counts(self, tmp_path):
-        found = findings(a_map())
-        first, second = save(found, tmp_path), save(replace(found, trained=False), tmp_path)
-        assert (first.replaced, second.replaced) == (0, 2)
-        [picture] = second.pictures.values()
-        assert is_warning(strips(np.asarray(Image.open(picture)))[0])
-        assert sorted(path.suffix for path in tmp_path.iterdir()) == [".png", ".png"]
-
-    def test_a_file_in_the_folders_place_is_an_error_that_names_it(self, tmp_path):
-        (tmp_path / "taken").write_text("mine")
-        with pytest.raises(OutputError, match=r"taken.*give another path"):
-            ensure_folder(tmp_path / "taken")
-        with pytest.raises(OutputError, match=r"taken/below.*check the path"):
-            ensure_folder(tmp_path / "taken" / "below")
-        assert (tmp_path / "taken").read_text() == "mine"
-
     def test_a_file_that_cannot_be_written_leaves_nothing_half_done(self, tmp_path):
         """A folder lies where a picture belongs."""
         found = findings(a_map())
@@ -442,7 +411,7 @@ class TestFiles:
             save(found, tmp_path)
         assert not list(tmp_path.glob("*.part"))
 
-    @pytest.mark.parametrize("name", ["../../etc/passwd", "con\x00.jpg", "x" * 400, ".."])
+    @pytest.mark.parametrize("name", ["../../etc/passwd\x00", "x" * 400])
     def test_names_stay_in_the_folder(self, tmp_path, name):
         files = save(findings(a_map("gradcam", "../layer"), face=False, image=name, label="../x"), tmp_path)
         for path in [*files.pictures.values(), files.panel]:

@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +23,9 @@ from run_folders import FORMULA, HOSTILE, REGIONS, SCRIPT, make_run
 from test_regions import FACE
 from xface_cli.report import report
 
-from xface.errors import OutputError, UsageError
+from xface.errors import OutputError
 from xface.faces import REGIONS as DRAWN_REGIONS
 from xface.faces import region_labels
-from xface.findings.comparison import Move
-from xface.findings.contrasts import Contrast
-from xface.findings.findings import RegionMean
-from xface.findings.sentences import Sentence
 from xface.report.run.csv_tables import Table, empty_row, write_csv, write_tables
 from xface.report.run.face_drawing import HEIGHT, WIDTH, beneath_first, face_regions, face_svg
 from xface.report.run.forest import forest_svg, lift_forest
@@ -41,10 +37,7 @@ from xface.report.run.sections import SECTIONS, Report, Section
 from xface.report.run.sections.findings import Sentences
 from xface.report.run.thumbnails import tops
 from xface.runs.folder import Kind, RunFolder
-from xface.statistics.clusters import Cluster
-from xface.statistics.regression import Odds
-from xface.statistics.slices import Slice
-from xface.wording import NOTHING, estimate, number
+from xface.wording import estimate
 
 BLOCKED = ("torch", "torchvision", "dlib", "cv2", "captum", "pytorch_grad_cam", "lightning", "sklearn",
            "scipy", "statsmodels")  # fmt: skip
@@ -83,28 +76,28 @@ def tables_of(run: RunFolder, compare=None) -> dict[str, Table]:
 
 
 class TestPage:
-    def test_only_its_own_elements_are_in_it(self, folder):
+    def test_it_lets_in_its_own_elements_script_and_style_only(self, folder):
         page = (folder / "report" / "index.html").read_text()
         assert "<img src=x" not in page
         assert page.count("<script") == page.count("</script>") == 2
         assert "&lt;img src=x onerror=alert(1)&gt;" in page
         assert not re.search(r"\son\w+=\s*[\"']", page)
-
-    def test_it_lets_in_its_own_script_and_style_only(self, folder):
-        page = (folder / "report" / "index.html").read_text()
+        assert set(re.findall(r"https?://[^\s\"'<`]+", page)) <= {"http://www.w3.org/2000/svg"}
         policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page).group(1).replace("&#39;", "'")
         assert "default-src 'none'" in policy
-        assert "unsafe" not in policy
-        assert "http" not in policy
+        assert not re.search("unsafe|http", policy)
         for tag in ("script", "style"):
             body = re.search(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL).group(1)
             digest = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
-            assert f"{tag}-src" in policy
-            assert f"'sha256-{digest}'" in policy
+            assert re.search(rf"{tag}-src [^;]*'sha256-{re.escape(digest)}'", policy)
 
-    def test_it_names_no_address_on_a_network(self, folder):
-        page = (folder / "report" / "index.html").read_text()
-        assert set(re.findall(r"https?://[^\s\"'<`]+", page)) <= {"http://www.w3.org/2000/svg"}
+    def test_lifts_are_those_of_the_table(self, folder):
+        table = pd.read_parquet(folder / "regions.parquet").sample(60, random_state=0)
+        lifts = [stored(folder, f"data/lifts-{kind}.js") for kind in (0, 1)]
+        kinds = {"gradcam": 0, "vanilla": 1}
+        for row in table.itertuples():
+            found = lifts[kinds[row.method]][row.region][row.row]
+            assert (np.nan if found is None else found) == pytest.approx(row.lift, rel=0.006, nan_ok=True)
 
     def test_every_image_is_known_with_its_exact_score(self, folder, run):
         images = stored(folder, "data/images.js")
@@ -130,15 +123,6 @@ class TestPage:
                 assert (amap is None) == (grid is None)
                 assert amap is None or base64.b64decode(amap["grid"]) == grid
         assert [i for i, chunk in enumerate(images["chunk"]) if chunk is None] == [19, 20]
-
-    def test_lifts_are_those_of_the_table(self, folder, run):
-        table = pd.read_parquet(folder / "regions.parquet").sample(60, random_state=0)
-        lifts = [stored(folder, f"data/lifts-{kind}.js") for kind in (0, 1)]
-        kinds = {"gradcam": 0, "vanilla": 1}
-        for row in table.itertuples():
-            found = lifts[kinds[row.method]][row.region][row.row]
-            assert (found is None) == np.isnan(row.lift)
-            assert found is None or found == pytest.approx(row.lift, rel=0.006)
 
     def test_a_colour_stands_for_the_same_value_in_all_maps_of_a_kind(self, run):
         peaks = [entry["peaks"] for entry in run.thumbnails()]
@@ -333,19 +317,6 @@ class TestComparison:
         names = images["image"].tolist()
         assert all(row["image"].lstrip("'") == names[int(row["row_other"])] for row in rows)
 
-    def test_another_threshold_is_said_and_moves_no_map(self, folder, tmp_path):
-        other = self.another(folder, tmp_path)
-        images = pd.read_parquet(other / "images.parquet")
-        called = np.where(images["score"] >= 0.6, "P", "N")
-        right = (images["label"] == "fake") == (called == "P")
-        outcome = np.where(images["outcome"] == "", "", np.where(right, "T", "F") + called.astype(object))
-        images.assign(outcome=outcome).to_parquet(other / "images.parquet")
-        text = self.compared(folder, other, threshold={"value": 0.6, "origin": "option"})
-        assert f"run (this run) {'ab' * 8} 0.5 gradcam at layer4, vanilla" in text
-        assert f"the other {'ab' * 8} 0.6 gradcam at layer4, vanilla" in text
-        assert "different thresholds" in text
-        assert "No region's lift moved." in text
-
     def test_a_region_that_moved_is_listed_alone(self, folder, tmp_path):
         other = self.another(folder, tmp_path)
         regions = pd.read_parquet(other / "regions.parquet")
@@ -382,7 +353,7 @@ class TestComparison:
 
 class TestSingleFile:
     def test_it_holds_the_most_confident_errors_and_nothing_beside_it(self, tmp_path):
-        folder = make_run(tmp_path / "run", 3000)
+        folder = make_run(tmp_path / "run", 1500)
         path = write_report(folder, single_file=True)
         assert path == folder / "report.html"
         assert not (folder / "report").exists()
@@ -397,14 +368,14 @@ class TestSingleFile:
         scores, outcomes = run.numbers("score"), np.array(run.texts("outcome"), object)
         sure = np.where(np.isin(outcomes, ["FP", "FN"]), np.abs(scores - 0.5), -1)
         assert errors >= set(np.argsort(-sure, kind="stable")[:SINGLE_IMAGES].tolist())
-        assert f"holds {len(images['row'])} of 3,000 images" in page
-        assert len(images["row"]) + len(data["rest"]["score"]) == 3000 - 2 + np.isnan(
+        assert f"holds {len(images['row'])} of 1,500 images" in page
+        assert len(images["row"]) + len(data["rest"]["score"]) == 1500 - 2 + np.isnan(
             [np.nan if s is None else s for s in images["score"]]).sum()  # fmt: skip
         assert set(data["maps-0"]) <= {str(row) for row in images["row"]}
         assert 'src="thumbnails' not in page
 
     def test_its_size_has_a_cap(self, tmp_path, monkeypatch):
-        folder = make_run(tmp_path / "run", 600)
+        folder = make_run(tmp_path / "run", 250)
         whole = write_report(folder, single_file=True).stat().st_size
         faces = re.findall(r"base64,[\w+/=]{500,}", (folder / "report.html").read_text())
         bare = whole - sum(map(len, faces))
@@ -484,17 +455,6 @@ class TestDrawings:
 
 
 class TestTables:
-    def test_no_cell_from_outside_is_a_formula(self, tmp_path):
-        rows = [
-            {"=name": each, "value": -1.5}
-            for each in ("=1+1", "+1", "-1", "@a", "\tx", "\rx", "a=b", FORMULA)
-        ]
-        write_csv(rows, tmp_path / "a.csv", {})
-        head, *cells = csv.reader((tmp_path / "a.csv").open(newline=""))
-        assert head == ["'=name", "value"]
-        assert [cell[0][0] for cell in cells] == ["'"] * 6 + ["a", "'"]
-        assert {cell[1] for cell in cells} == {"-1.5"}
-
     def test_an_empty_table_has_the_head_of_a_full_one(self, folder, run, tmp_path):
         for name, table in tables_of(run, {"regions": []}).items():
             write_csv([], tmp_path / f"{name}.csv", empty_row(table.columns))
@@ -503,14 +463,6 @@ class TestTables:
         for path in written:
             head, empty = (next(csv.reader(file.open(newline=""))) for file in (path, tmp_path / path.name))
             assert set(head) <= set(empty)
-
-    def test_the_heads_are_those_of_the_findings(self, run):
-        tables = tables_of(run, {"regions": []})
-        for name, record in (("regions", RegionMean), ("regression", Odds), ("slices", Slice),
-                             ("clusters", Cluster), ("sentences", Sentence),
-                             ("comparison", Move)):  # fmt: skip
-            assert [field.name for field in fields(record)] == list(tables[name].columns)
-        assert [field.name for field in fields(Contrast)][1:] == list(tables["attributes"].columns)[1:]
 
     def test_no_table_takes_the_place_of_another(self, tmp_path):
         with pytest.raises(ValueError, match="two sections of the report have a table 'a'"):
@@ -536,30 +488,8 @@ class TestData:
         assert not set(data) & set("<>&")
         assert as_script(text, 1).isascii()
 
-    @pytest.mark.parametrize(
-        ("value", "words"),
-        [
-            (0.5, "0.5"),
-            (None, NOTHING),
-            (float("nan"), NOTHING),
-            (1e6, "1,000,000"),
-            (1234.5, "1,234"),
-            (0, "0"),
-        ],
-    )
-    def test_numbers_are_readable(self, value, words):
-        assert number(value) == words
 
-    def test_a_folder_that_is_no_run_says_what_to_do(self, tmp_path):
-        with pytest.raises(
-            UsageError, match=r"manifest\.json: is absent; give the folder that `xface analyze"
-        ):
-            write_report(tmp_path)
-        (tmp_path / "manifest.json").write_text("{")
-        with pytest.raises(UsageError, match=r"manifest\.json: cannot be read"):
-            write_report(tmp_path)
-
-
+@pytest.mark.slow
 def test_it_is_drawn_where_no_network_library_can_be_imported(tmp_path):
     folder = make_run(tmp_path / "run", 80)
     code = f"""

@@ -12,8 +12,7 @@ from changes_by_hand import ANY, csv_changes, json_changes, parquet_changes
 from click.testing import CliRunner
 from run_folders import make_run
 from safetensors.torch import load_file, save_file
-from test_analyze import tables
-from test_worker_deaths import place  # noqa: F401
+from unbroken_runs import tables
 from xface_cli.report import report
 
 from xface.errors import CheckpointError, UsageError, XFaceError
@@ -75,7 +74,7 @@ def test_a_run_is_read_whole_or_refused_with_the_file(whole, tmp_path, file, cou
 @pytest.mark.parametrize("file", [*JSON, *PARQUET])
 def test_the_command_ends_with_one_line(whole, tmp_path, file):
     """Alone and compared, as the first run and as the second."""
-    for name in ("cut", "a pipe", "removed"):
+    for name in ("cut", "a pipe"):
         folder = shutil.copytree(whole, tmp_path / name)
         ANY[name](folder / file)
         for words in ([folder], [folder, "--compare", whole], [whole, "--compare", folder]):
@@ -87,7 +86,7 @@ def test_the_command_ends_with_one_line(whole, tmp_path, file):
                 assert (done.exception, file, words[0]) == (None, "thumbnails.parquet", whole), name
 
 
-def test_what_is_changed_within_what_is_allowed_is_noticed_by_its_hash(place, tmp_path):  # noqa: F811
+def test_what_is_changed_within_what_is_allowed_is_noticed_by_its_hash(place, tmp_path):
     """A number for another in a run that `analyze` made: no schema could tell."""
     folder = shutil.copytree(place / "run", tmp_path / "run")
     findings = (folder / "findings.json").read_text()
@@ -109,7 +108,7 @@ class StopError(Exception):
 
 
 @pytest.fixture(scope="module")
-def trained(place, tmp_path_factory):  # noqa: F811
+def trained(place, tmp_path_factory):
     """The folders of a finished run and of one that was stopped in its second epoch."""
     said = []
 
@@ -250,7 +249,7 @@ def test_what_would_mix_two_runs_in_silence_is_refused(trained, tmp_path, state,
         resume(folder)
 
 
-def test_pictures_that_were_changed_since_the_run_began_are_named(trained, place, tmp_path):  # noqa: F811
+def test_pictures_that_were_changed_since_the_run_began_are_named(trained, place, tmp_path):
     path = place / "3.png"
     before = path.read_bytes()
     path.write_bytes((place / "5.png").read_bytes())
