@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import threading
 
 import pytest
 import reference
@@ -328,8 +329,76 @@ UNROUTED = {
 }
 
 
-UNKNOWN = [*UNROUTED.values(), *SELF_GATED.values(), *FOLDED.values(), *BY_ITS_OWN_VALUES.values()]
-KEYS = [*UNROUTED, *SELF_GATED, *FOLDED, *BY_ITS_OWN_VALUES]
+@torch.jit.script
+def _scripted_mask(x):
+    return (x > 0).to(x.dtype)
+
+
+def in_a_thread(function, x):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(function(x)))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def by_position(x):
+    flat = x.flatten()
+    places = torch.nonzero(flat > 0)[:, 0]
+    made = torch.zeros_like(flat)
+    made[places] = flat[places]
+    return made.view_as(x)
+
+
+def by_autograd(x):
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        return x * torch.autograd.grad(F.relu(leaf).sum(), leaf)[0]
+
+
+def as_matrices(function):
+    return lambda x: (x + function(x.reshape(-1, 1, 1)).view_as(x)) / 2
+
+
+def through_the_grid(x):
+    same = torch.eye(2, 3).to(x).expand(len(x), 2, 3)
+    return F.grid_sample(x, F.affine_grid(same, x.shape, align_corners=True), align_corners=True)
+
+
+def by_attention(x):
+    values = torch.stack([x.reshape(-1, 1), torch.zeros(x.numel(), 1).to(x)], 1)
+    keys = torch.tensor([[1.0], [0.0]]).to(x).expand(x.numel(), 2, 1)
+    return F.scaled_dot_product_attention(x.reshape(-1, 1, 1), keys, values, scale=1.0).view_as(x)
+
+
+UNSEEN = {
+    "scripted mask": lambda x: x * _scripted_mask(x),
+    "where, scripted": lambda x: torch.where(_scripted_mask(x) > 0, x, torch.zeros_like(x)),
+    "mask by vmap": lambda x: x * torch.vmap(lambda a: (a > 0).to(a.dtype))(x),
+    "where by vmap": lambda x: torch.vmap(lambda a: torch.where(a > 0, a, 0 * a))(x),
+    "mask of a thread": lambda x: x * in_a_thread(lambda a: (a > 0).to(a.dtype), x),
+    "in a thread": lambda x: in_a_thread(lambda a: a * (a > 0), x),
+    "by position": by_position,
+    "by autograd": by_autograd,
+    "|x| by cdist": as_matrices(lambda x: torch.cdist(x, torch.zeros_like(x[:1]))),
+    "|x| by SVD": as_matrices(torch.linalg.svdvals),
+    "|x| by polar": as_matrices(lambda x: torch.polar(x, torch.zeros_like(x)).abs()),
+    "gate behind a Fourier transform": lambda x: x * s(torch.fft.ifft2(torch.fft.fft2(x)).real),
+    "gate behind a matrix product": lambda x: 2 * x * s(x @ torch.eye(x.shape[-1]).to(x)),
+    "gate behind a grid": lambda x: x * s(through_the_grid(x)),
+    "attention": by_attention,
+    "fake_quantize": lambda x: torch.fake_quantize_per_tensor_affine(x.float(), 0.01, 0, 0, 2000).to(x),
+}
+
+
+UNKNOWN = [
+    *UNSEEN.values(),
+    *UNROUTED.values(),
+    *SELF_GATED.values(),
+    *FOLDED.values(),
+    *BY_ITS_OWN_VALUES.values(),
+]
+KEYS = [*UNSEEN, *UNROUTED, *SELF_GATED, *FOLDED, *BY_ITS_OWN_VALUES]
 
 
 @pytest.mark.parametrize("spelling", UNKNOWN, ids=KEYS)
@@ -359,6 +428,10 @@ NO_RECTIFIERS = {
     "squared gate": lambda x: F.relu((lambda gate: gate * gate)(torch.sigmoid(x))),
     "two gates": lambda x: F.relu(x) * torch.sigmoid(x.mean((2, 3), True)) * F.hardsigmoid(x.flip(3)),
     "a clamped gate": lambda x: (lambda y: F.relu(y * (y.flip(3) + 3).clamp(0, 6) / 6))(F.relu(x)),
+    "a gate of 1x1 kernels": lambda x: F.relu(x) * s(F.conv2d(x, torch.ones((6, 6, 1, 1)).to(x))),
+    "a convolution with a skip": lambda x: F.relu(
+        x + F.conv2d(x, torch.ones(6, 1, 3, 3).to(x), None, 1, 1, groups=6)
+    ),
     "GLU": lambda x: F.relu(x) * torch.sigmoid(F.relu(x).flip(1)),
     "channels' means": lambda x: (
         F.relu(x) * torch.sigmoid(torch.cat([x.mean(1, True), x.amax(1, True)], 1).sum(1, True))

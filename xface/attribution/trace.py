@@ -16,6 +16,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from xface.attribution.graph import HALF, Reach, hidden_rectifiers, is_doubtful, node_of, probability_of
 from xface.attribution.guard import set_to
 from xface.attribution.handwritten import varying_inputs
+from xface.attribution.probes import probed
 from xface.attribution.rectifiers import Router, rectifiers_among
 from xface.attribution.rules import RULES
 from xface.attribution.targets import Target, Targets, class_scores, resolve
@@ -204,7 +205,9 @@ def _traced(model: nn.Module, images: Tensor, targets: Targets, needs: Needs) ->
         reach = _checked_reach(score, end, run.taps, needs)
         notes += _on_precision(reach, run.leaf)
     defined = replace(needs, rules=needs.rules - undefined.keys())
-    kept = tuple(unrouted(nodes))  # before a backward pass frees what the nodes keep
+    kept = unrouted(nodes)  # before a backward pass frees what the nodes keep
+    if nodes and not undefined:
+        kept = sorted({*kept, *probed(model, images, partial(_scored, model, needs))})
     inputs, layers, copies = _backward(score, run, defined)
     undefined |= copies
     return Trace(
@@ -216,11 +219,17 @@ def _traced(model: nn.Module, images: Tensor, targets: Targets, needs: Needs) ->
         layer_gradients={name: grids[name].read(tensor) for name, tensor in layers.items()},
         input_gradients=inputs,
         rectifiers=rectifiers_among(nodes),
-        unrouted=kept,
+        unrouted=tuple(kept),
         undefined=undefined,
         ends=run.router.ends,
         notes=notes,
     )
+
+
+def _scored(model: nn.Module, needs: Needs, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Run the network on an image (1, C, H, W); what the image became, and the sum of its scores' squares."""
+    run = _forward(model, image, replace(needs, layers=()), shortcuts=False)
+    return run.leaf, class_scores(run.output, 1).square().sum()
 
 
 def _forward(model: nn.Module, images: Tensor, needs: Needs, shortcuts: bool) -> _Forward:

@@ -43,7 +43,12 @@ def _names(text: str) -> Callable[[str], bool]:
 _OURS = _names("Rectify Select")
 _CUTS = _names(
     r"Clamp ClampMin ClampMax Clip Maximum Minimum Threshold Hardtanh IndexPut MaskedScatter Max Amax"
-    r" Min Amin"
+    r" Min Amin FakeQuantize\w*"
+)
+_STRAIGHT = _names(
+    r"\w*Convolution\w* Addmm Mm Bmm Baddbmm Addbmm Addmv Mv Dot \w*AvgPool\w* Upsample\w+ GridSampler\w*"
+    r" CudnnGridSampler\w* Im2Col Col2Im Unfold Fft\w+ Cumsum ReflectionPad\w+ ReplicationPad\w+"
+    r" _WithGradient MaxUnpool\w* Trace Linear\w* \w*BatchNorm\w* AccumulateGrad"
 )
 _VIEWS = _names(
     r"View Reshape ReshapeAlias UnsafeView Squeeze Unsqueeze T Transpose Permute ToCopy Clone Alias Copy"
@@ -66,7 +71,7 @@ _MIXING = _names(
     r" ReplicationPad\w+ _WithGradient \w*(Batch|Layer|Group|Instance|Rms)Norm\w* \w*Norm Linalg\w*Norm"
     r" Std Var StdMean VarMean \w*MaxPool\w* MaxUnpool\w* \w*ScaledDotProduct\w* \w*Attention\w*"
     r" Trilinear EmbeddingBag Embedding \w*Rnn\w* \w*Lstm\w* ThnnFused\w* Cdist LinalgSvd\w*"
-    r" LinalgEigh\w* Prelu\w* AccumulateGrad Polar Angle Trace Linear\w* FakeQuantize\w*"
+    r" LinalgEigh\w* Prelu\w* AccumulateGrad Polar Angle Trace Linear\w*"
     r" GeneratedBackwardFor_torchvision_\w+"
 )
 _GATES = _names(
@@ -103,10 +108,11 @@ def is_marked(tensor: Tensor, note: str) -> bool:
 
 def unrouted(nodes: set[Any]) -> list[str]:
     """Return the names of the functions among these nodes that may be rectifiers and have no rule."""
-    return sorted({_function_name(node) for node in nodes if _may_be_rectifier(node, nodes)})
+    return sorted({function_name(node) for node in nodes if _may_be_rectifier(node, nodes)})
 
 
-def _function_name(node: Node) -> str:
+def function_name(node: Node) -> str:
+    """A node's function as its users call it: `masked_fill` of MaskedFillBackward0."""
     bare = re.sub(r"(WithIndices)?Backward\d*$", "", node.name()).rpartition(":")[2]
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", bare).lower().strip("_")
 
@@ -183,6 +189,32 @@ def _ways(
             if following in nodes:
                 whole = node.name().endswith("CopySlices") and (following, index) == node.next_functions[0]
                 waiting.append(((following, index, parts if whole else before), bent))
+
+
+def origins(operand: tuple[Any, int], nodes: set[Any], is_sum: bool) -> list[tuple[Any, int]]:
+    """What an operand (a node, which of its results) comes from position by position, itself first."""
+    states = [state for state, _ in _ways(operand, nodes, {}, is_sum)]
+    return list(dict.fromkeys((node, index) for node, index, parts in states if node in nodes and not parts))
+
+
+def is_straight(node: Any, is_sum: bool) -> bool:
+    """Whether a node's function is linear; in a sum, a rectifier with a rule counts as if it were."""
+    return _STRAIGHT(node.name()) or (not _bends(node, is_sum) and not _MIXING(node.name()))
+
+
+def is_sum(name: str) -> bool:
+    """Whether a node of this name adds its operands."""
+    return _SUMS(name)
+
+
+def is_joining(name: str) -> bool:
+    """Whether a node of this name lays its operands side by side."""
+    return _JOINS(name)
+
+
+def is_selecting(name: str) -> bool:
+    """Whether a node of this name passes on the larger of its operands, or one that depends on them."""
+    return _SELECTING(name)
 
 
 def _varying_edges(node: Any) -> list[tuple[Any, int]]:
@@ -298,6 +330,9 @@ def _cuts_something(node: Any, nodes: set[Any]) -> bool:
     if name.startswith("IndexPut"):
         return any(index is not None and index.dtype == torch.bool for index in node._saved_indices)
     values, low, high = (getattr(node, f"_saved_{name}", None) for name in ("self", "min", "max"))
+    if name.startswith("FakeQuantize"):
+        kept = getattr(node, "_saved_mask", None)
+        return kept is None or not bool(kept.all())
     if values is None or (low is None and high is None):
         return True
     below = low is not None and bool((low - values > NOTICEABLE).any())
