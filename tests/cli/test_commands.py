@@ -24,7 +24,7 @@ def numbers(model: nn.Module) -> int:
     return sum(tensor.numel() for tensor in {id(p): p for p in model.parameters()}.values())
 
 
-OUTLINED = {"resnet18", "densenet121", "squeezenet1_0", "meso4", "cozzolino", "rahmouni", "efficientnet-b0"}
+OUTLINED = {"resnet18", "squeezenet1_0", "meso4", "cozzolino", "rahmouni", "efficientnet-b0"}
 """Those that are quickly built."""
 
 

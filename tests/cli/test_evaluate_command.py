@@ -127,6 +127,8 @@ class TestThreshold:
         write_card(Card(card.arch, card.classes, card.preprocessing, threshold=0.2), card_path(path))
         [found] = evaluate("--weights", path, "--json", faces).lines
         assert found["threshold"] == {"value": 0.2, "source": "the card's"}
+        [found] = evaluate("--weights", path, "--json", "--threshold", 0.7, faces).lines
+        assert found["threshold"] == {"value": 0.7, "source": "as given"}
 
     def test_chosen_on_a_validation_set(self, weights, manifest):
         words = ["--weights", weights, "--split", "test", "--validation", manifest, "--criterion", "accuracy"]
