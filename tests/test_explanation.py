@@ -293,6 +293,19 @@ class TestFaces:
             ):
                 xface.explain(planted(mask("mouth")), turned, ["vanilla"], face=face)
 
+    def test_landmarks_in_percent_are_refused_and_a_small_face_in_a_corner_is_not(self):
+        pixels = read_picture(REAL).pixels
+        points = find_face(pixels).landmarks
+        percent = face_from_landmarks(points * 100 / np.array(pixels.shape[1::-1]), "a.pts")
+        with pytest.raises(LandmarkError, match=r"are in percent of the picture.*multiply x by 2\.56"):
+            xface.explain(planted(mask("mouth")), Picture("a.jpg", pixels), ["vanilla"], face=percent)
+        side = len(pixels)
+        corner = np.zeros((4 * side, 5 * side, 3), np.uint8)
+        corner[:100, :100] = np.asarray(Image.fromarray(pixels).resize((100, 100)))
+        small = face_from_landmarks((points + 0.5) * 100 / side - 0.5, "a.pts")
+        assert small.landmarks.max() <= 100
+        xface.explain(planted(mask("mouth")), Picture("a.jpg", corner), ["vanilla"], face=small)
+
     @pytest.mark.parametrize("count", [33, 34, 35, 36, 67])
     def test_landmarks_mostly_outside_the_picture_are_noted(self, count):
         """Moved right until so many of the 68 points are past the picture's edge."""

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 ALL_STAGES = "all"
 OTHERWISE = 60  # degrees from which on two faces lie otherwise
+PERCENT = 100
+NEAR, FAR = 0.1, 0.3  # mean distances between the landmarks of one face and of two, in its box's diagonals
 
 
 class Explanation(Findings):
@@ -207,7 +209,9 @@ def _misplaced(face: Face, picture: Picture, prepared: Prepared) -> tuple[str, .
             f"{high.round(1).tolist()}, past its {width}x{height} pixels; give them in pixels of the upright "
             "original"
         )
-    _check_turn(face, picture)
+    if not face.source.startswith("dlib"):
+        _check_turn(face, picture)
+        _check_percent(face, picture)
     places = {
         "picture": (face.landmarks, picture.pixels),
         "part that the network sees": (prepared.geometry.to_input(face.landmarks), prepared.view),
@@ -222,18 +226,45 @@ def _misplaced(face: Face, picture: Picture, prepared: Prepared) -> tuple[str, .
 def _check_turn(face: Face, picture: Picture) -> None:
     """Raise LandmarkError for given landmarks of a turned face where dlib sees one that lies otherwise."""
     points = np.asarray(face.landmarks)
-    if not quarter_turns(points) or face.source.startswith("dlib"):
+    if not quarter_turns(points):
         return
-    seen = find_face(picture.pixels)
-    if seen.landmarks is None or angle_between(points, seen.landmarks) < OTHERWISE:
+    seen = _seen_if_any(picture)
+    if seen is None or angle_between(points, seen) < OTHERWISE:
         return
-    middle = seen.landmarks.mean(axis=0)
+    middle = seen.mean(axis=0)
     if ((points.min(axis=0) < middle) & (middle < points.max(axis=0))).all():
         raise LandmarkError(
             f"the landmarks of {picture.name!r} ({face.source!r}) can't be right: by them "
             f"{turn_note(quarter_turns(points))}, where dlib sees it lie otherwise; count x from the left, y "
             "from the top, of the picture as its EXIF tag turns it"
         )
+
+
+def _check_percent(face: Face, picture: Picture) -> None:
+    """Raise LandmarkError for landmarks that lie where dlib sees the face only as percent of the picture."""
+    points, size = np.asarray(face.landmarks), np.array(picture.pixels.shape[1::-1])
+    if points.max() > PERCENT or size.max() < 2 * PERCENT:
+        return
+    seen = _seen_if_any(picture)
+    if seen is None:
+        return
+    extent = np.linalg.norm(np.ptp(seen, axis=0))
+    given, scaled = (
+        np.linalg.norm(each - seen, axis=1).mean() / extent for each in (points, points * size / PERCENT)
+    )
+    if scaled < NEAR and given > FAR:
+        raise LandmarkError(
+            f"the landmarks of {picture.name!r} ({face.source!r}) are in percent of the picture: so they lie "
+            f"where dlib sees the face; multiply x by {size[0] / PERCENT:g} and y by {size[1] / PERCENT:g}"
+        )
+
+
+def _seen_if_any(picture: Picture) -> FloatArray | None:
+    """The landmarks that dlib sees; None also without its models: who gives landmarks needs none."""
+    try:
+        return find_face(picture.pixels).landmarks
+    except LandmarkError:
+        return None
 
 
 def _count_outside(points: FloatArray, pixels: ByteArray) -> int:
