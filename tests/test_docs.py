@@ -23,7 +23,7 @@ from xface.detectors.card import read_card
 from xface.detectors.checkpoints.state_dicts import PREFIXES, WRAPPERS
 from xface.detectors.class_names import KEYS
 from xface.detectors.recognition import NAMED_BY
-from xface.faces import ATTRIBUTES, REGIONS, UNIONS
+from xface.faces import ATTRIBUTES, REGIONS
 from xface.images.pictures import FORMATS
 from xface.networks import ARCHITECTURES
 from xface.preprocessing import PRESETS, Preprocessing
@@ -55,7 +55,7 @@ def anchors(text: str) -> set[str]:
 NAMED = {
     "rectifiers": ("docs/methods.md", [name for name in RECTIFIER_NAMES if not name.startswith("_")]),
     "statuses": ("docs/methods.md", [*STATUS, "ok"]),
-    "regions and unions": ("docs/regions.md", [*REGIONS, *UNIONS]),
+    "regions": ("docs/regions.md", [*REGIONS]),
     "wrappers, prefixes and keys": ("docs/checkpoints.md", [*WRAPPERS, *PREFIXES, *KEYS, *NAMED_BY]),
     "parts of a map and a region": (
         "docs/output.md",

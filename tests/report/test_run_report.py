@@ -258,6 +258,12 @@ class TestSections:
         assert (folder / "report/tables/devices.csv").read_text().splitlines() == ["device", f"'{FORMULA}"]
         assert (folder / "report/figures/devices.png").is_file()
 
+    def test_subsets_of_one_name_are_refused(self, run, monkeypatch):
+        section = Section("A", "", subsets=lambda report: {"sentences": [[1]]})
+        monkeypatch.setattr(SECTIONS, "_entries", {**SECTIONS, "mine": section})
+        with pytest.raises(ValueError, match="section 'mine' has subsets 'sentences'"):
+            Page(run, {}, {}, None).html()
+
     def test_one_without_data_is_left_out(self, run, monkeypatch):
         monkeypatch.setattr(
             SECTIONS, "_entries", {"none": Section("None of it", "here", lambda report: None)}

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from xface.faces.measures import measure as measure
     from xface.faces.pose import head_pose as head_pose
     from xface.faces.regions import REGIONS as REGIONS
-    from xface.faces.regions import UNIONS as UNIONS
     from xface.faces.regions import region_labels as region_labels
     from xface.faces.regions import region_outlines as region_outlines
 
@@ -37,7 +36,6 @@ __getattr__, __dir__, __all__ = exports(
         "Landmarker": "xface.faces.landmarks",
         "ModelFile": "xface.faces.dlib_models",
         "REGIONS": "xface.faces.regions",
-        "UNIONS": "xface.faces.regions",
         "face_attributes": "xface.faces.attributes",
         "face_from_landmarks": "xface.faces.landmark_files",
         "find_face": "xface.faces.landmarks",

@@ -55,12 +55,6 @@ REGIONS.add("left_cheek", lambda axes: axes.face & (axes.side >= 0))
 REGIONS.add("background", lambda axes: np.ones(axes.size, bool))
 
 BACKGROUND = "background"
-UNIONS: dict[str, tuple[str, ...]] = {
-    "eyes": ("right_eye", "left_eye"),
-    "eyebrows": ("right_eyebrow", "left_eyebrow"),
-    "cheeks": ("right_cheek", "left_cheek"),
-    "face": tuple(name for name in REGIONS if name != BACKGROUND),
-}
 
 
 def region_labels(landmarks: FloatArray, size: tuple[int, int]) -> ByteArray:

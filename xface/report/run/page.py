@@ -174,9 +174,18 @@ class Page(Report):
         }  # fmt: skip
 
     def _subsets(self) -> dict[str, list[list[int]]]:
-        """The rows that each section's buttons show, as far as this page holds them."""
-        named = chain.from_iterable(section.subsets(self).items() for section in SECTIONS.values())
-        return {name: [self._present(rows) for rows in subsets] for name, subsets in named}
+        """The rows that each section's buttons show, as far as this page holds them.
+
+        Raises:
+            ValueError: two sections give subsets of one name.
+        """
+        found: dict[str, list[list[int]]] = {}
+        for title, section in SECTIONS.items():
+            for name, subsets in section.subsets(self).items():
+                if name in found:
+                    raise ValueError(f"the section {title!r} has subsets {name!r}, as another section has")
+                found[name] = [self._present(rows) for rows in subsets]
+        return found
 
     def _present(self, rows: list[int]) -> list[int]:
         return [row for row in rows if row in self.shown] if self.is_single else rows
