@@ -26,8 +26,9 @@ def predict(
 ) -> None:
     """Call images real or fake: files, folders, globs."""
     import xface
+    from xface.errors import XFaceError
+    from xface.evaluation.scoring import predictions
     from xface.images.picture_files import find_pictures
-    from xface.images.pictures import read_picture
     from xface.wording import printable, verdict
 
     found = find_pictures(images)
@@ -35,15 +36,18 @@ def predict(
     detector = xface.load(weights, arch, device, state_key, positive)
     say_cautions(detector)
 
+    verdicts = predictions(detector, [str(path) for path in found.paths])
+
     def job(index: int, path: Path) -> None:
-        picture = read_picture(path)
-        [prediction] = detector.predict(picture)
+        prediction = next(verdicts)
+        if isinstance(prediction, XFaceError):
+            raise prediction
         if as_json:
-            named = {"image": picture.name, "detector": detector.to_json()}
+            named = {"image": str(path), "detector": detector.to_json()}
             print_json({**named, "prediction": prediction.to_json(), "notes": list(prediction.notes)})
         else:
             notes = "".join(f" ({note})" for note in prediction.notes)
-            click.echo(f"{printable(picture.name)}: {verdict(prediction)}{notes}")
+            click.echo(f"{printable(str(path))}: {verdict(prediction)}{notes}")
 
     each_image(found.paths, job, as_json)
     if not as_json:

@@ -297,7 +297,7 @@ class TestFaces:
         pixels = read_picture(REAL).pixels
         points = find_face(pixels).landmarks
         percent = face_from_landmarks(points * 100 / np.array(pixels.shape[1::-1]), "a.pts")
-        with pytest.raises(LandmarkError, match=r"are in percent of the picture.*multiply x by 2\.56"):
+        with pytest.raises(LandmarkError, match=r"are in percent of the picture.*multiply x by 2\.88"):
             xface.explain(planted(mask("mouth")), Picture("a.jpg", pixels), ["vanilla"], face=percent)
         side = len(pixels)
         corner = np.zeros((4 * side, 5 * side, 3), np.uint8)

@@ -531,7 +531,7 @@ def test_an_implausible_face_enters_no_mean_and_is_listed_with_its_reason(detect
 def test_landmarks_that_cannot_be_kept_stop_the_run(detector, small, tmp_path, workers):
     (tmp_path / "file").write_text("")
     plan = plan_analysis(detector, read_data(str(small)))
-    with pytest.raises(LandmarkError, match=r"^landmarks cannot be kept in") as refusal:
+    with pytest.raises(LandmarkError, match=r"^landmarks cannot be kept: cannot write") as refusal:
         analyze(plan, tmp_path / "run", workers=workers, store=LandmarkStore(tmp_path / "file" / "store"))
     assert "Traceback" not in str(refusal.value)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +13,14 @@ from PIL import Image
 from project import SAMPLES
 
 import xface
-from xface.analysis.face_reading import _hashed
 from xface.analysis.labelled_data import read_data
 from xface.analysis.pipeline import analyze
 from xface.analysis.plan import plan_analysis
 from xface.errors import ImageError, UsageError
 from xface.faces.landmark_cache import LandmarkStore
 from xface.files.hashes import hashes, sha256_of
+from xface.images import pictures
+from xface.images.pictures import read_hashed
 
 
 def replaced_alike(path: Path) -> None:
@@ -130,20 +132,35 @@ def test_a_hash_is_of_the_very_file_that_was_read(tmp_path, monkeypatch):
     Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(path)
     reads = []
 
-    def replacing(name):
-        picture = xface.images.pictures.read_picture(name)
-        reads.append(name)
+    def replacing(file):
+        picture = picture_in(file)
+        reads.append(file.path)
         if len(reads) <= times:
             Image.fromarray(np.full((32, 32, 3), len(reads), np.uint8)).save(path)
         return picture
 
-    monkeypatch.setattr("xface.analysis.face_reading.read_picture", replacing)
+    picture_in = pictures._picture_in
+    monkeypatch.setattr(pictures, "_picture_in", replacing)
     times = 1
-    sha256, picture = _hashed(str(path))
+    picture, sha256 = read_hashed(str(path))
     assert (sha256, picture.pixels.max()) == (sha256_of(path), 1)
     times = 99
     with pytest.raises(ImageError, match="it is changed while it is read"):
-        _hashed(str(path))
+        read_hashed(str(path))
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "tif", "webp", "gif", "bmp"])
+def test_a_picture_and_its_hash_take_one_opening(tmp_path, ending):
+    path, opened = tmp_path / f"face.{ending}", []
+    Image.open(SAMPLES / "real.jpg").save(path)
+    watching = False
+    sys.addaudithook(lambda event, values: opened.append(values[0]) if event == "open" and watching else None)
+    watching = True
+    picture, sha256 = read_hashed(str(path))
+    watching = False
+    assert opened.count(str(path)) == 1
+    assert sha256 == sha256_of(path)
+    assert np.array_equal(picture.pixels, pictures.read_picture(path).pixels)
 
 
 def test_what_is_no_file_has_no_hash(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,23 +11,20 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from xface.analysis.stopwatch import Stopwatch
-from xface.data.workers import ending_with_this_process, quieten_opencv
 from xface.detectors.crops import Crop, prepare_cropped
-from xface.errors import ImageError, LandmarkError, XFaceError
+from xface.errors import ImageError, LandmarkError
 from xface.faces import region_labels
 from xface.faces.attributes import ATTRIBUTES, face_attributes
 from xface.faces.landmark_cache import LandmarkStore
 from xface.files.hashes import sha256_of
-from xface.images.pictures import Picture, read_picture
+from xface.images.pictures import read_hashed
 from xface.preprocessing import Prepared, Preprocessing
 from xface.results import ByteArray, Face, FloatArray
 
 THUMBNAIL_SIDE = 128
 THUMBNAIL_QUALITY = 85
-TRIES = 3
 NO_REGION = 255
 """The label of a pixel where no face is known, so that no pixel is in any region."""
 
@@ -77,10 +74,9 @@ Shown = tuple[Tensor, ByteArray]
 
 @dataclass(frozen=True)
 class FaceReader:
-    """A dataset of batches: item `number` is the pictures at `batches[number]`, read and measured.
+    """Reads batches: batch `number` is the pictures at `batches[number]`, read and measured.
 
-    It holds no network, so that worker processes need none. An error that isn't the picture's own, such as a
-    missing model of dlib's, is an item of its own, to be raised where it is met.
+    It holds no network, so that worker processes need none.
     """
 
     paths: Sequence[str]
@@ -89,21 +85,16 @@ class FaceReader:
     crop: Crop | None
     store: LandmarkStore
 
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, number: int) -> ReadBatch | XFaceError:
-        try:
-            return stacked([self.read(row) for row in self.batches[number]])
-        except XFaceError as error:
-            return error
+    def batch(self, number: int) -> ReadBatch:
+        """A batch; raises XFaceError for what isn't a picture's own, such as a missing model of dlib's."""
+        return stacked([self.read(row) for row in self.batches[number]])
 
     def read(self, row: int) -> tuple[ReadFace, Shown | None]:
         """One picture; without what is shown to the network if it cannot be read."""
         path, watch = self.paths[row], Stopwatch()
         try:
             with watch("decode"):
-                sha256, picture = _hashed(path)
+                picture, sha256 = read_hashed(path)
             with watch("landmarks"):
                 found = self.store.face(picture.pixels)
             with watch("decode"):
@@ -125,24 +116,6 @@ class FaceReader:
         return face, (prepared.tensor, labels)
 
 
-def _hashed(path: str) -> tuple[str, Picture]:
-    """A picture and the hash of the very file that it was read from; raises ImageError."""
-    for _ in range(TRIES):
-        before = _stamp(path)
-        picture, sha256 = read_picture(path), sha256_of(path)
-        if sha256 and _stamp(path) == before:
-            return sha256, picture
-    raise ImageError(f"cannot read {path!r}: it is changed while it is read; wait until it is written")
-
-
-def _stamp(path: str) -> tuple[int, ...]:
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):
-        return ()
-    return found.st_ino, found.st_size, found.st_mtime_ns
-
-
 def stacked(read: Sequence[tuple[ReadFace, Shown | None]]) -> ReadBatch:
     """Pictures as a batch, those of one size as one tensor."""
     alike: dict[torch.Size, list[int]] = {}
@@ -156,21 +129,6 @@ def stacked(read: Sequence[tuple[ReadFace, Shown | None]]) -> ReadBatch:
 def _stack(places: Sequence[int], shown: Sequence[Any]) -> Stack:
     images = torch.stack([tensor for tensor, _ in shown])
     return Stack(tuple(places), images, torch.from_numpy(np.stack([labels for _, labels in shown])))
-
-
-def read_ahead(reader: FaceReader, workers: int) -> Iterator[ReadBatch]:
-    """The batches in order, the next ones being read while the last is used; 0 workers read in this process.
-
-    Raises:
-        XFaceError: what isn't a picture's own fault.
-    """
-    quieten_opencv(workers)
-    how: Any = {"num_workers": min(workers, len(reader)), "worker_init_fn": ending_with_this_process()}
-    loader: Any = DataLoader(reader, batch_size=None, **how)  # type: ignore[arg-type]
-    for batch in loader:
-        if isinstance(batch, XFaceError):
-            raise batch
-        yield batch
 
 
 def _labelled(prepared: Prepared, face: Face) -> tuple[ByteArray, str]:

@@ -15,18 +15,18 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from xface.analysis.face_reading import FaceReader, ReadBatch, read_ahead
+from xface.analysis.face_reading import FaceReader, ReadBatch
 from xface.analysis.measuring import MapMeasurer, MeasuredImage, Said
 from xface.analysis.plan import Plan
 from xface.analysis.rows import Found
 from xface.analysis.stopwatch import Stopwatch
 from xface.attribution.maps import furthest
+from xface.data.reading import read_ahead
 from xface.data.workers import dead_workers_reported
 from xface.detectors.detector import takes
 from xface.faces.landmark_cache import LandmarkStore
 from xface.files.names import safe_stem
 from xface.files.writing import written_aside
-from xface.runs.schema import PartNote
 from xface.runs.shards import Parts
 from xface.runs.tables import TABLES
 from xface.runs.writing import NewRun, begin_run, is_finished
@@ -92,8 +92,10 @@ def analyze(
             count = default_workers() if workers is None else workers
             reader = _reader(plan, todo, store or LandmarkStore())
             with progress(sum(map(len, reader.batches))) as advance:
-                _make_parts(plan, todo, read_ahead(reader, count), PartMaker(plan, run, watch), advance)
+                batches = read_ahead(reader.batch, len(reader.batches), count)
+                _make_parts(plan, todo, batches, PartMaker(plan, run, watch), advance)
             _join(run, parts, watch)
+        run.add(**_said(run.manifest))
         run.drop_parts()
         _conclude(run)
         return run.finish()
@@ -196,19 +198,22 @@ def _join(run: NewRun, parts: Parts, watch: Stopwatch) -> None:
     wall = seconds.pop("wall")
     stages = _rounded({stage: seconds.get(stage, 0.0) for stage in STAGE_NAMES})
     images = run.manifest["data"]["images"]
-    run.add(**_said(run.manifest, notes))
+    rules = [note.rules for note in notes if len(note.rules) == len(run.manifest["kinds"])]
+    run.add(
+        rules=[furthest(each) for each in zip(*rules, strict=True)],
+        notes=list(dict.fromkeys(said for note in notes for said in note.notes)),
+    )
     run.add(stages=stages, stages_note=STAGES_NOTE, images_per_second=round(images / wall, 3))
     run.add_hashes(*(run.table_path(table).name for table in TABLES))
 
 
-def _said(manifest: Mapping[str, Any], parts: Sequence[PartNote]) -> dict[str, Any]:
-    """The manifest's `kinds` and `detector` with each map's furthest rule, and all notes, of any part."""
+def _said(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest's `kinds` and `detector`, with what was said of the maps of the run's own images."""
     kinds, detector = manifest["kinds"], manifest["detector"]
-    rules = [part.rules for part in parts if len(part.rules) == len(kinds)]
-    worst = [furthest([kind["rule"], *each]) for kind, *each in zip(kinds, *rules, strict=True)]
-    notes = dict.fromkeys([*detector.get("notes", []), *(note for part in parts for note in part.notes)])
+    each = zip(kinds, manifest.get("rules") or ["published"] * len(kinds), strict=True)
+    notes = dict.fromkeys([*detector["notes"], *manifest.get("notes", [])])
     return {
-        "kinds": [{**kind, "rule": rule} for kind, rule in zip(kinds, worst, strict=True)],
+        "kinds": [{**kind, "rule": furthest([kind["rule"], rule])} for kind, rule in each],
         "detector": {**detector, "notes": list(notes)},
     }
 

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from xface.data.augmentation import Augmentations, RandomCrop
 from xface.data.labelled_pictures import Samples
 from xface.data.labels import CLASSES
+from xface.data.reading import read_ahead
 from xface.data.samplers import matched
 from xface.data.self_blending import SelfBlending, self_blend
 from xface.data.views import ReadViews, View, Views, stored_views
@@ -152,10 +153,7 @@ class FaceDataset(Dataset[Item]):
 
     def inspect(self, workers: int = 0) -> None:
         """Look at every picture once, so that `unreadable` and `faceless` are complete."""
-        quieten_opencv(workers)
-        watch = ending_with_this_process()
-        loader: Any = DataLoader(_Looks(self), batch_size=None, num_workers=workers, worker_init_fn=watch)  # type: ignore[arg-type]
-        for _ in loader:
+        for _ in read_ahead(self._is_readable, len(self), workers):
             pass
 
     def _readable(self, index: int) -> tuple[int, View]:
@@ -179,6 +177,9 @@ class FaceDataset(Dataset[Item]):
             self.found[row] = FACELESS
         return view
 
+    def _is_readable(self, row: int) -> bool:
+        return self.look(row) is not None
+
     def _reason(self, row: int) -> str:
         try:
             self.views.view(row)
@@ -197,17 +198,6 @@ class FaceDataset(Dataset[Item]):
             return None
         blend = self_blend(face.pixels, face.landmarks, rng, self.blending)
         return (blend.image, blend.mask) if blend else None
-
-
-@dataclass(frozen=True)
-class _Looks:
-    dataset: FaceDataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> bool:
-        return self.dataset.look(index) is not None
 
 
 def _partners(samples: Samples) -> dict[int, int]:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from xface.data.workers import ending_with_this_process, quieten_opencv
+from xface.data.reading import read_ahead
 from xface.detectors.crops import Crop, prepare_cropped
 from xface.errors import ImageError, OutputError, UsageError
 from xface.faces.landmark_cache import LandmarkStore
@@ -72,6 +72,13 @@ class ReadViews:
         if landmarks is None or prepared.notes:  # a note says that they give no crop: they aren't a face's
             return View(prepared.view)
         return View(prepared.view, prepared.geometry.to_input(landmarks))
+
+    def attempt(self, index: int) -> View | str:
+        """One view, or the reason why there is none."""
+        try:
+            return self.view(index)
+        except ImageError as error:
+            return str(error)
 
     def fingerprint(self) -> str:
         """A hash of all that the views depend on: files by what they hold, and settings."""
@@ -143,16 +150,11 @@ def _store(views: ReadViews, size: tuple[int, int], place: Path, workers: int) -
 
 
 def _fill(views: ReadViews, size: tuple[int, int], folder: Path, workers: int) -> None:
-    from torch.utils.data import DataLoader
-
     shape = (len(views), *size, 3)
     pixels = np.lib.format.open_memmap(folder / "pixels.npy", "w+", np.uint8, shape)
     landmarks = np.full((len(views), 68, 2), np.nan, np.float32)
     reasons = {}
-    quieten_opencv(workers)
-    how: Any = {"collate_fn": _as_it_is, "worker_init_fn": ending_with_this_process()}
-    found: Any = DataLoader(_Attempts(views), batch_size=None, num_workers=workers, **how)  # type: ignore[arg-type]
-    for index, one in enumerate(found):
+    for index, one in enumerate(read_ahead(views.attempt, len(views), workers)):
         if isinstance(one, str):
             reasons[index] = one
             continue
@@ -162,23 +164,3 @@ def _fill(views: ReadViews, size: tuple[int, int], folder: Path, workers: int) -
     pixels.flush()
     np.save(folder / "landmarks.npy", landmarks)
     (folder / "unreadable.json").write_text(json.dumps(reasons))
-
-
-def _as_it_is(one: Any) -> Any:
-    return one
-
-
-@dataclass(frozen=True)
-class _Attempts:
-    """A dataset of views, or of the reason why there is none."""
-
-    views: ReadViews
-
-    def __len__(self) -> int:
-        return len(self.views)
-
-    def __getitem__(self, index: int) -> View | str:
-        try:
-            return self.views.view(index)
-        except ImageError as error:
-            return str(error)

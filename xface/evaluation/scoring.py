@@ -2,30 +2,73 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import groupby
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor
 
 from xface.data.labels import Vocabulary
+from xface.data.reading import THREADS, read_ahead
 from xface.detectors.detector import BATCH, Detector
-from xface.errors import ImageError, UsageError
+from xface.errors import CheckpointError, ImageError, UsageError, XFaceError
 from xface.faces.landmark_cache import LandmarkStore
 from xface.images.pictures import read_picture
 from xface.preprocessing import Prepared
+from xface.results import Prediction
 
 if TYPE_CHECKING:
     import pandas as pd
 
-READERS = 4  # threads: decoding and resizing let go of the interpreter
-
-Read: TypeAlias = "Prepared | ImageError"
 Scored: TypeAlias = tuple[float, str]
 """The positive class's probability and "", or NaN and the reason."""
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A picture as a network sees it, and the notes on how it was read."""
+
+    prepared: Prepared
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PictureReader:
+    """Reads pictures as a detector sees them; where it crops, `store` may keep landmarks."""
+
+    detector: Detector
+    paths: Sequence[str]
+    store: LandmarkStore | None = None
+
+    def read(self, number: int) -> Seen | XFaceError:
+        """One picture, or what is wrong with it."""
+        try:
+            picture = read_picture(self.paths[number])
+            face = self.store.face(picture.pixels) if self.store else None
+            return Seen(self.detector.prepare(picture, face), picture.notes)
+        except XFaceError as error:
+            return error
+
+    def asked(self) -> Iterator[tuple[list[Seen], Tensor] | XFaceError]:
+        """In the pictures' order, those of one size with their raw outputs (n, classes), and single errors.
+
+        They are read ahead, and shown to the network in batches; one by one where they keep their own sizes,
+        as these can be large.
+        """
+        sized = self.detector.card.preprocessing.size is not None
+        read = read_ahead(self.read, len(self.paths), ahead=BATCH if sized else THREADS)
+        while part := list(islice(read, BATCH if sized else 1)):
+            for _, group in groupby(part, key=_shape):
+                alike = list(group)
+                yield from (one for one in alike if isinstance(one, XFaceError))
+                if seen := [one for one in alike if isinstance(one, Seen)]:
+                    yield seen, self.detector.logits(torch.stack([one.prepared.tensor for one in seen]))
+
+
+def _shape(read: Seen | XFaceError) -> torch.Size | None:
+    return read.prepared.tensor.shape if isinstance(read, Seen) else None
 
 
 def score(
@@ -39,57 +82,40 @@ def score(
     Raises UsageError if no class of the detector is its positive one.
     """
     positive_class(detector)
-    found: list[Scored] = []
+    store = None if detector.card.crop is None else LandmarkStore()
+    scores: list[Scored] = []
     whole: list[str] = []
-    for part in _read_ahead(detector, list(table["path"])):
-        found += _scored(detector, part)
-        whole += ["; ".join(read.notes) if isinstance(read, Prepared) else "" for read in part]
-        progress(len(part))
-    scores, reasons = zip(*found, strict=True) if found else ((), ())
-    scored = table.assign(score=list(scores), reason=list(reasons))
+    for found in PictureReader(detector, list(table["path"]), store).asked():
+        if isinstance(found, XFaceError):
+            if not isinstance(found, ImageError):
+                raise found  # no picture's own fault
+            new, notes = [(float("nan"), str(found))], [""]
+        else:
+            new = positive_scores(detector, found[1])
+            notes = ["; ".join(one.prepared.notes) for one in found[0]]
+        scores += new
+        whole += notes
+        progress(len(new))
+    values, reasons = zip(*scores, strict=True) if scores else ((), ())
+    scored = table.assign(score=list(values), reason=list(reasons))
     return scored if detector.card.crop is None else scored.assign(uncropped=whole)
 
 
-def _read_ahead(detector: Detector, paths: Sequence[str]) -> Iterator[list[Read]]:
-    """Batches of prepared images, the next one read while the last is computed.
-
-    Where the detector crops, a face is looked for once: it is kept in the user's cache.
-    """
-    store = None if detector.card.crop is None else LandmarkStore()
-
-    def read(path: str) -> Read:
-        try:
-            picture = read_picture(path)
-            return detector.prepare(picture, store.face(picture.pixels) if store else None)
-        except ImageError as error:
-            return error
-
-    pool = ThreadPoolExecutor(READERS)
-    waiting: deque[list[Future[Read]]] = deque()
-    try:
-        for start in range(0, len(paths), BATCH):
-            waiting.append([pool.submit(read, path) for path in paths[start : start + BATCH]])
-            if len(waiting) > 1:
-                yield [future.result() for future in waiting.popleft()]
-        while waiting:
-            yield [future.result() for future in waiting.popleft()]
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _scored(detector: Detector, part: Sequence[Read]) -> list[Scored]:
-    found: list[Scored] = []
-    for shape, alike in groupby(part, key=_shape):
-        if shape is None:
-            found += [(float("nan"), str(error)) for error in alike]
+def predictions(detector: Detector, paths: Sequence[str]) -> Iterator[Prediction | XFaceError]:
+    """A detector's verdict on each file, in order; the error of one that cannot be read, or gives none."""
+    for found in PictureReader(detector, paths).asked():
+        if isinstance(found, XFaceError):
+            yield found
         else:
-            batch = torch.stack([read.tensor for read in alike if isinstance(read, Prepared)])
-            found += positive_scores(detector, detector.logits(batch))
-    return found
+            yield from (_verdict(detector, *each) for each in zip(found[0], found[1][:, None], strict=True))
 
 
-def _shape(read: Read) -> torch.Size | None:
-    return read.tensor.shape if isinstance(read, Prepared) else None
+def _verdict(detector: Detector, seen: Seen, logits: Tensor) -> Prediction | XFaceError:
+    try:
+        [found] = detector.verdicts(logits)
+    except CheckpointError as error:
+        return error
+    return replace(found, notes=(*seen.notes, *seen.prepared.notes))
 
 
 def positive_class(detector: Detector) -> str:

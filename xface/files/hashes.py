@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import RawIOBase
 
 BLOCK = 2**20
 MOST = 2**31
@@ -21,16 +22,21 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
         >>> sha256_of("nowhere.jpg")
         ''
     """
-    digest, left = hashlib.sha256(), MOST
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return ""
         with open(path, "rb", buffering=0) as file:
-            while left > 0 and (block := file.read(BLOCK)):
-                digest.update(block)
-                left -= len(block)
+            return sha256_of_open(file)
     except (OSError, ValueError):
         return ""
+
+
+def sha256_of_open(file: RawIOBase) -> str:
+    """The SHA-256 of a file from where it stands."""
+    digest, left = hashlib.sha256(), MOST
+    while left > 0 and (block := file.read(BLOCK)):
+        digest.update(block)
+        left -= len(block)
     return digest.hexdigest()
 
 

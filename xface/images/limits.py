@@ -14,6 +14,7 @@ from typing import Any
 from PIL import Image
 
 from xface.errors import ImageError
+from xface.files.hashes import sha256_of_open
 from xface.files.paths import check_file
 
 MOST_PIXELS = 100_000_000
@@ -54,7 +55,8 @@ class BoundedFile(io.BufferedReader):
 
     def __init__(self, path: str) -> None:
         check_file(path, ImageError, MOST_BYTES)
-        super().__init__(io.FileIO(path))
+        self.file = io.FileIO(path)
+        super().__init__(self.file)
         self.path = path
         size = self.seek(0, io.SEEK_END)
         self.seek(0)
@@ -69,6 +71,11 @@ class BoundedFile(io.BufferedReader):
         if self.reads_left < 0 or self.bytes_left < 0:
             raise refusal(self.path, "it consists of too many small parts")
         return content
+
+    def sha256(self) -> str:
+        """The SHA-256 of all of its bytes, in hexadecimal digits."""
+        self.file.seek(0)
+        return sha256_of_open(self.file)
 
 
 def refusal(name: str, reason: str) -> ImageError:

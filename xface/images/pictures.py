@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError, features
 
 from xface.errors import ImageError
-from xface.files.kinds import RAW, FileKind, kind_of, read_head
+from xface.files.kinds import HEAD, RAW, FileKind, kind_of, read_head
 from xface.images.limits import BoundedFile, check_content, check_decoder, frame_count
 from xface.results import ByteArray
 
@@ -44,6 +44,7 @@ _STORED: Mapping[int, Callable[[ByteArray], ByteArray]] = {
 }
 """By EXIF orientation, upright pixels as a view in which they stand as in the file."""
 STRIP = 256
+TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,29 @@ def read_picture(source: str | os.PathLike[str] | Image.Image | NDArray[np.uint8
     )
 
 
+def read_hashed(path: str) -> tuple[Picture, str]:
+    """A picture, and the SHA-256 of the very file that it was read from, which is opened once.
+
+    Raises:
+        ImageError: as `read_picture`, or because the file is changed while it is read.
+    """
+    for _ in range(TRIES):
+        before = _stamp(path)
+        with _opened_file(path) as file:
+            picture, sha256 = _picture_in(file), file.sha256()
+        if _stamp(path) == before:
+            return picture, sha256
+    raise _refusal(path, "it is changed while it is read; wait until it is written")
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def as_stored(pixels: ByteArray, orientation: int) -> ByteArray:
     """Turn upright pixels, (H, W) or (H, W, 3), back to the rows and columns of their file.
 
@@ -133,25 +157,35 @@ def _from_array(array: NDArray[np.uint8]) -> Picture:
 
 
 def _from_file(name: str) -> Picture:
+    with _opened_file(name) as file:
+        return _picture_in(file)
+
+
+@contextmanager
+def _opened_file(name: str) -> Iterator[BoundedFile]:
     with _failures_named(name):
         _check_file(name)
         with BoundedFile(name) as file:
-            check_content(file)
-            with _opened(file) as image:
-                return _decode(image, name)
+            yield file
+
+
+def _picture_in(file: BoundedFile) -> Picture:
+    check_content(file)
+    with _opened(file) as image:
+        return _decode(image, file.path)
 
 
 def _opened(file: BoundedFile) -> Image.Image:
-    name = file.path
+    head = file.peek(HEAD)[:HEAD]
     try:
         image = Image.open(file, formats=readable_formats())
     except UnidentifiedImageError:
-        kind = kind_of(read_head(name))
+        kind = kind_of(head)
         if not (kind.plugin and kind.plugin.use()):
             raise
         return Image.open(file, formats=(kind.format,))
-    if image.format == "TIFF" and kind_of(read_head(name), Path(name).suffix.lower()) is RAW:
-        raise _refusal(name, RAW.why)  # a TIFF reader finds nothing but a small preview in it
+    if image.format == "TIFF" and kind_of(head, Path(file.path).suffix.lower()) is RAW:
+        raise _refusal(file.path, RAW.why)  # a TIFF reader finds nothing but a small preview in it
     return image
 
 

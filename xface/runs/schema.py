@@ -20,6 +20,9 @@ Layer: TypeAlias = str | None
 Outcome: TypeAlias = Literal["TP", "FP", "TN", "FN"]
 
 
+Rule: TypeAlias = Literal["partial", "extended", "published"]
+
+
 class Record(BaseModel):
     """A record as JSON has it: nothing is taken for what it isn't, such as "1" for 1."""
 
@@ -90,7 +93,10 @@ class AttributeWords(Record):
 
 
 class BegunManifest(Record):
-    """A manifest from the run's beginning on."""
+    """A manifest from the run's beginning on.
+
+    `rules` (of each kind, none before the first map) and `notes` are of the maps of the run's own images.
+    """
 
     xface: str
     command: list[str]
@@ -108,6 +114,8 @@ class BegunManifest(Record):
     settings: Settings
     files: dict[str, str] = {}
     attributes: dict[str, AttributeWords] = {}
+    rules: list[Rule] = []
+    notes: list[str] = []
 
     @field_validator("attributes")
     @classmethod
@@ -120,6 +128,8 @@ class BegunManifest(Record):
     def _kinds_differ(self) -> BegunManifest:
         if len({(kind.method, kind.layer or "") for kind in self.kinds}) < len(self.kinds):
             raise ValueError("a kind of map is there twice")
+        if self.rules and len(self.rules) != len(self.kinds):
+            raise ValueError("there are other numbers of rules and of kinds of maps")
         return self
 
 
@@ -139,7 +149,7 @@ class PartNote(Record):
 
     files: dict[str, str]
     seconds: dict[str, NotNegative]
-    rules: list[Literal["partial", "extended", "published"]] = []
+    rules: list[Rule] = []
     notes: list[str] = []
 
 

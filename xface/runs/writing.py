@@ -32,7 +32,7 @@ MANIFEST = "manifest.json"
 SETTINGS = "settings"
 STAGES = "stages"
 FILES = "files"
-PAST = ("xface", "command", "folder", "created", "versions", "device", "detector", "kinds", STAGES,
+PAST = ("xface", "command", "folder", "created", "versions", "device", "rules", "notes", STAGES,
         "stages_note", "images_per_second", FILES)  # fmt: skip
 """What a manifest says of what has been done; all else follows from what is asked for."""
 
