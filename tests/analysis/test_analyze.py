@@ -230,7 +230,7 @@ def random_maps(count=5, size=(40, 30), scale=1.0):
         ("gradcam", "b"): torch.rand(count, 50, 20, generator=rng),
     }
     tensors["gradcam", "a"][1] = 0
-    tensors["vanilla", None][2, 0, 3, 3] = float("nan")
+    tensors["vanilla", None][2, 0, 3, 3] = float("inf")
     labels = torch.randint(0, len(REGIONS), (count, *size), generator=rng, dtype=torch.uint8)
     labels[3], labels[4] = labels[3] % 3 + 4, 255
     status = {key: status_of(tensor, [True] * count) for key, tensor in tensors.items()}
