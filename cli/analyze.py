@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 METHODS = ("gradcam",)
 PRINTED = 5  # findings, at most
-STOPPED = 130  # what a shell says of a command that Ctrl-C ended
 
 
 @click.command(
@@ -82,14 +81,14 @@ def analyze(
 
 def _run(plan: Plan, out: Path, workers: int | None, resume: bool) -> Path:
     from xface.analysis.pipeline import analyze as run_analysis
+    from xface.errors import InterruptedRunError
 
     try:
         return run_analysis(
             plan, out, workers=workers, resume=resume, command=["xface", *sys.argv[1:]], progress=_progress
         )
     except KeyboardInterrupt:
-        click.echo("\nxface: stopped; the same command with --resume resumes it", err=True)
-        sys.exit(STOPPED)
+        raise InterruptedRunError("stopped; the same command with --resume resumes it") from None
 
 
 @contextmanager

@@ -53,13 +53,22 @@ class LazyGroup(click.Group):
                 raise UsageError(f"what follows {(word or before)!r} is empty; name it, or leave it out")
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; Ctrl-C ends it as a shell expects, with one line."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("\nxface: stopped", err=True)
+            ctx.exit(STOPPED)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands' one-line helps from COMMANDS."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-STATUS = {UsageError: 2, InterruptedRunError: 130}
+STOPPED = 130  # what a shell says of a command that Ctrl-C ended
+STATUS = {UsageError: 2, InterruptedRunError: STOPPED}
 """Exit statuses: as click's for wrong usage, a shell's for what Ctrl-C ended, and 1 for all else."""
 
 
