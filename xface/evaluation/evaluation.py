@@ -181,7 +181,9 @@ def _why(judged: pd.DataFrame) -> str:
 
 
 def _texts(table: pd.DataFrame, column: str) -> list[str]:
-    return [""] * len(table) if column not in table else list(table[column].fillna("").astype(str))
+    if column not in table:
+        return [""] * len(table)
+    return [str(value) for value in table[column].fillna("")]  # pandas' own text is UTF-8 alone
 
 
 def _pooled(scored: pd.DataFrame, own: Sequence[str]) -> Iterator[tuple[str, str, pd.DataFrame]]:
@@ -197,16 +199,16 @@ def _pooled(scored: pd.DataFrame, own: Sequence[str]) -> Iterator[tuple[str, str
 
 def _picked(scored: pd.DataFrame, column: str) -> Iterator[tuple[str, bool, pd.DataFrame]]:
     """(value, whether the other class was added, rows) for each value of a column."""
-    values = scored[column].fillna("").astype(str)
+    values = _texts(scored, column)
     for value in sorted(set(values) - {""}):
-        rows = scored[values == value]
+        rows = scored[[each == value for each in values]]
         rest = scored[scored["positive"] != rows["positive"].iloc[0]]
         alone = rows["positive"].nunique() == 1 and not rest.empty
         yield value, alone, scored.loc[rows.index.union(rest.index)] if alone else rows
 
 
 def _cautions(judged: pd.DataFrame, whole: Summary) -> Iterator[str]:
-    splits = sorted(set(judged["split"].fillna("").astype(str)) - {""}) if "split" in judged else []
+    splits = sorted(set(_texts(judged, "split")) - {""})
     if len(splits) > 1:
         yield f"images of several splits ({', '.join(splits)}) are evaluated together; pick one with --split"
     if not (judged["group"] != "").any():
