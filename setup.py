@@ -6,7 +6,13 @@ setup(
     packages=[*find_packages(include=["xface", "xface.*"]), "xface_cli", "xface_weights"],
     package_dir={"xface": "xface", "xface_cli": "cli", "xface_weights": "weights"},
     package_data={
-        "xface": ["py.typed", "networks/*.json", "report/run/template/*", "report/run/sections/*"],
+        "xface": [
+            "py.typed",
+            "networks/*.json",
+            "report/run/template/*",
+            "report/run/sections/*",
+            "runs/*.json",
+        ],
         "xface_weights": ["*.safetensors", "*.json"],
     },
 )

@@ -1,5 +1,6 @@
 """What is registered from outside the package comes out at the far end; the documentation shows how."""
 
+import doctest
 import json
 import re
 from pathlib import Path
@@ -7,27 +8,39 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from command_line import run
+from matplotlib.colors import to_hex
 from PIL import Image
 
 import xface
 from xface.analysis.labelled_data import read_data
 from xface.analysis.pipeline import analyze
 from xface.analysis.plan import plan_analysis
+from xface.attribution import METHODS
+from xface.data.sources import SOURCES
 from xface.errors import UsageError
-from xface.faces import ATTRIBUTES, LANDMARKERS, Attribute, Landmarker, find_face
+from xface.faces import ATTRIBUTES, LANDMARKERS, REGIONS, Attribute, Landmarker, find_face
 from xface.faces.landmark_cache import LandmarkStore
 from xface.images.pictures import read_picture
+from xface.networks import ARCHITECTURES
+from xface.report.colours import lift_colour
+from xface.report.run.figures import draw_faces
+from xface.report.run.forest import OUTCOME_SERIES
+from xface.report.run.sections import SECTIONS
 from xface.results import Face
+from xface.runs.folder import RunFolder
+from xface.runs.regions import regions_of
 
 ROOT = Path(__file__).resolve().parents[1]
 FAKE = ROOT / "samples" / "fake.jpg"
+REGISTERED = "A method", "An architecture", "A region", "A source of pictures", "A section of the report"
 
 
 @pytest.fixture(autouse=True)
 def registries(monkeypatch):
     """What a test registers is gone after it."""
-    for registry in (ATTRIBUTES, LANDMARKERS):
+    for registry in (ARCHITECTURES, ATTRIBUTES, LANDMARKERS, METHODS, REGIONS, SECTIONS, SOURCES):
         monkeypatch.setattr(registry, "_entries", dict(registry))
 
 
@@ -36,6 +49,16 @@ def example(page: str) -> str:
     [code] = re.findall(r"```python\n((?!>>>).*?)```", (ROOT / "docs" / page).read_text(), flags=re.DOTALL)
     assert len([line for line in code.splitlines() if line]) < 10
     return code
+
+
+def register(title: str) -> None:
+    """Register for good what a section of docs/extending.md registers for the length of a block."""
+    section = (ROOT / "docs" / "extending.md").read_text().split(f"\n## {title}\n")[1].partition("\n## ")[0]
+    code = "".join(each.source for each in doctest.DocTestParser().get_examples(section))
+    before, registry, entry, _ = re.split(r"^with (\w+)\.having\((.*)\):$", code, flags=re.MULTILINE)
+    lines = f"{before}{registry}.add({entry})"
+    assert len(lines.splitlines()) < 10
+    exec(lines, {"np": np, "torch": torch, "xface": xface})
 
 
 @pytest.fixture(scope="module")
@@ -79,13 +102,46 @@ def test_an_attribute_is_measured_tested_and_worded(reddened, tmp_path, monkeypa
         assert "redness" in (folder / "report" / "tables" / f"{table}.csv").read_text()
 
 
-def test_a_run_resumes_only_with_the_attributes_it_was_begun_with(reddened, tmp_path):
+def test_what_the_documentation_registers_is_seen_by_commands_and_in_tables_findings_and_page(tmp_path):
+    for title in REGISTERED:
+        register(title)
+    words = ("--device", "cpu", "--weights", "none", "--arch", "tiny", "--method", "squared", "--out")
+    assert "squared: Squared gradient, at the input" in run("methods").out
+    assert "tiny" in [each["arch"] for each in run("models", "--json").lines]
+    [explained] = run("explain", "--json", "--target", "fake", *words, tmp_path, FAKE).lines
+    [lift] = [each["lift"] for each in explained["regions"] if each["region"] == "chin"]
+
+    folder = tmp_path / "run"
+    assert run("analyze", *words, folder, "--data", "samples", "--workers", 0).status == 0
+    images, regions = (pd.read_parquet(folder / f"{name}.parquet") for name in ("images", "regions"))
+    assert [Path(image).name for image in images["image"]] == ["real.jpg", "fake.jpg"]
+    chin = regions[(regions["region"] == "chin") & (regions["method"] == "squared")]
+    assert chin["lift"].to_list()[1] == pytest.approx(lift, rel=1e-4)
+    read = RunFolder.read(folder)
+    rows = [row for row in read.findings["regions"] if row["region"] == "chin"]
+    means = {row["outcome"]: row["lift"]["value"] for row in rows}
+    assert [means[outcome] for outcome in images["outcome"]] == pytest.approx(chin["lift"].to_list())
+
+    page = (folder / "report" / "index.html").read_text(encoding="utf-8")
+    assert f"<p>{read.manifest['device']}</p>" in page
+    drawn = re.findall(r'<path d="[^"]+" fill="([^"]+)"[^>]*><title>chin: ', page)
+    assert drawn == [lift_colour(means[outcome]) for outcome, *_ in OUTCOME_SERIES]
+    place = regions_of(read.manifest)["chin"]["label"]
+    for colour, cell in zip(drawn, draw_faces(read, read.kinds[0]).axes, strict=False):
+        [*_, patch] = [patch for patch in cell.patches if patch.get_path().contains_point(place)]
+        assert to_hex(patch.get_facecolor()) == colour
+
+
+def test_a_run_resumes_only_with_the_attributes_and_regions_it_was_begun_with(reddened, tmp_path):
     detector, data = reddened[0], read_data(reddened[1].source, limit=1)
     store = LandmarkStore(tmp_path / "landmarks")
     analyze(plan_analysis(detector, data, ["vanilla"]), tmp_path / "run", workers=0, store=store)
     exec(example("attributes.md"), {})
+    register("A region")
     plan = plan_analysis(detector, data, ["vanilla"])
-    with pytest.raises(UsageError, match="attribute redness was None, is ratio"):
+    with pytest.raises(
+        UsageError, match="attribute redness was None, is ratio; region chin was None, is mea"
+    ):
         analyze(plan, tmp_path / "run", workers=0, store=store, resume=True)
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageDraw
 from project import ROOT
 from run_folders import FORMULA, HOSTILE, REGIONS, SCRIPT, make_run
 from test_regions import FACE
@@ -26,8 +26,9 @@ from xface_cli.report import report
 from xface.errors import OutputError
 from xface.faces import REGIONS as DRAWN_REGIONS
 from xface.faces import region_labels
+from xface.faces.drawn_regions import drawn_regions
 from xface.report.run.csv_tables import Table, empty_row, write_csv, write_tables
-from xface.report.run.face_drawing import HEIGHT, WIDTH, beneath_first, face_regions, face_svg
+from xface.report.run.face_drawing import HEIGHT, WIDTH, beneath_first, face_svg
 from xface.report.run.forest import forest_svg, lift_forest
 from xface.report.run.gallery import most_confident_errors, rows_under
 from xface.report.run.nearest import nearest_correct, traits_of
@@ -37,6 +38,7 @@ from xface.report.run.sections import SECTIONS, Report, Section
 from xface.report.run.sections.findings import Sentences
 from xface.report.run.thumbnails import tops
 from xface.runs.folder import Kind, RunFolder
+from xface.runs.regions import regions_of
 from xface.wording import estimate
 
 BLOCKED = ("torch", "torchvision", "dlib", "cv2", "captum", "pytorch_grad_cam", "lightning", "sklearn",
@@ -227,7 +229,7 @@ class TestPage:
         kind = Kind("<script>", "<img>")
         forest = forest_svg(replace(lift_forest(run, run.kinds[0]), title=kind.name))
         assert "&lt;script&gt; at &lt;img&gt;" in forest
-        assert "<script" not in forest + face_svg({"nose": 1.0}, kind.name)
+        assert "<script" not in forest + face_svg(regions_of({}), {"nose": 1.0}, kind.name)
 
 
 class TestSections:
@@ -424,20 +426,25 @@ class TestGallery:
         assert rows == [i for i, value in enumerate(values) if low < value <= high]
 
 
-class TestDrawings:
-    def test_the_drawn_face_has_the_regions_and_their_places(self):
-        assert list(face_regions()) == list(DRAWN_REGIONS) == list(REGIONS)
-        labels = region_labels(FACE, (HEIGHT, WIDTH))
-        image = Image.new("L", (WIDTH, HEIGHT))
-        from PIL import ImageDraw
+def inside(outlines: list[str]) -> np.ndarray:
+    """The pixels within an odd number of outlines."""
+    masks = [Image.new("1", (WIDTH, HEIGHT)) for _ in outlines]
+    for mask, outline in zip(masks, outlines, strict=True):
+        ImageDraw.Draw(mask).polygon([*map(float, re.split("[ ,]", outline))], fill=1)
+    return np.logical_xor.reduce([np.asarray(mask) for mask in masks])
 
-        for name in beneath_first():
-            outline = [tuple(point) for point in face_regions()[name].outline]
-            ImageDraw.Draw(image).polygon(outline, fill=list(DRAWN_REGIONS).index(name))
-        assert (np.asarray(image) == labels).mean() > 0.97
-        for name, region in face_regions().items():
-            x, y = region.label
-            assert labels[round(y), round(x)] == list(DRAWN_REGIONS).index(name)
+
+class TestDrawings:
+    @pytest.mark.parametrize("regions", [regions_of({}), drawn_regions()], ids=["before", "now"])
+    def test_the_drawn_face_has_the_regions_and_their_places(self, regions):
+        labels, drawn = region_labels(FACE, (HEIGHT, WIDTH)), np.full((HEIGHT, WIDTH), -1)
+        assert list(regions) == list(DRAWN_REGIONS) == list(REGIONS)
+        for name, region in beneath_first(regions):
+            drawn[inside(region["outlines"])] = list(regions).index(name)
+        assert (drawn == labels).mean() > 0.97
+        for number, region in enumerate(regions.values()):
+            x, y = region["label"]
+            assert labels[round(y), round(x)] == number
 
     def test_the_forest_shows_every_mean_at_its_place_and_marks_findings(self, run):
         forest = lift_forest(run, run.kinds[0])

@@ -24,6 +24,7 @@ from xface.evaluation.thresholds import Threshold, stated_threshold
 from xface.explanation import checked
 from xface.faces.attributes import ATTRIBUTES, attribute_words
 from xface.faces.dlib_models import LANDMARK_MODEL
+from xface.faces.drawn_regions import drawn_regions
 from xface.files.hashes import sha256_of
 from xface.files.paths import absolute
 from xface.runs.tables import OWN_COLUMNS
@@ -115,6 +116,7 @@ class Plan:
             "kinds": [dict(kind) for kind in self.kinds],
             "group_by": self.data.grouped_by,
             "attributes": attribute_words(),
+            "regions": drawn_regions(),
             "settings": self.settings(),
         }
 

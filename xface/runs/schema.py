@@ -16,6 +16,7 @@ Share = Annotated[Number, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=MOST)]
 Row = Annotated[int, Field(ge=0, le=MOST)]
 Pair = Annotated[list[Count], Field(min_length=2, max_length=2)]
+PLACE = r"[0-9]{1,3}(?:\.[0-9])?,[0-9]{1,3}(?:\.[0-9])?"
 Layer: TypeAlias = str | None
 Outcome: TypeAlias = Literal["TP", "FP", "TN", "FN"]
 
@@ -92,6 +93,13 @@ class AttributeWords(Record):
     less: str
 
 
+class DrawnRegion(Record):
+    """A region on the report's face, as `regions_of` says."""
+
+    outlines: list[Annotated[str, Field(pattern=rf"^{PLACE}( {PLACE})*$")]]
+    label: list[Annotated[Number, Field(ge=-1, le=240)]] = Field(min_length=2, max_length=2)
+
+
 class BegunManifest(Record):
     """A manifest from the run's beginning on.
 
@@ -114,6 +122,7 @@ class BegunManifest(Record):
     settings: Settings
     files: dict[str, str] = {}
     attributes: dict[str, AttributeWords] = {}
+    regions: dict[str, DrawnRegion] = {}
     rules: list[Rule] = []
     notes: list[str] = []
 

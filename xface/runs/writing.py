@@ -22,6 +22,7 @@ from xface.runs.attributes import attributes_of
 from xface.runs.checking import read_json
 from xface.runs.folder import RunFolder
 from xface.runs.lock import LOCK, Held, held
+from xface.runs.regions import regions_of
 from xface.runs.schema import BegunManifest, Manifest
 from xface.runs.settings import changes
 from xface.runs.shards import Parts
@@ -195,9 +196,10 @@ def _check_same(run: NewRun, manifest: Mapping[str, Any], resume: bool) -> None:
 
 
 def _decided(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What the tables depend on: the settings, and which attributes are measured."""
+    """What the tables depend on: the settings, and which attributes and regions are measured."""
     units = {name: words["unit"] for name, words in attributes_of(manifest).items()}
-    return {**manifest[SETTINGS], "attribute": units}
+    regions = dict.fromkeys(regions_of(manifest), "measured")
+    return {**manifest[SETTINGS], "attribute": units, "region": regions}
 
 
 def _check_images(folder: Path, paths: Sequence[str], hashed: Iterable[tuple[int, str]]) -> None:

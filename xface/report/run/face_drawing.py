@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
+from itertools import chain
+from typing import Any
 
 from xface.report.colours import LIMIT, is_dark, lift_colour
 from xface.report.run.svg import Node, as_text, drawing, node
 from xface.runs.folder import Kind, RunFolder
+from xface.runs.regions import Regions
 from xface.wording import number, spaced
 
 WIDTH, HEIGHT = 200, 240
@@ -18,32 +17,9 @@ LETTERS = 8.5
 STEPS = 41
 
 
-@dataclass(frozen=True)
-class FaceRegion:
-    """A region of the drawn face: its outline, and where its number stands."""
-
-    outline: tuple[tuple[float, float], ...]
-    label: tuple[float, float]
-
-
-@cache
-def face_regions() -> Mapping[str, FaceRegion]:
-    """The regions of a frontal face of 200 by 240, as `xface.faces` draws them from its landmarks.
-
-    Example:
-        >>> list(face_regions())[0], face_regions()["nose"].label
-        ('right_eye', (100, 126))
-    """
-    text = files("xface.report.run").joinpath("template/face.json").read_text(encoding="utf-8")
-    return {
-        name: FaceRegion(tuple(map(tuple, region["outline"])), tuple(region["label"]))
-        for name, region in json.loads(text).items()
-    }
-
-
-def beneath_first() -> list[str]:
-    """The regions in the order of drawing: where two overlap, the pixels are the earlier one's."""
-    return list(face_regions())[::-1]
+def beneath_first(regions: Regions) -> list[tuple[str, Mapping[str, Any]]]:
+    """The regions that the face has, in the order of drawing: of two that overlap, the earlier is above."""
+    return [(name, regions[name]) for name in reversed(list(regions)) if regions[name]["outlines"]]
 
 
 def mean_lifts(run: RunFolder, kind: Kind, outcome: str) -> dict[str, float | None]:
@@ -60,19 +36,18 @@ def label_words(name: str, lift: float | None) -> str:
     return f"{name} {number(lift, 2)}" if name == "background" else number(lift, 2)
 
 
-def face_svg(lifts: Mapping[str, float | None], title: str) -> str:
+def face_svg(regions: Regions, lifts: Mapping[str, float | None], title: str) -> str:
     """The face with every region's lift as colour and number; as words for who cannot see it."""
     words = ", ".join(f"{spaced(name)} {number(lift, 2)}" for name, lift in lifts.items())
-    parts = [part for name in beneath_first() for part in _region(name, lifts.get(name))]
-    return as_text(drawing(WIDTH, HEIGHT, f"{title}. Lift of each region: {words}.", *parts))
+    drawn = (_region(name, region, lifts.get(name)) for name, region in beneath_first(regions))
+    return as_text(drawing(WIDTH, HEIGHT, f"{title}. Lift of each region: {words}.", *chain(*drawn)))
 
 
-def _region(name: str, lift: float | None) -> Iterator[Node]:
-    region, colour = face_regions()[name], lift_colour(lift)
-    corners = " ".join(f"{x:g},{y:g}" for x, y in region.outline)
+def _region(name: str, region: Mapping[str, Any], lift: float | None) -> Iterator[Node]:
+    colour, lines = lift_colour(lift), "".join(f"M{outline}Z" for outline in region["outlines"])
     hint = node("title", text=f"{spaced(name)}: {number(lift, 2)}")
-    yield node("polygon", hint, points=corners, fill=colour, stroke="#555555", stroke_width=0.6)
-    (x, y), ink = region.label, "#ffffff" if is_dark(colour) else "#111111"
+    yield node("path", hint, d=lines, fill=colour, stroke="#555555", stroke_width=0.6)
+    (x, y), ink = region["label"], "#ffffff" if is_dark(colour) else "#111111"
     yield node("text", text=label_words(name, lift), x=x, y=y + LETTERS / 3, text_anchor="middle", fill=ink,
                font_size=LETTERS, stroke=colour, stroke_width=1.6, paint_order="stroke",
                pointer_events="none")  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,12 +12,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.patches import Polygon
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path as Shape
 
 from xface.report.colours import LIFT_COLOURS, LIMIT, is_dark, lift_colour
-from xface.report.run.face_drawing import HEIGHT, WIDTH, beneath_first, face_regions, label_words, mean_lifts
+from xface.report.run.face_drawing import HEIGHT, WIDTH, beneath_first, label_words, mean_lifts
 from xface.report.run.forest import NEGATIVE, OUTCOME_SERIES, POSITIVE, Forest
 from xface.runs.folder import Kind, RunFolder
+from xface.runs.regions import Regions, regions_of
 from xface.wording import outcome_words, printable
 
 NamedFigure: TypeAlias = tuple[str, Figure]
@@ -88,7 +90,7 @@ def draw_faces(run: RunFolder, kind: Kind) -> Figure:
     cells = figure.subplots(1, len(OUTCOME_SERIES))
     words = outcome_words(run.manifest["positive"], run.manifest["classes"])
     for cell, (outcome, *_) in zip(cells, OUTCOME_SERIES, strict=True):
-        _draw_face(cell, mean_lifts(run, kind, outcome))
+        _draw_face(cell, regions_of(run.manifest), mean_lifts(run, kind, outcome))
         cell.set_title(textwrap.fill(_text(f"{outcome}: {words[outcome]}"), 26), fontsize=8, parse_math=False)
     scale = ScalarMappable(LogNorm(1 / LIMIT, LIMIT), LIFT_COLOURS)
     bar = figure.colorbar(
@@ -100,16 +102,22 @@ def draw_faces(run: RunFolder, kind: Kind) -> Figure:
     return figure
 
 
-def _draw_face(cell: Any, lifts: dict[str, float | None]) -> None:
-    for name in beneath_first():
-        region, colour = face_regions()[name], lift_colour(lifts.get(name))
-        cell.add_patch(Polygon(region.outline, facecolor=colour, edgecolor="#555555", linewidth=0.4))
+def _draw_face(cell: Any, regions: Regions, lifts: dict[str, float | None]) -> None:
+    for name, region in beneath_first(regions):
+        lift = lifts.get(name)
+        colour, (x, y) = lift_colour(lift), region["label"]
+        shape = _shape(region["outlines"])
+        cell.add_patch(PathPatch(shape, facecolor=colour, edgecolor="#555555", linewidth=0.4))
         ink = "white" if is_dark(colour) else "black"
-        cell.text(
-            *region.label, label_words(name, lifts.get(name)), ha="center", va="center", fontsize=5, color=ink
-        )
+        cell.text(x, y, label_words(name, lift), ha="center", va="center", fontsize=5, color=ink)
     cell.set(xlim=(0, WIDTH), ylim=(HEIGHT, 0), aspect="equal")
     cell.set_axis_off()
+
+
+def _shape(outlines: Sequence[str]) -> Shape:
+    """Closed lines as one shape, in which holes are left out."""
+    lines = [[tuple(map(float, place.split(","))) for place in outline.split()] for outline in outlines]
+    return Shape.make_compound_path(*(Shape([*line, line[0]], closed=True) for line in lines))
 
 
 def draw_scores(run: RunFolder) -> Figure:

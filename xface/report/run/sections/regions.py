@@ -14,6 +14,7 @@ from xface.report.run.figures import NamedFigure, draw_faces, draw_forest
 from xface.report.run.forest import OUTCOME_SERIES, forest_svg, lift_forest
 from xface.report.run.sections.section import Report, Section, beside
 from xface.runs.folder import Kind, RunFolder
+from xface.runs.regions import regions_of
 
 OF_REGION = ("method", "layer", "region")
 
@@ -24,9 +25,9 @@ def _data(report: Report) -> dict[str, Any]:
 
 
 def _drawing(run: RunFolder, kind: Kind) -> dict[str, Any]:
-    forest = lift_forest(run, kind)
+    forest, regions = lift_forest(run, kind), regions_of(run.manifest)
     faces = [
-        (name, Markup(face_svg(mean_lifts(run, kind, name), f"{kind.name}, {name}")))
+        (name, Markup(face_svg(regions, mean_lifts(run, kind, name), f"{kind.name}, {name}")))
         for name, *_ in OUTCOME_SERIES
     ]
     return {"kind": kind, "forest": Markup(forest_svg(forest)), "series": forest.series, "faces": faces}
