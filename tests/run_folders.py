@@ -250,7 +250,7 @@ def findings(images: dict, lifts: np.ndarray, evil: str) -> dict:
             {"text": eyes, "about": "region", "contrast": "FP-TN", "name": "right_eye", "rows": fp[:12]},
             {"text": "False positives have less sharp eyes than true negatives.", "about": "attribute",
              "contrast": "FP-TN", "name": "eye_sharpness", "rows": fp[:5]},
-            {"text": "False negatives against true positives: nothing found.", "about": "none",
+            {"text": "False negatives against true positives: nothing significant.", "about": "none",
              "contrast": "FN-TP", "name": "regions", "rows": []}],
     }  # fmt: skip
 

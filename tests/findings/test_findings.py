@@ -73,7 +73,7 @@ def test_the_planted_cause_is_named_and_not_what_follows_it(found, planted):
     assert rows["brightness", "FP-TN"].finding
     assert rows["sharpness", "FP-TN"].finding  # alone it does differ
     assert [row.attribute for row in found.regression.rows if row.finding] == ["brightness"]
-    assert "truth is held equal" in found.regression.note
+    assert "true class is held constant" in found.regression.note
     assert [found.regressions[contrast].outcome for contrast in CONTRASTS] == ["FP", "FN"]
     first, *others = [each for each in about(found, "attribute") if each.contrast == "FP-TN"]
     images, _ = planted
@@ -81,10 +81,11 @@ def test_the_planted_cause_is_named_and_not_what_follows_it(found, planted):
     start = f"False positives are darker than true negatives: brightness {one:.2f} against {other:.2f}"
     assert first.text.startswith(f"{start}, difference {one - other:.2f} (")
     assert (
-        "so they are with the other attributes held equal (odds ratio per standard deviation 0." in first.text
+        "this also holds with the other attributes held constant (odds ratio per standard deviation 0."
+        in first.text
     )
     assert [each.name for each in others] == ["sharpness"]
-    assert "but with the other attributes held equal no effect of its own is left" in others[0].text
+    assert "but with the other attributes held constant there is no independent effect" in others[0].text
     [regression] = about(found, "regression")
     assert "one standard deviation more brightness multiplies the odds of an error by 0." in regression.text
 
@@ -116,7 +117,7 @@ def test_the_planted_region_is_found_and_said(found):
     assert all(row.finding and row.delta > 0.3 for row in rows)
     said = [each.text for each in about(found, "region") if each.name == "mouth" and each.contrast == "FP-TN"]
     assert said[0].startswith(
-        "On false positives, gradcam at layer4 lies more on the mouth than on true negatives: lift"
+        "For false positives, gradcam at layer4 puts more weight on the mouth than for true negatives: lift"
     )
 
 
@@ -155,7 +156,7 @@ def test_where_nothing_is_nothing_is_found_and_said_so():
     texts = [each.text for each in about(found, "none")]
     assert {each.about for each in found.sentences} == {"none"}
     assert any(
-        text.startswith("False positives against true negatives: nothing found in 5 comparisons of regions")
+        text.startswith("False positives against true negatives: nothing significant in 5 comparisons of")
         for text in texts
     )
     assert len(texts) == 6  # regions and attributes by contrast, the regression, slices
@@ -211,7 +212,7 @@ def test_undefined_maps_and_failed_images_are_counted_and_warned_of():
     assert rows["unreadable"].by_outcome == {}
     assert rows["unreadable"].by_label == {"fake": (5, 200), "real": (5, 200)}
     assert any(
-        text.startswith("no face is unevenly spread: ") and f"15 of {false_positives}" in text
+        text.startswith("no face is not evenly distributed: ") and f"15 of {false_positives}" in text
         for text in health.warnings
     )
     assert {(row["region"], row["part"]) for row in health.coarse} == {("right_eye", 1.0), ("left_eye", 1.0)}
@@ -256,7 +257,7 @@ def test_what_is_not_tested_is_said_once_and_one_is_no_plural():
         in texts
     )
     one = conclude(*tables(count=60, group=60), MANIFEST)
-    assert "false positives: only 1 group, too few to be compared" in one.health.warnings
+    assert "false positives: only 1 group, too few to compare" in one.health.warnings
 
 
 def test_unevenness_is_chi_squared_or_fishers():

@@ -187,7 +187,7 @@ class TestPage:
         assert "Groups 100 groups of 300 images, by video" in text
         assert re.search(r"Time decode 3.1 s, .* conclusions 4 s, report [\d.]+ s", text)
         assert text.index("Faces are not found evenly") < text.index("Images left out")
-        assert "file missing not judged; by label: fake 1 of 150, real 0 of 150 0.40" in text
+        assert "file missing not classified; by label: fake 1 of 150, real 0 of 150 0.40" in text
         assert "zero map vanilla 1 of" in text
         alone = make_run(tmp_path / "alone", 40)
         images = pd.read_parquet(alone / "images.parquet")
@@ -333,7 +333,7 @@ class TestComparison:
         regions.to_parquet(other / "regions.parquet")
         text = self.compared(folder, other)
         [told] = re.findall(
-            r"Difference of lift vanilla nose (\d+) (\d+) ([\d.]+) \(.* A region counts", text
+            r"Difference of lift vanilla nose (\d+) (\d+) ([\d.]+) \(.* A region is listed", text
         )
         assert int(told[0]) == np.isfinite(regions["lift"][noses]).sum()
         assert float(told[2]) == pytest.approx(0.5, abs=0.02)
@@ -344,7 +344,7 @@ class TestComparison:
         regions.assign(method="lrp").to_parquet(other / "regions.parquet")
         text = self.compared(folder, other, kinds=[{"method": "lrp", "layer": "", "rule": "published"}])
         assert "Not tested: no map is of the same method and layer in both runs." in text
-        assert "No region's lift moved" not in text
+        assert "No region's lift changed" not in text
 
     def another(self, folder, tmp_path) -> Path:
         return Path(shutil.copytree(folder, tmp_path / "the other", ignore=shutil.ignore_patterns("report")))

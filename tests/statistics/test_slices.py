@@ -163,7 +163,7 @@ def test_what_cannot_be_fitted_is_left_out_with_a_note():
     found = regress([*NAMES, "contrast", "exposure", "roll"], odd, wrong, codes)
     assert [row.attribute for row in found.rows] == NAMES
     assert found.n == 593
-    for part in ("contrast: all but given", "exposure: the same", "roll: undefined", "7 images without"):
+    for part in ("contrast: nearly determined", "exposure: constant", "roll: undefined", "7 images without"):
         assert part in found.note
 
 
@@ -194,4 +194,4 @@ def test_the_truth_takes_its_own_credit():
     beside = regress(["sharpness"], smooth[:, None], wrong, np.arange(900), truth)
     assert alone.finding
     assert not beside.rows[0].finding
-    assert "truth is held equal" in beside.note
+    assert "true class is held constant" in beside.note

@@ -89,7 +89,7 @@ class Judged:
 
     @property
     def wrong(self) -> Mask:
-        """Which were classified wrongly."""
+        """Which were misclassified."""
         return np.isin(self.outcomes, ["FP", "FN"])
 
     @property

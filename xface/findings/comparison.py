@@ -93,7 +93,7 @@ def compare(first: Run, second: Run) -> Comparison:
     """Compare two runs over the images that both have scored, found by their content, else by their paths.
 
     McNemar's test (1947; statsmodels': exact for at most 25 images that changed) asks whether as many errors
-    are new as fixed, taking images for independent. `group_p` keeps groups whole: under the hypothesis that
+    are new as fixed, treating images as independent. `group_p` keeps groups whole: under the hypothesis that
     the runs are equally good, each group's two numbers of errors could change places (scipy's permutation
     test of pairs); None for fewer than 10 groups that changed. Lifts are compared image by image, whatever
     its verdicts, so that a threshold moves none; the mean differences have intervals over groups.

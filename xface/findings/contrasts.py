@@ -1,4 +1,4 @@
-"""Contrasts: what differs between images of one truth that were judged differently."""
+"""Contrasts: what differs between images of one true class that were classified differently."""
 
 from __future__ import annotations
 

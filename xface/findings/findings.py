@@ -115,7 +115,7 @@ def conclude(images: pd.DataFrame, regions: pd.DataFrame, manifest: Mapping[str,
     """Conclude from the tables of a run what differs between right and wrong verdicts.
 
     `images`, `regions` and `manifest` are as a run folder has them. The same tables give the same findings:
-    all that is drawn has a fixed seed. Groups are kept whole throughout. docs/statistics.md says how.
+    all that is drawn has a fixed seed. Groups are never divided. docs/statistics.md says how.
     """
     if regions["layer"].isna().any():
         regions = regions.assign(layer=regions["layer"].astype(object).fillna(""))
@@ -153,8 +153,8 @@ def primary_contrast(shares: Columns, judged: Judged) -> Primary | None:
     name = face.names[0]
     one, other = (OUTCOMES[outcome] for outcome in CONTRASTS[PRIMARY])
     text = (
-        f"Stated before the tables: does {kind_name(name)} lie on the face (1 - the background's share) "
-        f"more, or less, for {one} than for {other}? Tested alone, at {100 * ALPHA:.0f} %."
+        f"Primary test: does the share of {kind_name(name)} on the face (1 - the background's share) differ "
+        f"between {one} and {other}? Fixed before the analysis and tested alone, at {100 * ALPHA:.0f} %."
     )
     rows = contrasts(face.names[:1], face.values[:, :1], judged.outcomes, judged.codes)
     [row] = [row for row in rows if row.contrast == PRIMARY]

@@ -32,7 +32,7 @@ UNDEFINED = {"zero": "zero map", "non_finite": "map not finite"}
 class Missing:
     """How many images have one thing amiss, of how many: by outcome and by label.
 
-    `p` tells whether outcomes (for images without a score, labels) have it equally often, taking images for
+    `p` tells whether outcomes (for images without a score, labels) have it equally often, treating images as
     independent; `uneven` after Benjamini and Hochberg over all that is amiss.
     """
 
@@ -125,8 +125,9 @@ def _warnings(found: Sequence[Missing], images: pd.DataFrame) -> Iterator[str]:
             rates = ", ".join(f"{c} of {of} {names.get(name, name)}" for name, (c, of) in table.items())
             where = " ".join(part for part in (each.method, each.layer) if part)
             yield (
-                f"{each.what.replace('_', ' ')}{f' ({where})' if where else ''} is unevenly spread: {rates} "
-                f"(p {each.p:.2g}, taking images for independent); what follows speaks of the others only"
+                f"{each.what.replace('_', ' ')}{f' ({where})' if where else ''} is not evenly distributed: "
+                f"{rates} (p {each.p:.2g}, treating images as independent); the results below are about the "
+                "other images only"
             )
     scored = images[images["outcome"] != ""]
     for outcome, name in OUTCOMES.items():
@@ -134,7 +135,7 @@ def _warnings(found: Sequence[Missing], images: pd.DataFrame) -> Iterator[str]:
         grouped = rows["group"][rows["group"] != ""]
         groups = int(grouped.nunique()) + len(rows) - len(grouped)
         if groups < LEAST_GROUPS:
-            yield f"{name}: only {counted(groups, 'group')}, too few to be compared"
+            yield f"{name}: only {counted(groups, 'group')}, too few to compare"
 
 
 def _coarse_warnings(coarse: Sequence[Mapping[str, Any]]) -> Iterator[str]:

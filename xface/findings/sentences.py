@@ -45,7 +45,7 @@ def region_sentences(
         more = "more" if _sign(row) > 0 else "less"
         region = row.name["region"].replace("_", " ")
         text = (
-            f"On {one}, {kind_name(row.name)} lies {more} on the {region} than on {other}: "
+            f"For {one}, {kind_name(row.name)} puts {more} weight on the {region} than for {other}: "
             f"{measure} {_figures(row)}."
         )
         yield _sentence(text, "region", row, row.name["region"], columns, judged)
@@ -76,7 +76,7 @@ def attribute_sentences(
 
 
 def _stands(row: Contrast, odds: Odds | None) -> bool:
-    """Whether the attribute also counts with the others held equal, in the same direction."""
+    """Whether the attribute also counts with the others held constant, in the same direction."""
     ratio = odds.odds_ratio.value if odds and odds.finding else None
     return ratio is not None and np.sign(np.log(ratio)) == _sign(row)
 
@@ -84,9 +84,9 @@ def _stands(row: Contrast, odds: Odds | None) -> bool:
 def _beside(row: Contrast, odds: Odds) -> str:
     figures = f"odds ratio per standard deviation {_ratio(odds.odds_ratio)}"
     if _stands(row, odds):
-        return f"so they are with the other attributes held equal ({figures})"
-    left = "it goes the other way" if odds.finding else "no effect of its own is left to be seen"
-    return f"but with the other attributes held equal {left} ({figures})"
+        return f"this also holds with the other attributes held constant ({figures})"
+    left = "the effect is reversed" if odds.finding else "there is no independent effect"
+    return f"but with the other attributes held constant {left} ({figures})"
 
 
 def _alone(regression: Regression) -> str:
@@ -99,7 +99,7 @@ def regression_sentences(found: Regression, columns: Columns, judged: Judged) ->
     findings = sorted((row for row in found.rows if row.finding), key=lambda row: -abs(_log(row)))
     for odds in findings:
         text = (
-            f"With the other attributes held equal, one standard deviation more {spoken(odds.attribute)} "
+            f"With the other attributes held constant, one standard deviation more {spoken(odds.attribute)} "
             f"multiplies the odds of an error by {_ratio(odds.odds_ratio)}, q {odds.q:.2g}."
         )
         order = np.sign(_log(odds)) * columns.where(attribute=odds.attribute).values[:, 0]
@@ -107,7 +107,7 @@ def regression_sentences(found: Regression, columns: Columns, judged: Judged) ->
         yield Sentence(text, "regression", "", odds.attribute, rows)
     if not findings:
         among = f"{counted(found.n, 'image')}, {counted(found.groups, 'group')}"
-        tested = f"nothing found for {counted(len(found.rows), 'attribute')} ({among})"
+        tested = f"nothing significant for {counted(len(found.rows), 'attribute')} ({among})"
         text = f"Errors, all attributes together: {tested if found.rows else found.note}."
         yield Sentence(text, "none", "", "regression", ())
 
@@ -117,7 +117,7 @@ def slice_sentences(slices: Sequence[Slice], members: Sequence[Any], judged: Jud
     for number, (each, inside) in enumerate(zip(slices, members, strict=True)):
         where = " and ".join(condition.words for condition in each.conditions)
         rates = (
-            f"{_percent(each.rate)} of {each.n} images are classified wrongly, of the rest "
+            f"{_percent(each.rate)} of {each.n} images are misclassified, of the rest "
             f"{_percent(Estimate(each.rest.value))}"
         )
         name = " ".join(condition.attribute for condition in each.conditions)
@@ -126,10 +126,11 @@ def slice_sentences(slices: Sequence[Slice], members: Sequence[Any], judged: Jud
             rows = judged.examples(judged.wrong & inside, judged.sureness)
             yield Sentence(f"With {where}, {rates} (q {each.q:.2g}{beyond}).", "slice", "", name, rows)
         elif not number:
-            text = f"Slices by one or two attributes: nothing found; with the worst, {where}, {rates}"
+            text = f"Slices by one or two attributes: nothing significant; with the worst, {where}, {rates}"
             yield Sentence(f"{text} (q {each.q:.2g}).", "none", "", "slices", ())
     if not slices:
-        text = "Slices by one or two attributes: not tested; none is large enough, or all verdicts are alike."
+        why = "none is large enough, or no image is misclassified, or all are"
+        text = f"Slices by one or two attributes: not tested; {why}."
         yield Sentence(text, "none", "", "slices", ())
 
 
@@ -145,7 +146,7 @@ def nothing_found(rows: Sequence[Contrast], family: str) -> Iterator[Sentence]:
             for side, outcome in enumerate(outcomes)
         )
         said = (
-            f"nothing found in {counted(len(tested), 'comparison')} of {family} ({sides})"
+            f"nothing significant in {counted(len(tested), 'comparison')} of {family} ({sides})"
             if tested
             else f"{family} not tested ({of[0].note.removesuffix(UNTESTED)})"
         )

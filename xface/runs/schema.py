@@ -303,7 +303,7 @@ class Condition(Record):
 
 
 class Slice(Record):
-    """Images under conditions, and how often they are classified wrongly."""
+    """Images under conditions, and how often they are misclassified."""
 
     conditions: list[Condition]
     n: Count

@@ -58,11 +58,11 @@ def regress(
     """Fit log odds of `wrong` (N,) = b0 + sum of b_k z_k, z being attributes (N, K) over their deviations.
 
     By maximum likelihood (statsmodels). exp(b_k) is the odds ratio per standard deviation with the other
-    attributes held equal; its error is the jackknife's over groups (`jackknife_errors`), its 95 % interval
+    attributes held constant; its error is the jackknife's over groups (`jackknife_errors`), its 95 % interval
     and p are from Student's t with groups - 1 degrees; q is over the attributes. `truth` (N,), if given and
-    mixed, joins as a number that is not reported, so that attributes don't take the credit of what kind of
-    image it is. Only images with all attributes are used; attributes that are constant, mostly undefined or
-    all but given by those before them are left out, with a note.
+    mixed, joins as a number that is not reported, so that its effect is not attributed to the attributes.
+    Only images with all attributes are used; attributes that are constant, mostly undefined or nearly
+    determined by those before them are omitted, with a note.
 
     Example:
         >>> rng = np.random.default_rng(1)
@@ -75,7 +75,7 @@ def regress(
     complete = np.flatnonzero(np.isfinite(values[:, usable]).all(axis=1))
     if len(complete) < len(values):
         lacking = counted(len(values) - len(complete), "image")
-        notes.append(f"{lacking} without one of the attributes left out")
+        notes.append(f"{lacking} without one of the attributes omitted")
     kept, more = _independent(usable, names, values[complete])
     wrong, codes = wrong[complete], codes[complete]
     given = None if truth is None or len(np.unique(truth[complete])) < 2 else truth[complete]
@@ -84,7 +84,7 @@ def regress(
     if not said:
         rows, said = _fit([names[k] for k in kept], values[complete][:, kept], wrong, codes, given)
     if rows and given is not None:
-        said = "the truth is held equal too"
+        said = "the true class is held constant too"
     parts = [part for part in (said, *notes, *more) if part]
     return Regression(outcome, rows, len(complete), len(np.unique(codes)), "; ".join(parts))
 
@@ -92,21 +92,21 @@ def regress(
 def _usable(names: Sequence[str], values: FloatArray) -> tuple[list[int], list[str]]:
     defined = np.isfinite(values).mean(axis=0) if len(values) else np.zeros(len(names))
     sparse = [name for name, part in zip(names, defined, strict=True) if part < DEFINED]
-    notes = [f"{', '.join(sparse)}: undefined for most images, left out"] if sparse else []
+    notes = [f"{', '.join(sparse)}: undefined for most images, omitted"] if sparse else []
     return [k for k, part in enumerate(defined) if part >= DEFINED], notes
 
 
 def _independent(
     kept: Sequence[int], names: Sequence[str], values: FloatArray
 ) -> tuple[list[int], list[str]]:
-    """Those of the columns that vary and that those before them don't give away."""
+    """Those of the columns that vary and are not nearly determined by those before them."""
     chosen: list[int] = []
     notes = []
     for k in kept:
         if len(values) == 0 or np.std(values[:, k]) <= 1e-9 * np.abs(values[:, k]).max():
-            notes.append(f"{names[k]}: the same for all images, left out")
+            notes.append(f"{names[k]}: constant, omitted")
         elif chosen and _explained(values[:, k], values[:, chosen]) > COLLINEAR:
-            notes.append(f"{names[k]}: all but given by the attributes before it, left out")
+            notes.append(f"{names[k]}: nearly determined by other attributes, omitted")
         else:
             chosen.append(k)
     return chosen, notes
@@ -125,7 +125,7 @@ def _refusal(wrong: Mask, codes: Codes, attributes: int) -> str:
     if not attributes:
         return "not fitted: no attribute to fit"
     if min(wrong.sum(), (~wrong).sum()) < ERRORS_EACH * attributes:
-        return f"not fitted: fewer than {ERRORS_EACH} errors, or right verdicts, per attribute"
+        return f"not fitted: fewer than {ERRORS_EACH} errors, or correct images, per attribute"
     return ""
 
 

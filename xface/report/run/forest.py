@@ -67,7 +67,7 @@ class Forest:
 
 
 OUTCOME_SERIES = (("FP", False, True), ("TN", False, False), ("FN", True, True), ("TP", True, False))
-"""Outcomes in the order of the contrasts FP-TN and FN-TP, whether forged, and whether classified wrongly."""
+"""Outcomes in the order of the contrasts FP-TN and FN-TP, whether forged, and whether misclassified."""
 
 
 def lift_forest(run: RunFolder, kind: Kind) -> Forest:
@@ -101,7 +101,7 @@ def _remark(run: RunFolder, kind: Kind, region: str) -> str:
 
 
 def odds_forest(run: RunFolder) -> Forest:
-    """How the odds of an error change per standard deviation of each attribute, the others held equal."""
+    """How the odds of an error change per standard deviation of each attribute, the others held constant."""
     lines = tuple(
         Line(
             run.label(row["attribute"]),

@@ -1,4 +1,4 @@
-"""The correctly judged image of the same class that is most like an error."""
+"""The correctly classified image of the same class that is most like an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The comparison with another run: which errors it corrects, and how the regions moved."""
+"""The comparison with another run: which errors it corrects, and how the regions' lifts changed."""
 
 from __future__ import annotations
 

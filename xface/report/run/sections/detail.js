@@ -40,7 +40,7 @@ function heading(index) {
   const outcome = outcomeOf(index);
   return make("header", {},
     make("div", {}, make("h2", { id: "detail-name" }, images.image[index].split("/").pop()),
-      make("p", {}, badge(outcome), ` ${page.outcomes[outcome] ?? "not judged"}, score ${number(images.score[index], 4)}`)),
+      make("p", {}, badge(outcome), ` ${page.outcomes[outcome] ?? "not classified"}, score ${number(images.score[index], 4)}`)),
     make("div", { class: "buttons" },
       make("span", { class: "muted" }, place),
       make("button", { type: "button", onclick: () => step(-1), disabled: opened === 0, "aria-label": "Previous image" }, "←"),
@@ -75,7 +75,7 @@ function definitions(title, pairs) {
 
 function facts(index) {
   const { image, label, called, group, status, reason, extras } = images;
-  const known = [["File", image[index]], ["Truth", label[index]], ["Called by the run", called[index]], ["Group", group[index]],
+  const known = [["File", image[index]], ["Truth", label[index]], ["Class by the run", called[index]], ["Group", group[index]],
     ["Status", page.statuses[status[index]] ?? status[index]], ["Reason", reason[index]],
     ...Object.entries(extras).map(([name, column]) => [spaced(name), column[index]])];
   return definitions("Image", known.filter(([, value]) => value !== ""));

@@ -82,7 +82,7 @@ function card(index) {
 }
 
 function badge(outcome) {
-  return make("b", { class: `badge ${WRONG.has(outcome) ? "wrong" : "right"}`, title: page.outcomes[outcome] ?? "" }, outcome || "not judged");
+  return make("b", { class: `badge ${WRONG.has(outcome) ? "wrong" : "right"}`, title: page.outcomes[outcome] ?? "" }, outcome || "not classified");
 }
 
 function chooseKind(kind) {
