@@ -28,20 +28,24 @@ PRINTED = 5  # findings, at most
 @detector_options
 @click.option("--data", required=True, metavar="CSV|DIR", help="A CSV with path and label, or a folder.")
 @LABELS
-@click.option("--split", metavar="NAME", help="Only the rows of this split, such as test.")
-@click.option("--limit", type=int, metavar="N", help="Only N images of each class, drawn at random.")
-@click.option("--group-by", metavar="COLUMN", help="What isn't independent; by default `group`.")
+@click.option("--split", metavar="NAME", help="Use only the rows of this split, such as test.")
+@click.option("--limit", type=int, metavar="N", help="Use only N images of each class, drawn at random.")
+@click.option("--group-by", metavar="COLUMN", help="Column that groups dependent images (default: group).")
 @click.option("--method", "methods", multiple=True, default=METHODS, show_default=True, metavar="NAME",
               help="A method of `xface methods`; may be repeated.")  # fmt: skip
 @click.option("--layer", "layers", multiple=True, metavar="NAME",
-              help="A layer, or all stages; by default the recommended one.")  # fmt: skip
-@click.option("--threshold", type=float, help="Called fake from here on; else the card's, else 0.5.")
+              help="A layer, or `all` stages; may be repeated (default: the recommended one).")  # fmt: skip
+@click.option(
+    "--threshold",
+    type=float,
+    help="Classify as fake at or above this probability (default: the card's threshold, or 0.5).",
+)
 @click.option("--out", type=Path, metavar="DIR", default=Path("results/analysis"), show_default=True,
               help="A new folder for the run.")  # fmt: skip
-@click.option("--maps", is_flag=True, help="Write the raw maps too.")
+@click.option("--maps", is_flag=True, help="Also write the raw maps.")
 @click.option("--workers", type=click.IntRange(0), metavar="N",
-              help="Processes that read pictures; by default a core is left.")  # fmt: skip
-@click.option("--resume", is_flag=True, help="Resume a run that was stopped; leave a whole one as it is.")
+              help="Processes that read pictures (default: one fewer than the CPU cores).")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Resume a stopped run; does nothing if the run is complete.")
 def analyze(
     arch: str | None,
     weights: str | None,

@@ -31,15 +31,17 @@ Examples:
 @STATE_KEY
 @card_options
 @click.option(
-    "--threshold", metavar="P|none", help="Call an image forged from this probability up; none: if likelier."
+    "--threshold",
+    metavar="P|none",
+    help="Classify as forged at or above this probability; none: by the likelier class.",
 )
 @click.option(
     "--crop",
     metavar="outline|box[:MARGIN]|none",
-    help="What of a picture is given to the network: the face outline, or a box around the landmarks.",
+    help="Part of a picture that the network sees: the face outline, or a box around the landmarks.",
 )
-@click.option("--training", metavar="TEXT", help="On what and how the weights were trained.")
-@click.option("--notes", metavar="TEXT", help="What else one should know of them.")
+@click.option("--training", metavar="TEXT", help="Text about the training data and procedure.")
+@click.option("--notes", metavar="TEXT", help="Text with further remarks.")
 @click.option("--json", "as_json", is_flag=True, help="The card as one JSON object, on stdout.")
 @click.argument("weights", metavar="FILE|NAME")
 def card(
@@ -55,11 +57,11 @@ def card(
     notes: str | None,
     as_json: bool,
 ) -> None:
-    """Show, write or change the card of a weights file: what its classes mean, how pictures are prepared.
+    """Show, create or edit the card of a weights file: its classes, and how pictures are prepared.
 
-    FILE is the weights file, NAME a bundled detector. With options from --classes to --notes the card beside
-    the file is changed, or written where there is none; before that, the weights are restored to see whether
-    it fits them. Without these options the card is shown, or what is assumed where there is none.
+    FILE is the weights file, NAME a bundled detector. The options from --classes to --notes edit the card
+    beside the file, or create it if there is none; the weights are loaded first, to check that it fits them.
+    Without these options the card is shown, or what is assumed if there is none.
     """
     from xface.detectors.card_editing import CardChanges
 
@@ -100,7 +102,7 @@ def _change(
     if as_json:
         print_json(made.card.to_json())
     elif made.before is None:
-        click.echo(f"card {name}, written anew:")
+        click.echo(f"card {name}, created:")
         print_card(made.card)
     else:
         changed = _changed_lines(made)

@@ -14,7 +14,7 @@ EPILOG = """\b
 Examples:
   xface convert mine.pth mine-clean.safetensors
   xface convert --state-key model_ema --classes real,fake run.pth ema.safetensors
-  xface convert --preset seed --positive Fake best.pth best-clean.safetensors
+  xface convert --preset opencv_bgr --positive Fake best.pth best-clean.safetensors
 """
 
 
@@ -36,7 +36,7 @@ def convert(
     """Write any checkpoint that xface reads as clean safetensors, with a card beside it.
 
     IN is a file (of torch, safetensors, or Keras for MesoNet) or a bundled detector's name. The card,
-    OUT.json, says all that IN's says, or what is assumed where IN has none. No file is overwritten.
+    OUT.json, has the settings of IN's card, or the assumed ones if IN has none. No file is overwritten.
     """
     from xface.detectors.card_editing import CardChanges
     from xface.detectors.conversion import convert

@@ -32,18 +32,29 @@ FORMATS = ("csv", "parquet")
 )
 @detector_options
 @LABELS
-@click.option("--split", metavar="NAME", help="Only the rows of this split, such as test.")
+@click.option("--split", metavar="NAME", help="Use only the rows of this split, such as test.")
 @click.option(
-    "--by", multiple=True, metavar="COLUMN", help="Also each value of a column, such as the manipulation."
+    "--by",
+    multiple=True,
+    metavar="COLUMN",
+    help="Also report each value of this column; may be repeated.",
 )
-@click.option("--threshold", type=float, help="Called fake from here on; else the card's, else 0.5.")
-@click.option("--validation", metavar="DATA", help="Choose the threshold on this data instead.")
-@click.option("--validation-split", metavar="NAME", help="Its split; `val` if it names splits.")
+@click.option(
+    "--threshold",
+    type=float,
+    help="Classify as fake at or above this probability (default: the card's threshold, or 0.5).",
+)
+@click.option("--validation", metavar="DATA", help="Choose the threshold on this data.")
+@click.option(
+    "--validation-split",
+    metavar="NAME",
+    help="Split of --validation to use (default: val, if the data has splits).",
+)
 @click.option("--criterion", type=click.Choice(CRITERIA), default=CRITERIA[0], show_default=True,
-              help="What the chosen threshold is best by.")  # fmt: skip
+              help="Criterion to optimise when choosing the threshold.")  # fmt: skip
 @click.option("--out", type=Path, metavar="DIR", help="A folder for scores, JSON and a figure per set.")
 @click.option("--format", "table_format", type=click.Choice(FORMATS), default="csv", show_default=True,
-              help="Of the table of scores.")  # fmt: skip
+              help="File format of the table of scores.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per set, a line each, on stdout.")
 @click.argument("data", nargs=-1, required=True, metavar="DATA...")
 def evaluate(

@@ -15,18 +15,18 @@ from xface.errors import InterruptedRunError, UsageError, XFaceError
 COMMANDS = {
     "explain": "Show which parts of a face a detector looks at.",
     "regions": "Sum a detector's maps over the regions of the face, without labels.",
-    "predict": "Call images real or fake.",
+    "predict": "Classify images as real or fake.",
     "evaluate": "Measure a detector on labelled images, with intervals.",
     "analyze": "Find out where a detector fails, and what it was looking at.",
-    "report": "Draw the report of an analysis again, from its folder alone.",
-    "train": "Train a detector as a config says, or resume a run.",
+    "report": "Draw the report of an analysis again, from its folder.",
+    "train": "Train a detector from a config, or resume a run.",
     "models": "List the networks that can be restored, with their sizes and stages.",
     "layers": "List the layers of a network.",
     "methods": "List the attribution methods.",
-    "card": "Show or change what is said of a weights file: classes, preprocessing, threshold.",
+    "card": "Show or edit the card of a weights file: classes, preprocessing, threshold.",
     "convert": "Write a checkpoint as clean safetensors with its card.",
     "summary": "Print a network's layers, shapes and parameters.",
-    "doctor": "Check what is installed, and say what to do about what is missing.",
+    "doctor": "Check the installation, and say how to fix what is missing.",
 }
 
 
@@ -50,7 +50,7 @@ class LazyGroup(click.Group):
         """The command that the arguments name; UsageError if one is empty, which as a path would mean `.`."""
         for before, word in zip(["xface", *args], args, strict=False):
             if re.fullmatch("(--[a-z-]+=)?", word):
-                raise UsageError(f"what follows {(word or before)!r} is empty; name it, or leave it out")
+                raise UsageError(f"the value after {(word or before)!r} is empty; give one, or omit it")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
@@ -79,7 +79,7 @@ STATUS = {UsageError: 2, InterruptedRunError: STOPPED}
 )
 @click.version_option(__version__, prog_name="xface")
 def xface() -> None:
-    """Which parts of a face does a CNN look at when it calls it real or fake?"""
+    """Show which parts of a face a CNN looks at when it classifies it as real or fake."""
 
 
 def main() -> None:

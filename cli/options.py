@@ -22,28 +22,28 @@ WEIGHTS = click.option(
     help="A checkpoint, the name of a bundled detector (default: meso4), or `none` for an untrained network.",
 )
 DEVICE = click.option(
-    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where to compute."
+    "--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Device to compute on."
 )
 STATE_KEY = click.option(
     "--state-key",
     metavar="KEY",
-    help="Which of several sets of weights in a file, such as model_ema.",
+    help="Key of the weights to load, where a file holds several sets, such as model_ema.",
 )
 POSITIVE = click.option(
-    "--positive", metavar="NAME", help="The class that is the forgery; by default the one called fake."
+    "--positive", metavar="NAME", help="The class that is the forgery (default: the one named fake)."
 )
 JSON = click.option(
     "--json", "as_json", is_flag=True, help="One JSON object per image, a line each, on stdout."
 )
 LAYERS = click.option(
-    "--layer", "layers", multiple=True, metavar="NAME", help="A layer (again for more), or `all` stages."
+    "--layer", "layers", multiple=True, metavar="NAME", help="A layer, or `all` stages; may be repeated."
 )
 METHODS = click.option(
     "--method",
     "methods",
     multiple=True,
     metavar="NAME",
-    help="A method (again for more); see `xface methods`.",
+    help="A method of `xface methods`; may be repeated.",
 )
 TARGET = click.option(
     "--target",
@@ -104,7 +104,7 @@ def map_options(command: F) -> F:
 
 
 def card_options(command: F) -> F:
-    """Add what is said of the weights on a card: --classes, --positive and --preset."""
+    """Add what a card holds: --classes, --positive and --preset."""
     return CLASSES(POSITIVE(PRESET(command)))
 
 

@@ -24,7 +24,7 @@ def predict(
     device: str,
     as_json: bool,
 ) -> None:
-    """Call images real or fake: files, folders, globs."""
+    """Classify images as real or fake: files, folders, globs."""
     import xface
     from xface.errors import XFaceError
     from xface.evaluation.scoring import predictions

@@ -32,7 +32,7 @@ Examples:
     "--out", default="results", show_default=True, metavar="DIR", help="The folder for charts and tables."
 )
 @click.option("--format", "table_format", type=click.Choice(["csv", "parquet"]), default="csv",
-              show_default=True, help="Of the tables over several images.")  # fmt: skip
+              show_default=True, help="File format of the tables over several images.")  # fmt: skip
 @JSON
 @IMAGES
 def regions(

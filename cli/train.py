@@ -36,17 +36,17 @@ Examples:
 def train(
     config: str | None, changes: tuple[str, ...], labels: dict[str, str], folder: str | None, grid: bool
 ) -> None:
-    """Train a detector as CONFIG.yaml says, into the folder that it calls `prefix`.
+    """Train a detector from CONFIG.yaml, into the folder named by its key `prefix`.
 
-    A run that was killed at any moment resumes with --resume and ends, on the same CPU, with the same
-    weights. The folder holds the config, the samples with their splits, metrics.csv, last.ckpt, and
-    best.safetensors with its card, which every other command takes. A grid that was broken off resumes when
-    it is called again: what is finished isn't run twice.
+    --resume resumes a run that was interrupted at any moment; on the same CPU it ends with the same weights.
+    The folder holds the config, the samples with their splits, metrics.csv, last.ckpt, and best.safetensors
+    with its card, which every other command takes. An interrupted grid resumes when the same command is run
+    again: finished combinations are not repeated.
     """
     if labels:
         changes = (*changes, f"data.labels={json.dumps(labels)}")
     if folder is not None and (config or changes or grid):
-        raise UsageError("a run resumes as it was begun: --resume takes no config, --set, --label or --grid")
+        raise UsageError("a resumed run keeps its settings: --resume takes no other option or config")
     if folder is not None:
         _resume(folder)
     elif config is None:

@@ -289,7 +289,7 @@ class TestFaces:
             assert (said in found.notes) == (points_turned > 0)
         else:
             with pytest.raises(
-                LandmarkError, match=r"turned by \d+° clockwise .* dlib sees it lie otherwise"
+                LandmarkError, match=r"turned by \d+° clockwise .* dlib finds it in another orientation"
             ):
                 xface.explain(planted(mask("mouth")), turned, ["vanilla"], face=face)
 

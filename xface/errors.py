@@ -44,7 +44,8 @@ class UnknownNameError(UsageError):
         listed = ", ".join(repr(k) for k in near or known[:12])
         more = ", ..." if len(known) > 12 else ""
         hint = f"did you mean {listed}?" if near else f"known are {listed}{more}"
-        super().__init__(f"unknown {kind} {name!r}; {hint}{' ' + remedy if remedy else ''}")
+        end = "." if remedy and not near else ""
+        super().__init__(f"unknown {kind} {name!r}; {hint}{end}{' ' + remedy if remedy else ''}")
         self._made_of = kind, name, known, remedy
 
     def __reduce__(self) -> tuple[type[UnknownNameError], tuple[str, str, list[str], str]]:

@@ -235,8 +235,8 @@ def _check_turn(face: Face, picture: Picture) -> None:
     if ((points.min(axis=0) < middle) & (middle < points.max(axis=0))).all():
         raise LandmarkError(
             f"the landmarks of {picture.name!r} ({face.source!r}) can't be right: by them "
-            f"{turn_note(quarter_turns(points))}, where dlib sees it lie otherwise; count x from the left, y "
-            "from the top, of the picture as its EXIF tag turns it"
+            f"{turn_note(quarter_turns(points))}, but dlib finds it in another orientation; "
+            "count x from the left, y from the top, of the picture as its EXIF tag turns it"
         )
 
 

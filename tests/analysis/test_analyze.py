@@ -420,7 +420,7 @@ def test_a_run_that_is_there_or_was_stopped_is_not_written_over(detector, small,
         analyze(plan, done, store=store)
     (tmp_path / "mine.part").mkdir()
     (tmp_path / "mine.part" / "thesis.txt").write_text("years of work")
-    with pytest.raises(UsageError, match="is no run that was stopped"):
+    with pytest.raises(UsageError, match="is not a stopped run"):
         analyze(plan, tmp_path / "mine", resume=True, store=store)
 
 
@@ -431,7 +431,7 @@ def test_a_whole_run_that_is_resumed_is_left_as_it_is(detector, small, store, tm
     assert analyze(plan, run, workers=0, store=store, resume=True) == run
     assert before == {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     other = plan_analysis(detector, read_data(str(small)), threshold=0.3)
-    with pytest.raises(UsageError, match=r"exists already and was made otherwise: threshold was 0.5, is 0.3"):
+    with pytest.raises(UsageError, match=r"was made with other settings: threshold was 0.5, is 0.3"):
         analyze(other, run, workers=0, store=store, resume=True)
 
 
@@ -446,7 +446,7 @@ def test_the_manifest_says_where_all_was_and_what_groups_are(detector, faces, sm
 
 def test_what_changed_is_said_when_a_run_cannot_go_on(detector, small, store, stopped):
     def refused(plan):
-        with pytest.raises(UsageError, match="begun otherwise") as refusal:
+        with pytest.raises(UsageError, match="started with other settings") as refusal:
             analyze(plan, stopped, workers=0, store=store, resume=True)
         return str(refusal.value)
 
@@ -541,7 +541,7 @@ def test_the_command_tells_what_failed(faces, tmp_path, monkeypatch):
     words = ["analyze", "--device", "cpu", "--workers", "0", "--data", faces / "manifest.csv"]
     done = run(*words, "--out", tmp_path / "run")
     assert done.status == 1
-    assert "nothing found" not in done.out  # too few groups: nothing was tested
+    assert "nothing significant" not in done.out  # too few groups: nothing was tested
     assert "False positives against true negatives: regions not tested (fewer than 10 groups: " in done.out
     assert "11 images:" in done.out
     assert done.out.endswith(f"open {tmp_path / 'run' / 'report' / 'index.html'}\n")

@@ -188,6 +188,6 @@ def test_a_manifest_that_is_none_any_more_is_refused(kept, tmp_path):
         shutil.copytree(kept / "stopped.part", tmp_path / "run.part", dirs_exist_ok=True)
         (tmp_path / "run.part" / file).write_text(content)
         with pytest.raises(
-            UsageError, match=r"manifest\.json: cannot be read .*; remove '.*run\.part' to start anew"
+            UsageError, match=r"manifest\.json: cannot be read .*; remove '.*run\.part' to start again"
         ):
             analysed(kept, tmp_path / "run", resume=True)

@@ -657,7 +657,7 @@ def test_a_picture_that_is_padded_at_one_side_does_not_lie_as_its_maps_do(mode, 
         def forward(self, x):
             return super().forward(F.pad(x, sides, mode))
 
-    with pytest.raises(AttributionError, match="can't be told how it lies"):
+    with pytest.raises(AttributionError, match="whose layout as a feature map is not clear"):
         attribute(Padded(2).eval(), torch.rand(2, 3, 12, 12), methods=["gradcam"], layers=["conv"])
 
 

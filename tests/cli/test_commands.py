@@ -301,7 +301,7 @@ class TestCard:
     def test_one_is_written_and_then_changed(self, tmp_path):
         path = saved(tmp_path / "a.pth")
         written = run("card", path, "--classes", "Real, Fake", "--preset", "seed", "--notes", "mine")
-        assert written.out.startswith(f"card {tmp_path / 'a.json'}, written anew:\n")
+        assert written.out.startswith(f"card {tmp_path / 'a.json'}, created:\n")
         content = json.loads((tmp_path / "a.json").read_text())
         assert content["classes"] == ["Real", "Fake"]
         assert content["preprocessing"]["colours"] == "BGR"
@@ -364,7 +364,7 @@ class TestConvert:
     def test_what_is_written_and_assumed_is_said(self, tmp_path):
         path, out = saved(tmp_path / "a.pth"), tmp_path / "b.safetensors"
         done = run("convert", path, out)
-        alike = "taken for resnet18, but may be timm/resnetblur18: --arch says which one it is"
+        alike = "read as resnet18, but may be timm/resnetblur18: choose one with --arch"
         assert (done.status, done.err) == (0, f"xface: note: {alike}\n")
         lines = done.out.splitlines()
         assert lines[:2] == [f"{out}: resnet18, 11,177,538 parameters", f"card {tmp_path / 'b.json'}:"]

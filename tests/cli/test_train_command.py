@@ -189,12 +189,12 @@ def test_a_killed_command_goes_on_from_another_folder(manifest, tmp_path, monkey
     [
         ([], "give a config"),
         (["--resume", "nowhere"], "there is no run in 'nowhere'"),
-        (["a.yaml", "--resume", "run"], "a run resumes as it was begun: --resume takes no config"),
+        (["a.yaml", "--resume", "run"], "a resumed run keeps its settings: --resume takes no other option"),
         (["nowhere.yaml"], "cannot read 'nowhere.yaml': there is no such file"),
         ([CONFIGS[0], "--set", "seed"], "--set 'seed' must have the form key=value"),
         (
             [CONFIGS[0], "--set", "data.train=\udcff"],
-            r"'\udcff' is no text in UTF-8, as a config needs; rename it",
+            r"'\udcff' is not UTF-8 text, as a config needs; rename it",
         ),
         ([GRIDS[0]], "lists a grid: run it with --grid"),
         ([CONFIGS[0], "--grid"], "has no grid"),

@@ -71,8 +71,8 @@ def test_a_flag_says_which_class(folder, header, cells):
     ("text", "message"),
     [
         ("", "it is empty"),
-        ("\n", "names no picture; under a line with the columns"),
-        ("path,label\n", "names no picture; under a line with the columns"),
+        ("\n", "lists no picture; below the header `path,label`"),
+        ("path,label\n", "lists no picture; below the header `path,label`"),
         ("file,label\na.png,real\n", "no column 'path', only file, label"),
         ("path,class\na.png,real\n", "no column 'label' or 'real', only path, class"),
         ("path;label\na.png;real\n", "no column 'path', only path;label; separate columns by commas"),

@@ -112,7 +112,7 @@ def test_without_fake_no_class_is_positive() -> None:
         ({"crop": {"kind": "box", "margin": "0.3"}}, "crop margin must be a number, not '0.3'"),
         ({"crop": {"kind": "box", "margin": True}}, "crop margin must be a number, not True"),
         ({"crop": {"kind": "box", "margin": -1}}, "not within 0 to 10"),
-        ({"crop": {"kind": "box", "margin": float("nan")}}, "key 'margin': NaN is no finite number"),
+        ({"crop": {"kind": "box", "margin": float("nan")}}, "key 'margin': NaN is not a finite number"),
         ({"crop": {"kind": "outline", "margin": 0.3}}, "belongs to the crop box"),
         ({"scores": {"auc": 10**400}}, "has more than 15 digits"),
         ({"classes": ["real\nfake", "x"]}, "printable"),

@@ -206,7 +206,7 @@ def test_an_evaluation_crops_searches_once_and_counts_what_it_took_whole(
     assert score(detector, table).equals(found)
     assert len(searches) == before
     [said] = [c for c in evaluate(found, "scene", Threshold(0.5, "default")).cautions if "whole" in c]
-    assert said == "images taken whole, for want of a face to crop to: 1 of 2 fake, 0 of 1 real"
+    assert said == "images used uncropped, as no face was found: 1 of 2 fake, 0 of 1 real"
     plain = score(replace(detector, card=replace(detector.card, crop=None)), table)
     assert "uncropped" not in plain
     assert (plain["score"] != found["score"]).tolist() == [True, False, True]

@@ -326,7 +326,7 @@ def test_card_of_another_architecture(tmp_path: Path) -> None:
     path = save(tmp_path / "a.pth", "resnet18", classes=["fake", "real"], preprocessing="seed")
     write_card(Card("resnet34", ("fake", "real"), PRESETS["seed"]), tmp_path / "a.json")
     with pytest.raises(
-        CheckpointError, match=r"does not fit resnet34, as the card a\.json says.*like resnet18"
+        CheckpointError, match=r"does not fit resnet34, which is given by the card a\.json.*like resnet18"
     ):
         load(path)
     assert load(path, arch="resnet18").arch.name == "resnet18"

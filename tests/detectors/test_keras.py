@@ -326,7 +326,7 @@ def test_a_list_without_end_is_not_followed(weights: Path) -> None:
 def test_other_networks_and_missing_layers(weights: Path) -> None:
     without = replace(weights, "conv2d_3", None)
     assert "its layers are 3 conv2d, 4 batch_normalization, 2 dense; Meso-4 has 4" in reason(without)
-    assert "gru_1/gru_1/kernel:0 is no weight" in reason(replace(weights, "gru_1/gru_1/kernel:0", [1.0]))
+    assert "gru_1/gru_1/kernel:0 is not a weight" in reason(replace(weights, "gru_1/gru_1/kernel:0", [1.0]))
 
 
 def test_empty_files(tmp_path: Path) -> None:

@@ -365,8 +365,8 @@ class TestReadLandmarks:
             ("a.pts", _pts(FACE) + "1 2\n", "'1 2' stands behind the points"),
             ("a.pts", _pts(FACE).replace("}", ""), "0 lists of points"),
             ("a.pts", _pts(FACE).replace(" ", ", "), "pair of numbers"),
-            ("a.pts", _pts(FACE).replace("3.0", "3_0", 1), "'3_0' is no number"),
-            ("a.pts", _pts(FACE).replace("3.0", "\u0663", 1), "'\u0663' is no number"),
+            ("a.pts", _pts(FACE).replace("3.0", "3_0", 1), "'3_0' is not a number"),
+            ("a.pts", _pts(FACE).replace("3.0", "\u0663", 1), "'\u0663' is not a number"),
             ("a.pts", _pts(np.vstack([FACE, FACE[:1]])), "69 points"),
             ("a.pts", _pts(FACE).replace("3.0", "nan", 1), "not finite"),
             ("a.pts", _pts(FACE).replace("3.0", "three", 1), "pair of numbers"),
@@ -377,14 +377,14 @@ class TestReadLandmarks:
             ("a.csv", _rows(FACE).replace("3.0", "inf", 1), "not finite"),
             ("a.csv", "y,x\n" + _rows(FACE), "pair of numbers"),
             ("a.csv", _rows(FACE).replace(",", ";"), "pair of numbers"),
-            ("a.csv", _rows(FACE).replace("3.0", "3_0", 1), "'3_0' is no number"),
+            ("a.csv", _rows(FACE).replace("3.0", "3_0", 1), "'3_0' is not a number"),
             (
                 "a.csv",
                 _table({"a": FACE}).replace("x0,", "x1,"),
                 "columns x1 are there twice|68 pairs|of numbers",
             ),
             ("a.csv", _table({"a": np.vstack([FACE, FACE])}), "columns x68, x69"),
-            ("a.csv", _table({"a": FACE}).replace("3.0", "3_0", 1), r"row 1 \('a'\): '3_0' is no number"),
+            ("a.csv", _table({"a": FACE}).replace("3.0", "3_0", 1), r"row 1 \('a'\): '3_0' is not a number"),
             ("a.csv", "image,x0\na.jpg,1", "columns y0, x1"),
             ("a.csv", _table({"a": FACE}) + _table({"a": FACE}).splitlines()[1], "image 'a' is there twice"),
             (
@@ -411,7 +411,12 @@ class TestReadLandmarks:
         rows[3] = rows[3].replace(",3.0", ",", 1)
         rows += [rows[5], "", ",".join(["5.jpg", *["nan"] * 136])]
         file = read_landmarks(_write(tmp_path / "a.csv", "\n".join(rows)))
-        bad = {1: "3 cells, not 137", 2: "is no number|pair of numbers", 4: "there twice", 5: "there twice"}
+        bad = {
+            1: "3 cells, not 137",
+            2: "is not a number|pair of numbers",
+            4: "there twice",
+            5: "there twice",
+        }
         for number in range(8):
             if number in bad:
                 with pytest.raises(LandmarkError, match=bad[number]):

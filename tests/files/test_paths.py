@@ -250,9 +250,7 @@ def test_what_takes_no_such_name_says_so(reader: str, tmp_path: Path) -> None:
         "convert": lambda: convert("meso4", f"{odd}/b.safetensors"),
         "train": lambda: write_samples({"train": samples}, tmp_path / "samples.csv"),
     }
-    with pytest.raises(
-        XFaceError, match=r"udcff.* is no text in UTF-8, as .* needs; rename it, or its folder"
-    ):
+    with pytest.raises(XFaceError, match=r"udcff.* is not UTF-8 text, as .* needs; rename it, or its folder"):
         calls[reader]()
 
 
@@ -266,7 +264,7 @@ def test_no_empty_name_stands_for_the_working_directory(
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(xface, line.split("|"))
     assert isinstance(result.exception, UsageError)
-    assert "is empty; name it" in str(result.exception)
+    assert "is empty; give one" in str(result.exception)
     assert not list(tmp_path.iterdir())
 
 

@@ -246,7 +246,7 @@ def test_a_damaged_checkpoint_is_refused_by_name(plain, tmp_path):
     (folder / "run.json").unlink()
     last = folder / "last.ckpt"
     last.write_bytes(last.read_bytes()[:5000])
-    with pytest.raises(CheckpointError, match=r"last\.ckpt' is damaged .*remove it to begin the run anew"):
+    with pytest.raises(CheckpointError, match=r"last\.ckpt' is damaged .*remove it to start the run again"):
         resume(folder)
 
 
@@ -613,7 +613,7 @@ def test_the_manifests_own_splits_hold_where_nothing_else_is_said(tmp_path):
 
 def test_a_loss_that_is_no_number_ends_the_run(faces, tmp_path):
     config = settings(faces, tmp_path / "run", optimizer={"type": "SGD", "lr": 1e30})
-    with pytest.raises(XFaceError, match="no finite number any more; lower the learning rate"):
+    with pytest.raises(XFaceError, match="no longer a finite number; lower the learning rate"):
         train(config)
 
 

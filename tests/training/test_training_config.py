@@ -94,7 +94,7 @@ def test_a_written_config_is_read_as_the_same(tmp_path):
         ("num_epochs: 0", "@5: num_epochs must be 1 or more, not 0"),
         ("batch_size: true", "@5: batch_size: must be a number"),
         ("optimizer: {lr: fast}", "@5: optimizer.lr must be a number, not 'fast'"),
-        ("optimizer: {lr: .nan}", "@5: optimizer.lr: .nan is no finite number"),
+        ("optimizer: {lr: .nan}", "@5: optimizer.lr: .nan is not a finite number"),
         ("optimizer: {lr: 0}", "@5: optimizer.lr must be over 0, not 0"),
         (
             "optimizer: {type: adam}",
@@ -146,7 +146,7 @@ def test_a_written_config_is_read_as_the_same(tmp_path):
             "a.yaml: schedule.min_lr 1 is over optimizer.lr 0.0001",
         ),
         ("sampling: pairs\nbalance: [source]", "a.yaml: balance belongs to `sampling: balanced`"),
-        ('prefix2: "\x01"', "@5: this is no valid YAML: unacceptable character #x0001: special"),
+        ('prefix2: "\x01"', "@5: this is not valid YAML: unacceptable character #x0001: special"),
         (
             "loss: {class_weights: {fake: 1, rael: 2}}",
             "a.yaml: loss.class_weights must name each of fake, real",
@@ -164,7 +164,7 @@ def test_a_written_config_is_read_as_the_same(tmp_path):
             "a.yaml: OneCycleLR moves the momentum, which Adadelta hasn't; take another schedule",
         ),
         ("seed: 1\nseed: 2", "@6: the key 'seed' is there twice"),
-        ("options: [1", "@6: this is no valid YAML: expected ',' or ']', but got '<stream end>'"),
+        ("options: [1", "@6: this is not valid YAML: expected ',' or ']', but got '<stream end>'"),
         (
             "seed: !!python/object/apply:os.getpid []",
             "@5: seed: the tag 'tag:yaml.org,2002:python/object/apply:os.getpid'",

@@ -75,7 +75,7 @@ def _parsed(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
         raise DataError(f"cannot read '{path}' as CSV: {error}; save it as UTF-8 with commas") from error
     if len(rows) < 2:
         raise DataError(
-            f"'{path}' names no picture; under a line with the columns, path and label, comes one each"
+            f"'{path}' lists no picture; below the header `path,label`, give one picture per line"
         )
     lines_read, (header, *body) = list(rows), rows.values()
     for line, cells in zip(lines_read[1:], body, strict=True):
@@ -86,7 +86,7 @@ def _parsed(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
             )
     short = [line for line, cells in zip(lines_read[1:], body, strict=True) if len(cells) < len(header)]
     said = (
-        f"rows of '{path}' have fewer cells than there are columns, the last ones are taken for empty: line"
+        f"rows of '{path}' have fewer cells than there are columns, the missing ones are read as empty: line"
     )
     full = [[*cells, *[""] * (len(header) - len(cells))] for cells in body]
     notes = (f"{len(short)} {said} {short[0]}{', ...' if len(short) > 1 else ''}",) if short else ()

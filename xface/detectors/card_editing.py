@@ -98,7 +98,7 @@ def _crop(text: str) -> CropSettings | None:
     try:
         return CropSettings(kind, float(margin) if colon else None)
     except ValueError:
-        raise UsageError(f"crop {text!r} has a margin that is no number; give it as box:0.3") from None
+        raise UsageError(f"crop {text!r} has a margin that is not a number; give it as box:0.3") from None
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def change_card(
     path = Path(os.path.realpath(found.card_file or card_path(found.checkpoint.path)))
     if str(path) in {os.path.realpath(card_path(file)) for file in bundled().values()}:
         raise UsageError(
-            f"{str(weights)!r} is bundled with xface, its card stays as it is; "
+            f"{str(weights)!r} is bundled with xface, its card cannot be changed; "
             f"make a copy to change: xface convert {weights} mine.safetensors"
         )
     card = replace(fitting_card(found, changes), source=path.name)

@@ -131,7 +131,7 @@ def _notes(checkpoint: Checkpoint, restored: Restored) -> tuple[str, ...]:
         notes.append(f"left out of the file, as no part of the network: {listed}{more}")
     if restored.alike:
         others = ", ".join(restored.alike)
-        notes.append(f"taken for {restored.arch.name}, but may be {others}: --arch says which one it is")
+        notes.append(f"read as {restored.arch.name}, but may be {others}: choose one with --arch")
     if checkpoint.state_keys:
         keys = ", ".join(map(repr, checkpoint.state_keys))
         notes.append(f"the file also holds weights under {keys}; --state-key takes them")

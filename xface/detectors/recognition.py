@@ -138,7 +138,7 @@ def restore(checkpoint: Checkpoint, arch: str | None = None, according_to: str =
         near = _nearest(checkpoint.state) or entry
         is_nearer = _likeness(near, checkpoint.state) > _likeness(entry, checkpoint.state)
         hint = f"; its keys look like {near.name}" if is_nearer else ""
-        reason = f"it does not fit {entry.name}, as {according_to} says{hint}; {wrong}"
+        reason = f"it does not fit {entry.name}, which is given by {according_to}{hint}; {wrong}"
         raise refusal(checkpoint.path, reason + _foreign(checkpoint.state))
     model = _blank(entry, state)
     blank = model.state_dict()

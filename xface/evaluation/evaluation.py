@@ -12,6 +12,7 @@ from xface.errors import UnknownNameError, UsageError
 from xface.evaluation.thresholds import Threshold
 from xface.statistics.bootstrap import LEAST_GROUPS, LEVEL, RESAMPLES, SEED, Estimate, group_codes
 from xface.statistics.metrics import measure
+from xface.wording import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -214,14 +215,14 @@ def _cautions(judged: pd.DataFrame, whole: Summary) -> Iterator[str]:
     if not (judged["group"] != "").any():
         yield "no groups are named: if frames of one video are among the images, the intervals are too narrow"
     if whole.groups < LEAST_GROUPS:
-        yield f"no intervals: {whole.groups} groups are fewer than {LEAST_GROUPS}"
+        yield f"no intervals: only {counted(whole.groups, 'group')}, fewer than {LEAST_GROUPS}"
     if whole.positives in (0, whole.count):
         yield "only one class has scores: what compares the classes is undefined"
     failed = judged["reason"] != ""
     if failed.any():
         yield f"images without a score are left out: {_by_label(judged, failed)}"
     if "uncropped" in judged and (uncropped := judged["uncropped"] != "").any():
-        yield f"images taken whole, for want of a face to crop to: {_by_label(judged, uncropped)}"
+        yield f"images used uncropped, as no face was found: {_by_label(judged, uncropped)}"
 
 
 def _by_label(judged: pd.DataFrame, which: pd.Series[bool]) -> str:

@@ -35,7 +35,7 @@ class Threshold:
 
     def __post_init__(self) -> None:
         if not 0 <= self.value <= 1:
-            raise UsageError(f"threshold {self.value} is no probability, from 0 to 1")
+            raise UsageError(f"threshold {self.value} is not a probability between 0 and 1")
 
     def to_json(self) -> dict[str, Any]:
         """Return `value` and `source`."""
@@ -43,7 +43,7 @@ class Threshold:
 
 
 def stated_threshold(given: float | None, on_card: float | None) -> Threshold:
-    """The threshold that was given, else the card's, else 0.5; UsageError if it is no probability.
+    """The threshold that was given, else the card's, else 0.5; UsageError if it is not a probability.
 
     Example:
         >>> stated_threshold(None, 0.3)

@@ -157,7 +157,7 @@ def read_landmarks(path: str | PathLike[str]) -> LandmarkFile:
     readers = {".pts": _read_pts, ".csv": _read_csv}
     name, suffix = str(path), Path(path).suffix.lower()
     if suffix not in readers:
-        raise LandmarkError(f"{name!r} is no landmark file: expected {FORMATS}")
+        raise LandmarkError(f"{name!r} is not a landmark file: expected {FORMATS}")
     try:
         faces, faults = readers[suffix](read_text(path, LandmarkError, MOST_TABLE))
     except (ValueError, csv.Error) as error:
@@ -270,9 +270,9 @@ def _points(rows: Any, where: str = "") -> FloatArray:
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}not every point is a pair of numbers") from error
     if odd := [cell for row in rows for cell in row if isinstance(cell, str) and not NUMBER.fullmatch(cell)]:
-        raise ValueError(f"{where}{odd[0][:40]!r} is no number")
+        raise ValueError(f"{where}{odd[0][:40]!r} is not a number")
     if points.shape != (POINTS, 2):
-        raise ValueError(f"{where}{len(rows)} points, not {POINTS} pairs")
+        raise ValueError(f"{where}{counted(len(rows), 'point')}, not {POINTS}")
     if not np.isfinite(points).all():
         raise ValueError(f"{where}a coordinate is not finite")
     return points

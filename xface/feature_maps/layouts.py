@@ -181,7 +181,7 @@ def _decided(name: str, output: object, count: int, size: Side) -> Grid:
     else:
         return ways[best]
     raise AttributionError(
-        f"layer {name!r} gives {tuple(output.shape)}, of which it can't be told how it lies as a feature map "
+        f"layer {name!r} gives {tuple(output.shape)}, whose layout as a feature map is not clear "
         f"(N, K, h, w): {reason}; choose the block around it"
     )
 

@@ -26,18 +26,18 @@ def parse(text: str) -> Any:
     Example:
         >>> parse('{"scale": 255,\\n "mean": [NaN, 0, 0]}')
         Traceback (most recent call last):
-        ValueError: line 2, key 'mean': NaN is no finite number
+        ValueError: line 2, key 'mean': NaN is not a finite number
     """
     try:
         return json.loads(
             text,
             object_pairs_hook=lambda pairs: _object(text, pairs),
-            parse_constant=lambda literal: _refuse(text, literal, "is no finite number"),
+            parse_constant=lambda literal: _refuse(text, literal, "is not a finite number"),
             parse_float=lambda literal: _float(text, literal),
             parse_int=lambda literal: _int(text, literal),
         )
     except json.JSONDecodeError as error:
-        raise ValueError(f"line {error.lineno}: this is no valid JSON: {error.msg}") from error
+        raise ValueError(f"line {error.lineno}: this is not valid JSON: {error.msg}") from error
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 
@@ -71,7 +71,7 @@ def _object(text: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _float(text: str, literal: str) -> float:
     value = float(literal)
     if not math.isfinite(value):
-        _refuse(text, literal, "is no finite number")
+        _refuse(text, literal, "is not a finite number")
     return value
 
 

@@ -125,10 +125,10 @@ def check_utf8(path: PathLike, kind: type[XFaceError], reader: str) -> None:
     Example:
         >>> check_utf8("\\udc80", OutputError, "PyTorch")
         Traceback (most recent call last):
-        xface.errors.OutputError: '\\udc80' is no text in UTF-8, as PyTorch needs; rename it, or its folder
+        xface.errors.OutputError: '\\udc80' is not UTF-8 text, as PyTorch needs; rename it, or its folder
     """
     if as_utf8(name := os.fspath(path)) != name:
-        raise kind(f"{name!r} is no text in UTF-8, as {reader} needs; rename it, or its folder")
+        raise kind(f"{name!r} is not UTF-8 text, as {reader} needs; rename it, or its folder")
 
 
 def identity(path: PathLike) -> Hashable:
@@ -193,7 +193,7 @@ def read_text(path: PathLike, kind: type[XFaceError], most: int = MOST_TEXT) -> 
         with reading(path, kind), open(path, encoding="utf-8-sig") as file:
             return file.read()
     except UnicodeDecodeError as error:
-        raise kind(f"cannot read {os.fspath(path)!r}: it is no text in UTF-8; save it as such") from error
+        raise kind(f"cannot read {os.fspath(path)!r}: it is not UTF-8 text; save it as such") from error
 
 
 def _no_file(found: os.stat_result, most: int | None) -> str:

@@ -80,7 +80,7 @@ class BoundedFile(io.BufferedReader):
 
 def refusal(name: str, reason: str) -> ImageError:
     """The error for a picture that would cost too much."""
-    return ImageError(f"cannot read {name!r}: {reason}; save it anew as a plain picture, or shrink it")
+    return ImageError(f"cannot read {name!r}: {reason}; save it again as a plain picture, or shrink it")
 
 
 def check_content(file: BoundedFile) -> None:

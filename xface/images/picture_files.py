@@ -95,7 +95,7 @@ class _Search:
 
     def notes(self) -> Iterator[str]:
         if self.by_content:
-            yield f"taken for pictures by their content, in '{self.argument}': {_counted(self.by_content)}"
+            yield f"read as pictures by their content, in '{self.argument}': {_counted(self.by_content)}"
         if self.left_out:
             kinds = (f"{_counted(endings)} ({what})" for what, endings in self.left_out.items())
             yield f"left out of '{self.argument}': {'; '.join(kinds)}"

@@ -54,13 +54,13 @@ def failures_named(file: Path, remedy: str = REMEDY) -> Iterator[None]:
     """Turn what reading a file of a run raises into a UsageError that names it; no pipe is waited for."""
     try:
         if file.exists() and not file.is_file():
-            raise ValueError("it is no regular file")
+            raise ValueError("it is not a regular file")
         yield
     except XFaceError:
         raise
     except FileNotFoundError as error:
-        reason = "is absent; give the folder that `xface analyze --out` made, and finish it by --resume"
-        raise UsageError(f"{file}: {reason}") from error
+        remedy = "give the folder that `xface analyze --out` made, or finish the run with --resume"
+        raise UsageError(f"{file} is missing; {remedy}") from error
     except RecursionError as error:
         raise UsageError(f"{file}: cannot be read (it is nested too deeply); {remedy}") from error
     except (OSError, ValueError, pa.ArrowException) as error:

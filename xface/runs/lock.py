@@ -39,7 +39,7 @@ class Held:
         """Raise OutputError if what is at the folder's path isn't the folder that was locked."""
         if _identity(self.folder / self.name) != self.identity:
             raise OutputError(
-                f"'{self.folder}' was removed or replaced while it was being written; begin the run anew"
+                f"'{self.folder}' was removed or replaced while it was being written; start the run again"
             )
 
     @contextmanager

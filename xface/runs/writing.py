@@ -136,8 +136,8 @@ def is_finished(target: Path, manifest: Mapping[str, Any], paths: Sequence[str])
     before, _ = read_json(target / MANIFEST, Manifest, _remedy(target))
     if different := changes(_decided(before), _decided(manifest)):
         raise UsageError(
-            f"'{target}' exists already and was made otherwise: {'; '.join(different)}; name another folder "
-            "with --out, or remove it"
+            f"'{target}' exists already and was made with other settings: {'; '.join(different)}; "
+            "name another folder with --out, or remove it"
         )
     images = RunFolder.read(target).images
     _check_images(target, paths, zip(images["row"].to_pylist(), images["sha256"].to_pylist(), strict=True))
@@ -190,8 +190,8 @@ def _check_same(run: NewRun, manifest: Mapping[str, Any], resume: bool) -> None:
     before, _ = read_json(run.folder / MANIFEST, BegunManifest, _remedy(run.folder))
     if different := changes(_decided(before), _decided(manifest)):
         raise UsageError(
-            f"'{run.folder}' was begun otherwise, so its parts would not fit together: "
-            f"{'; '.join(different)}; give what it was begun with, or remove it to start anew"
+            f"'{run.folder}' was started with other settings, so its parts would not fit together: "
+            f"{'; '.join(different)}; use the original settings, or remove it to start again"
         )
 
 
@@ -209,12 +209,12 @@ def _check_images(folder: Path, paths: Sequence[str], hashed: Iterable[tuple[int
         raise UsageError(
             f"{counted(len(different), 'image')} of '{folder}' changed after the run had read "
             f"{'it' if len(different) == 1 else 'them'}: {named(different)}; put back what was there, or "
-            "remove the folder to start anew"
+            "remove the folder to start again"
         )
 
 
 def _remedy(folder: Path) -> str:
-    return f"remove '{folder}' to start anew"
+    return f"remove '{folder}' to start again"
 
 
 def _is_begun(run: NewRun) -> bool:
@@ -226,5 +226,5 @@ def _is_begun(run: NewRun) -> bool:
     with reading(run.folder, OutputError):
         others = set(os.listdir(run.folder)) - {LOCK, f"{MANIFEST}.part"}
     if others:
-        raise UsageError(f"'{run.folder}' is no run that was stopped; remove it, or give another --out")
+        raise UsageError(f"'{run.folder}' is not a stopped run; remove it, or give another --out")
     return False

@@ -57,11 +57,11 @@ class AsideIO(TorchCheckpointIO):
         except Exception as error:  # torch raises a dozen kinds for damaged files
             reason = " ".join(str(error).split())[:200]
             raise CheckpointError(
-                f"{str(path)!r} is damaged ({reason}); remove it to begin the run anew"
+                f"{str(path)!r} is damaged ({reason}); remove it to start the run again"
             ) from error
         if not isinstance(content, dict) or content.pop(SEAL, None) != seal(content):
             raise CheckpointError(
-                f"{str(path)!r} is damaged or was changed by hand; remove it to begin the run anew"
+                f"{str(path)!r} is damaged or was changed by hand; remove it to start the run again"
             )
         if "state_dict" in content:  # else the bare weights, by which Lightning's processes hand them over
             self.check(content)

@@ -229,7 +229,7 @@ class Faces(LightningDataModule):
         before = checkpoint[type(self).__qualname__]["begun_with"]
         if different := changes(before, self.begun_with):
             raise UsageError(
-                f"the run was begun otherwise: {'; '.join(different)}; put back what was there, or begin a "
+                f"the run was started with other settings: {'; '.join(different)}; restore them, or start a "
                 "new run, from these weights if need be (`checkpoint`)"
             )
 

@@ -54,7 +54,7 @@ def read_rows(file: Path) -> list[Row]:
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise UsageError(
             f"'{file}' cannot be read ({error}); correct it, or remove run.json, and `xface train --resume "
-            f"{file.parent}` writes both anew"
+            f"{file.parent}` writes both again"
         ) from error
     return rows
 
@@ -132,7 +132,7 @@ class Epochs(Checkpoint):
         epoch, scores = trainer.current_epoch + 1, module.epoch_scores
         if not math.isfinite(scores["train_loss"]):
             raise XFaceError(
-                f"epoch {epoch}: the loss is no finite number any more; lower the learning rate, or take "
+                f"epoch {epoch}: the loss is no longer a finite number; lower the learning rate, or take "
                 "precision 32"
             )
         times = {"seconds": round(perf_counter() - self._begun, 3), "waiting": round(self._waiting, 3)}

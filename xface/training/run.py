@@ -96,7 +96,7 @@ def train(config: Config, tell: Tell = _silent, progress: bool = False) -> Run:
     Raises:
         UsageError: the folder is taken, or the config cannot be followed.
         DataError: the samples cannot be read. CheckpointError: the weights to start from cannot.
-        XFaceError: the loss is no finite number any more.
+        XFaceError: the loss is no longer a finite number.
     """
     config = completed(config)
     folder = absolute(config.prefix, OutputError)
@@ -177,7 +177,7 @@ def finished(folder: Path, config: Config) -> Run:
     Raises:
         UsageError, CheckpointError: a file of it isn't as it was written, or they don't fit together.
     """
-    read_json(folder / DONE, Done, f"remove it, and `xface train --resume {folder}` writes it anew")
+    read_json(folder / DONE, Done, f"remove it, and `xface train --resume {folder}` writes it again")
     rows = read_rows(folder / "metrics.csv")
     best, weights = best_of(rows, config.best), folder / WEIGHTS
     if best is None:

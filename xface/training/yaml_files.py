@@ -153,7 +153,7 @@ class _Reader:
     def _check(self, node: yaml.Node, path: KeyPath, loader: _Loader) -> None:
         """Note the line of each key, and refuse what a config cannot hold."""
         if len(self.origins) > MOST_VALUES:  # aliases of aliases make a page of text a tree without end
-            raise UsageError(f"{self.name} holds more than {MOST_VALUES:,} values: this is no config")
+            raise UsageError(f"{self.name} holds more than {MOST_VALUES:,} values: this is not a config")
         if node.tag not in _TAGS:
             raise self._refusal(node, path, f"the tag {node.tag!r} is none of a config's; leave it out")
         if isinstance(node, yaml.MappingNode):
@@ -188,9 +188,11 @@ class _Reader:
         try:
             value = loader.construct_object(node)
         except (ValueError, LookupError) as error:
-            raise self._refusal(node, path, f"{node.value!r} is no {node.tag.rpartition(':')[2]}") from error
+            raise self._refusal(
+                node, path, f"{node.value!r} is not a valid {node.tag.rpartition(':')[2]}"
+            ) from error
         if isinstance(value, float) and not math.isfinite(value):
-            raise self._refusal(node, path, f"{node.value} is no finite number")
+            raise self._refusal(node, path, f"{node.value} is not a finite number")
         if isinstance(value, str) and (odd := _unprintable(value)):
             raise self._refusal(node, path, f"a text cannot hold {odd!r}; write it without")
 
@@ -208,7 +210,7 @@ class _Reader:
         if isinstance(error, RecursionError):
             said = "it is nested too deeply"
         place = self.name if line is None else f"{self.name}, line {line + 1}"
-        return UsageError(f"{place}: this is no valid YAML: {said}")
+        return UsageError(f"{place}: this is not valid YAML: {said}")
 
 
 _MERGE = "tag:yaml.org,2002:merge"

@@ -232,7 +232,7 @@ def _read_other(path: Path) -> object:
     if names := pickled_names(beginning):
         raise _bare_pickle(path, names)
     looks = excerpt(beginning) or "it begins like none"
-    raise refusal(path, f"it is no checkpoint ({looks}); {TORCH_SAVE}")
+    raise refusal(path, f"it is not a checkpoint ({looks}); {TORCH_SAVE}")
 
 
 def _bare_pickle(path: Path, names: Collection[str]) -> CheckpointError:
@@ -270,7 +270,7 @@ def _check_tensors(path: Path, state: State) -> None:
     if too_long := [name for name in state if len(name) > MAX_NAME]:
         raise refusal(path, f"a name in it has {len(too_long[0]):,} letters, which no weight has; {STATE}")
     if unusable := [f"{name} ({t.kind})" for name, t in state.items() if isinstance(t, Unusable)]:
-        raise refusal(path, f"these are no dense tensors: {', '.join(unusable[:LISTED])}; save them as such")
+        raise refusal(path, f"these are not dense tensors: {', '.join(unusable[:LISTED])}; save them as such")
     size = path.stat().st_size
     sizes = {name: tensor.numel() * tensor.itemsize for name, tensor in state.items()}
     if too_large := [name for name in sizes if sizes[name] > size]:

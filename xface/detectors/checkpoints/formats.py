@@ -82,7 +82,7 @@ class ForeignError(XFaceError):
 
 
 def _foreign(what: str, remedy: str) -> ForeignError:
-    return ForeignError(f"it is no checkpoint but {what}; {remedy}")
+    return ForeignError(f"it is not a checkpoint but {what}; {remedy}")
 
 
 def _too_many() -> ForeignError:
@@ -287,6 +287,6 @@ def _json(path: Path) -> ForeignError:
 
 
 def excerpt(beginning: bytes) -> str:
-    """How what is no checkpoint begins, where that is text, such as a server's excuse."""
+    """How what is not a checkpoint begins, where that is text, such as a server's excuse."""
     text = beginning.decode(errors="replace").strip()[:60]
     return f"it is a text, {text!r}" if text and text.isprintable() and "\ufffd" not in text else ""

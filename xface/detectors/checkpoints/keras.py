@@ -126,7 +126,7 @@ def _datasets(path: Path, file: Any) -> _Datasets:
     for name, dataset in _entries(path, file):
         variable = _variable(name)
         if variable is None:
-            raise refusal(path, f"{'/'.join(name)} is no weight of a MesoNet's layer; {_ONLY}")
+            raise refusal(path, f"{'/'.join(name)} is not a weight of a MesoNet's layer; {_ONLY}")
         if variable in found:
             raise refusal(path, f"it holds {_written(variable)} more than once; {_ONLY}")
         if why := _unusual(dataset):

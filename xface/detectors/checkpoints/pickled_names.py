@@ -42,7 +42,7 @@ def likely_cause(names: Iterable[str]) -> str:
     for pattern, cause in CAUSES:
         if found := next((name for name in names if re.match(pattern, name)), None):
             return cause.format(found[:100])
-    return "it is no plain dict of weights"
+    return "it is not a plain dict of weights"
 
 
 def listed(names: Iterable[str]) -> str:

@@ -169,7 +169,7 @@ class Pickle:
     def call(self, function: object, arguments: object, new: bool = False) -> Named:
         """What a call would make, after a look at what it would cost."""
         if type(function) is not Named or type(arguments) is not tuple:
-            raise TypeError("it calls what is no function")
+            raise TypeError("it calls what is not a function")
         name, size = function.name, self.look(arguments)
         self.charge(CALL + LOOKED_UP * is_harmless(name))
         if not is_harmless(name) and (new or name not in CALLS):
@@ -185,7 +185,7 @@ class Pickle:
             return
         self.odd_keys += 1
         if depth > MAX_KEY_DEPTH or self.odd_keys > MAX_ODD_KEYS:
-            raise UnboundedError("too many keys of dicts that are no text, or too deep ones")
+            raise UnboundedError("too many keys of dicts that are not text, or too deep ones")
         if type(key) is tuple:
             self.charge(COST * len(key))
             for part in key:
@@ -216,7 +216,7 @@ def _gather(read: Pickle, name: str, arguments: tuple[Any, ...]) -> Made:
 def _spell(read: Pickle, name: str, arguments: tuple[Any, ...]) -> Made:
     """Paths and versions: of anything but text, its representation would be made, however long that is."""
     if not all(isinstance(part, str) for part in arguments):
-        raise UnboundedError("a path or a version that is no text")
+        raise UnboundedError("a path or a version that is not text")
     read.charge(COST * len(arguments) + sum(map(len, arguments)) // LETTERS_PER_WORK)
     return Made(name)
 
@@ -354,7 +354,7 @@ def _append(read: Pickle, items: list[Any]) -> None:
     elif isinstance(target, Made):
         target.size += len(items)
     else:
-        raise TypeError("it appends to what is no list")
+        raise TypeError("it appends to what is not a list")
 
 
 def _set(read: Pickle, items: list[Any]) -> None:
@@ -363,7 +363,7 @@ def _set(read: Pickle, items: list[Any]) -> None:
     read.place(items[1::2])
     read.charge(ENTRY * (len(items) // 2))
     if not isinstance(read.stack[-1], Made):
-        raise TypeError("it sets entries of what is no dict")
+        raise TypeError("it sets entries of what is not a dict")
     read.stack[-1].size += len(items) // 2
 
 
