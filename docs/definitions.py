@@ -20,23 +20,25 @@ FAKE = Path(__file__).resolve().parents[1] / "samples" / "fake.jpg"
 AREA, SHARE = "#999999", "#0072b2"
 COARSE, FINE = "#e69f00", "#56b4e9"
 HALO = [withStroke(linewidth=4, foreground="black")]
+TITLE = 11  # points
 CELLS = 4  # fewer cells of the map's grid than this are coarse
 
 
 def draw_share(path: Path) -> None:
     """One map over the face, and of three regions its share, area and lift."""
     found = xface.explain(xface.load(device="cpu"), FAKE, methods=["gradcam"])
-    names = ["left_eyebrow", "background", "nose"]
+    names = ["left_eyebrow", "background", "jaw"]
     rows = {row.region: row for row in found.regions}
     figure, (face, bars) = _figure(8.5, 3.4, [1, 1.5])
     face.imshow(_grey(found.view), cmap="gray", vmin=0, vmax=255)
     face.imshow(found.maps[0].amount(found.view.shape[:2]), cmap="viridis", alpha=0.6)
     _outline(face, found, "left_eyebrow", "white")
-    face.set_title(f"{found.maps[0].method} and left_eyebrow", fontsize=10)
+    face.set_title(f"{found.maps[0].method} and left_eyebrow", fontsize=TITLE)
     for place, name in enumerate(names):
         _bars(bars, place, rows[name])
     bars.set_yticks(range(len(names)), names)
-    bars.set(xlim=(0, 100), xlabel="% of the whole", title="lift = share / area; 1x is chance")
+    bars.set(xlim=(0, 100), xlabel="% of the whole")
+    bars.set_title("lift = share / area; 1x is chance", fontsize=TITLE)
     bars.invert_yaxis()
     bars.legend(loc="lower right")
     figure.savefig(path, dpi=110)
@@ -58,28 +60,32 @@ def draw_coarse(path: Path) -> None:
         _outline(face, found, name, colour, line="-" if row.coarse else "--")
         text = f"{name}: {cells:.1f} cells,\n{'coarse' if row.coarse else 'not coarse'}"
         face.text(width * 1.03, height * top, text, fontsize=11, va="center", clip_on=False)
-    face.set_title(f"the grid of {found.arch}'s {found.maps[0].layer}, {grid[0]}x{grid[1]}", fontsize=10)
+    face.set_title(f"the grid of {found.arch}'s {found.maps[0].layer}, {grid[0]}x{grid[1]}", fontsize=TITLE)
     figure.savefig(path, dpi=110)
 
 
 def draw_card(path: Path) -> None:
     """One picture as the same weights take it and classify it, under their own card and under wrong ones."""
     detector = xface.load("resnet18", device="cpu")
-    right = detector.card.preprocessing
+    own = detector.card
+    right = own.preprocessing
+    plain = replace(right, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     cards = {
-        "its own card": right,
-        "BGR for RGB": replace(right, colours="BGR"),
-        "no mean, no std": replace(right, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
-        "a quarter of the size": replace(right, size=(60, 60)),
+        "its own card": own,
+        "no mean, no std": replace(own, preprocessing=plain),
+        "not divided by 255": replace(own, preprocessing=replace(right, scale=1.0)),
+        "classes in reverse order": replace(own, classes=own.classes[::-1]),
     }
     figure, cells = _figure(9, 2.9, [1] * len(cards))
-    for axes, (name, preprocessing) in zip(cells, cards.items(), strict=True):
-        asked = replace(detector, card=replace(detector.card, preprocessing=preprocessing))
-        [prediction] = asked.predict(FAKE)
-        axes.imshow(_meant(preprocessing.prepare(read_picture(FAKE)), right))
+    for axes, (name, card) in zip(cells, cards.items(), strict=True):
+        [prediction] = replace(detector, card=card).predict(FAKE)
+        assert (prediction.label == "fake") == (card is own)
+        axes.imshow(_meant(card.preprocessing.prepare(read_picture(FAKE)), right))
         axes.set(xticks=[], yticks=[])
-        axes.set_title(f"{name}:\nfake, probability {prediction.probabilities['fake']:.2f}", fontsize=11)
-    figure.savefig(path, dpi=110)
+        axes.set_title(
+            f"{name}:\n{prediction.label}, probability {prediction.probability:.2f}", fontsize=TITLE
+        )
+    figure.savefig(path, dpi=110, bbox_inches="tight", pad_inches=0.06)
 
 
 def _figure(width: float, height: float, ratios: list[float]) -> tuple[Figure, list[Axes]]:
@@ -113,5 +119,5 @@ def _bars(axes: Axes, place: int, row: RegionMeasure) -> None:
     first = place == 0
     for offset, value, colour, label in ((-0.18, row.area, AREA, "area"), (0.18, row.share, SHARE, "share")):
         axes.barh(place + offset, 100 * value, 0.32, color=colour, label=label if first else None)
-    text = f"lift {100 * row.share:.1f} / {100 * row.area:.1f} = {row.lift:.1f}x"
+    text = f"{100 * row.share:.1f} / {100 * row.area:.1f} = {row.lift:.1f}x"
     axes.text(100 * max(row.area, row.share) + 1.5, place, text, va="center", fontsize=10)
