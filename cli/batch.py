@@ -48,7 +48,7 @@ def print_json(content: dict[str, Any]) -> None:
 
 
 def _spelled_out(value: Any) -> Any:
-    """The value without half surrogates, which are no valid JSON."""
+    """The value without half surrogates, which are not valid JSON."""
     if isinstance(value, str):
         return as_utf8(value)
     if isinstance(value, dict):

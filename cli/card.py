@@ -84,7 +84,7 @@ def _show(weights: str, arch: str | None, state_key: str | None, as_json: bool) 
         click.echo(f"card {printable(str(found.card_file))}:")
         print_card(found.card)
     else:
-        click.echo(f"no card lies beside {name}; assumed:")
+        click.echo(f"there is no card beside {name}; assumed:")
         print_card(found.card)
         click.echo(f"\nTo write one: xface card {printable(quote(weights))} --classes A,B --preset NAME")
     say_notes(found.card.notes_on_use)

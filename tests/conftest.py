@@ -21,4 +21,4 @@ def shared_data() -> Path:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--write-golden", action="store_true", help="Write tests/golden/ anew.")
+    parser.addoption("--write-golden", action="store_true", help="Rewrite tests/golden/.")

@@ -174,7 +174,7 @@ def manifest(images: dict, evil: str) -> dict:
         "detector": {"arch": "resnet18", "weights": f"weights/{evil}net.pth", "weights_sha256": "ab" * 32,
                      "card": {"source": "card.json", "classes": ["fake", "real"], "positive": "fake"}},
         "data": {"source": f"my faces/{evil}", "sha256": "cd" * 32, "images": len(images["row"]),
-                 "notes": [f"2 rows of {evil} are there twice"]},
+                 "notes": [f"2 rows of {evil} occur twice"]},
         "threshold": {"value": 0.5, "origin": "default"}, "positive": "fake", "classes": ["fake", "real"],
         "target": "fake", "group_by": "video",
         "settings": {"batch": 16, "seed": 0, "limit": None, "weights_sha256": "ab" * 32},

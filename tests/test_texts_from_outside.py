@@ -51,7 +51,7 @@ NULL, HALF = "\\0", "\\ud800"
         ("{[1]: 2}", "a key must be a word"),
         ("{{a: 1}: 2}", "a key must be a word"),
         ("{? !!timestamp x : 1}", "the tag"),
-        ("{a: 1, a: 2}", "the key 'a' is there twice"),
+        ("{a: 1, a: 2}", "the key 'a' occurs twice"),
         ("{<<: 1}", "expected a mapping"),
         ("*nowhere", "undefined alias"),
         ("&a [*a]", "nested too deeply"),
@@ -118,14 +118,14 @@ def test_aliases_of_aliases_end() -> None:
         ("1e999", "1e999 is not a finite number"),
         ("1" * 24, "has more than 15 digits"),
         ("-" + "1" * 5000, "has more than 15 digits"),
-        ('{"a": 1, "a": 1}', "the key 'a' is there twice"),
+        ('{"a": 1, "a": 1}', "the key 'a' occurs twice"),
         ('"\\u0000"', r"no text holds '\x00'"),
         ('["\\ud800"]', r"no text holds '\ud800'"),
         ("[" * 100_000, "nested too deeply"),
         ('{"a":' * 100_000, "nested too deeply"),
-        ("'a'", "no valid JSON"),
-        ("1,}", "no valid JSON"),
-        ("01", "no valid JSON"),
+        ("'a'", "not valid JSON"),
+        ("1,}", "not valid JSON"),
+        ("01", "not valid JSON"),
     ],
 )
 def test_json_is_refused_with_its_line_and_key(value: str, said: str, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_json_otherwise_is_what_python_reads() -> None:
 
 def test_a_card_of_a_hundred_thousand_repeated_keys_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{" + ", ".join(f'"k{i % 30_000}": 1' for i in range(60_000)) + "}")
-    with pytest.raises(CheckpointError, match="is there twice"):
+    with pytest.raises(CheckpointError, match="occurs twice"):
         read_card(tmp_path / "a.json")
 
 

@@ -151,7 +151,7 @@ def test_twisted_networks(first, monkeypatch):
         layers = ["0.norm"]
         try:
             maps = attribute(model, images, 1, None, layers)
-        except XFaceError:  # no gradient reaches it, or a twist laid its positions anew
+        except XFaceError:  # no gradient reaches it, or a twist rearranged its positions
             layers = []
             maps = attribute(model, images, 1, None, layers)
         with monkeypatch.context() as patch, suppress(XFaceError):  # autograd keeps more than a shortcut does

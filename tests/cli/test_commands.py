@@ -291,7 +291,7 @@ class TestCard:
         path = saved(tmp_path / "my face.pth")
         done = run("card", path)
         assert done.status == 0
-        assert done.out.startswith(f"no card lies beside {path}; assumed:\n  architecture  resnet18\n")
+        assert done.out.startswith(f"there is no card beside {path}; assumed:\n  architecture  resnet18\n")
         assert "(preset imagenet)" in done.out
         assert f"xface card '{path}' --classes A,B --preset NAME" in done.out
         [line] = run("card", "--json", path).lines
@@ -426,7 +426,7 @@ class TestConvert:
             (["absent.pth", "b.safetensors"], 1, "no such file"),
             (["a.pth", "b.safetensors", "--state-key", "ema"], 1, "under 'ema'"),
             (["a.pth", "deep/b.safetensors"], 1, "no folder 'deep'"),
-            (["taken.json", "b.safetensors"], 1, "no checkpoint"),
+            (["taken.json", "b.safetensors"], 1, "not a checkpoint"),
         ],
     )
     def test_wrong_calls(self, tmp_path, monkeypatch, words, status, said):

@@ -334,7 +334,7 @@ def test_truncated(kind: str, state: dict[str, Tensor], tmp_path: Path) -> None:
     lengths = [1, 9, 10, 300, *(len(content) * part // 6 for part in (2, 3)), len(content) - 4000]
     for length in [*lengths, len(content) - 1]:
         path.write_bytes(content[:length])
-        assert "cut short" in reason(path) or "no checkpoint" in reason(path), length
+        assert "cut short" in reason(path) or "not a checkpoint" in reason(path), length
 
 
 def test_one_changed_bit_of_a_weight_is_noticed_where_the_file_has_checksums(
@@ -394,7 +394,7 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Tensor]], object], str]] = {
     "an empty wrapper": (lambda state: {"epoch": 3, "model": {}}, "no named weights"),
     "a number as name": (lambda state: {1: torch.zeros(3)}, "no named weights"),
     "a dict in itself": (lambda state: endless(), "no named weights"),
-    "sparse": (changed("dense.head.weight", Tensor.to_sparse), "no dense tensors: dense.head.weight"),
+    "sparse": (changed("dense.head.weight", Tensor.to_sparse), "not dense tensors: dense.head.weight"),
     "integers": (changed("dense.head.bias", Tensor.byte), "dense.head.bias holds torch.uint8"),
     **{
         str(value): (changed("dense.hidden.weight", with_value(value)), NOT_FINITE)

@@ -381,21 +381,21 @@ class TestReadLandmarks:
             (
                 "a.csv",
                 _table({"a": FACE}).replace("x0,", "x1,"),
-                "columns x1 are there twice|68 pairs|of numbers",
+                "columns x1 occur twice|68 pairs|of numbers",
             ),
             ("a.csv", _table({"a": np.vstack([FACE, FACE])}), "columns x68, x69"),
             ("a.csv", _table({"a": FACE}).replace("3.0", "3_0", 1), r"row 1 \('a'\): '3_0' is not a number"),
             ("a.csv", "image,x0\na.jpg,1", "columns y0, x1"),
-            ("a.csv", _table({"a": FACE}) + _table({"a": FACE}).splitlines()[1], "image 'a' is there twice"),
+            ("a.csv", _table({"a": FACE}) + _table({"a": FACE}).splitlines()[1], "image 'a' occurs twice"),
             (
                 "a.csv",
                 _table({"a": FACE * np.nan}),
                 r"no row can be read: row 1 \('a'\): a coordinate is not",
             ),
-            ("a.csv", _table({"a": FACE}).replace("x1,", "x1,x1,", 1), "columns x1 are there twice"),
+            ("a.csv", _table({"a": FACE}).replace("x1,", "x1,x1,", 1), "columns x1 occur twice"),
             ("a.csv", _table({"a": FACE, "b": FACE}).replace("image", "frame"), "2 rows but no column image"),
             ("a.csv", _table({"a\0b": FACE}), "null characters"),
-            ("a.json", "[]", "no landmark file"),
+            ("a.json", "[]", "not a landmark file"),
         ],
     )
     def test_bad_files_name_the_file_and_what_is_wrong(self, tmp_path, name, text, complaint):
@@ -414,8 +414,8 @@ class TestReadLandmarks:
         bad = {
             1: "3 cells, not 137",
             2: "is not a number|pair of numbers",
-            4: "there twice",
-            5: "there twice",
+            4: "twice",
+            5: "twice",
         }
         for number in range(8):
             if number in bad:

@@ -166,7 +166,7 @@ def test_cells_may_be_out_of_proportion_by_rounding_and_no_more():
 
 
 class Laid(nn.Module):
-    """A map (N, K, h, w) that `lay` lays anew at `layer`, where it's mixed a little over all positions."""
+    """A map (N, K, h, w) that `lay` rearranges at `layer`, where it's mixed a little over all positions."""
 
     def __init__(self, lay, channels: int = 6, mixing: float = 0.0) -> None:
         super().__init__()

@@ -163,7 +163,7 @@ def test_a_written_config_is_read_as_the_same(tmp_path):
             "optimizer: {type: Adadelta}\nschedule: {type: OneCycleLR}",
             "a.yaml: OneCycleLR moves the momentum, which Adadelta hasn't; take another schedule",
         ),
-        ("seed: 1\nseed: 2", "@6: the key 'seed' is there twice"),
+        ("seed: 1\nseed: 2", "@6: the key 'seed' occurs twice"),
         ("options: [1", "@6: this is not valid YAML: expected ',' or ']', but got '<stream end>'"),
         (
             "seed: !!python/object/apply:os.getpid []",

@@ -51,7 +51,7 @@ class CardChanges:
     def on(self, card: Card) -> Card:
         """The card with these changes.
 
-        A positive class that is no class any more is found anew, as on a card that names none.
+        A positive class that is no longer a class is found again, as on a card that names none.
 
         Raises:
             UsageError: no such preset or crop, no number, a threshold that was another class's, or a card

@@ -233,7 +233,7 @@ def _read_table(header: list[str], rows: list[list[str]]) -> Read:
     if more := [name for name in header if re.fullmatch("[xy][0-9]+", name) and name not in wanted]:
         raise ValueError(f"the columns {', '.join(more[:4])} are of more than {POINTS} points")
     if twice := [column for column in (*wanted, IMAGE_COLUMN) if header.count(column) > 1]:
-        raise ValueError(f"the columns {', '.join(twice[:4])} are there twice")
+        raise ValueError(f"the columns {', '.join(twice[:4])} occur twice")
     named = IMAGE_COLUMN in header
     if not named and len(rows) != 1:
         raise ValueError(f"{len(rows)} rows but no column {IMAGE_COLUMN}")
@@ -247,7 +247,7 @@ def _read_table(header: list[str], rows: list[list[str]]) -> Read:
         where = f"row {number} ({image!r})" if image else f"row {number}"
         try:
             if image in faces or image in faults:
-                raise ValueError(f"{where}: image {image!r} is there twice")
+                raise ValueError(f"{where}: image {image!r} occurs twice")
             faces[image] = _read_row(header, row, f"{where}: ")
         except ValueError as error:
             faults[image or where] = str(error)

@@ -1,6 +1,6 @@
 """Whether 68 points can be a face's landmarks: their size, their order, and which way round they are.
 
-All is judged in the face's own axes, so that a turned face is as plausible as an upright one. Lengths are in
+It is measured in the face's own axes, so that a turned face is as plausible as an upright one. Lengths are in
 units of D, the distance from the chin (point 8) to the point between the eyes, which a turn of the head to
 the side hardly changes. Every limit leaves room around what was seen on real faces, in profile too: see
 `docs/regions.md` for the figures.

@@ -1,7 +1,7 @@
 """Which tensors of a forward pass surely lie as the images do: (N, K, h, w), rows and columns in order.
 
 What the images became by convolutions, poolings, norms, resizing and elementwise functions alone lies as
-they do. Any other function (a permutation, a reshape, a matrix product) may have laid it anew, so that what
+they do. Any other function (a permutation, a reshape, a matrix product) may have rearranged it, so that what
 comes of it is uncertain, however its shape looks: `xface.feature_maps.layouts` decides it.
 """
 

@@ -60,7 +60,7 @@ def _object(text: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
         twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise ValueError(f"{_line(text, _last(text, twice))}: the key {twice!r} is there twice")
+        raise ValueError(f"{_line(text, _last(text, twice))}: the key {twice!r} occurs twice")
     for key, value in pairs:
         for one in (key, *(value if isinstance(value, list) else [value])):
             if isinstance(one, str) and (odd := re.search("[\0\ud800-\udfff]", one)):

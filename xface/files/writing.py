@@ -26,7 +26,7 @@ def written_aside(path: Path, part: Path | None = None) -> Iterator[Path]:
     """A path beside `path` to write to; it is renamed to that in the end, and removed if this isn't reached.
 
     Without `part` it is `path` with .part after it: in a folder of xface's own what a killed run left there
-    is then written anew.
+    is then rewritten.
 
     Raises:
         OutputError: the folder is missing, or cannot be written.

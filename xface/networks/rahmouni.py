@@ -45,7 +45,7 @@ class Statistics(nn.Module):
 class Rahmouni(nn.Module):
     """Stats-2L: (N, 3, H, W) RGB in [0, 1] -> (N, num_classes) logits, H and W at least 100.
 
-    A picture is judged by its 100 x 100 patches, in a grid from the top left; what is left over at the right
+    Of a picture, 100 x 100 patches are classified, in a grid from the top left; what is left at the right
     and at the bottom is not looked at. Each patch goes through two 7 x 7 convolutions without padding (32 and
     64 maps, ReLU), the `Statistics` of the 64 maps, a dense layer of 1024 with ReLU and dropout, and a linear
     layer. The picture's logits are the mean over its patches: with two classes their difference is the

@@ -46,7 +46,7 @@ def _index() -> Mapping[str, list[str]]:
 
 
 def _write_index() -> None:
-    """Build each network of the installed timm without storage, and write the index anew."""
+    """Build each network of the installed timm without storage, and write the index again."""
     import timm
     import torch
 

@@ -136,7 +136,7 @@ class BegunManifest(Record):
     @model_validator(mode="after")
     def _kinds_differ(self) -> BegunManifest:
         if len({(kind.method, kind.layer or "") for kind in self.kinds}) < len(self.kinds):
-            raise ValueError("a kind of map is there twice")
+            raise ValueError("a kind of map occurs twice")
         if self.rules and len(self.rules) != len(self.kinds):
             raise ValueError("there are other numbers of rules and of kinds of maps")
         return self

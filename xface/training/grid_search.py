@@ -50,7 +50,7 @@ def cells(document: Document) -> list[Cell]:
     """The cross product of the values that a document's `grid` lists, in its order, the last key fastest.
 
     Raises:
-        UsageError: there is no grid, a list is empty, or a combination is no valid config.
+        UsageError: there is no grid, a list is empty, or a combination is not a valid config.
 
     Example:
         >>> from xface.training.yaml_files import parse

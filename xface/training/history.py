@@ -88,7 +88,7 @@ class Epochs(Checkpoint):
         self._begun = self._idle_since = self._waiting = self._lr = 0.0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check what an earlier process kept of the run that resumes, and write its rows anew."""
+        """Check what an earlier process kept of the run that resumes, and rewrite its rows."""
         if trainer.is_global_zero and self.rows:
             best = best_of(self.rows, self.metric)
             self.check(None if best is None else self.rows[best], len(self.rows))

@@ -150,7 +150,7 @@ def _known_classes(opened: Opened) -> tuple[str, ...]:
 
 
 def _check_order(theirs: tuple[str, ...], classes: tuple[str, ...], file: str) -> None:
-    """Refuse weights in which a class of ours has another place; other classes are learnt anew."""
+    """Refuse weights in which a class of ours has another place; other classes are learnt from the start."""
     places = {name.casefold(): place for place, name in enumerate(theirs)}
     if any(places.get(name.casefold(), place) != place for place, name in enumerate(classes)):
         raise UsageError(

@@ -105,7 +105,7 @@ class Learner(LightningModule):
         self._judge(self.test_scores, batch)
 
     def on_validation_epoch_start(self) -> None:
-        """Nothing is judged yet."""
+        """Nothing is scored yet."""
         self._judged.clear()
 
     on_test_epoch_start = on_validation_epoch_start
@@ -143,7 +143,7 @@ class Learner(LightningModule):
         scores.add(logits, labels, self.plain(logits, labels))
 
     def _new(self, indices: Tensor) -> list[int]:
-        """The places of what wasn't judged yet: what stands in for an unreadable picture comes twice."""
+        """The places of what was not scored yet: the substitute of an unreadable picture comes twice."""
         places = {index: place for place, index in reversed(list(enumerate(indices.tolist())))}
         new = sorted(place for index, place in places.items() if index not in self._judged)
         self._judged.update(places)

@@ -118,7 +118,7 @@ def parse(text: str, name: str) -> Document:
     Example:
         >>> parse("seed: 1\\nseed: 2\\n", "run.yaml")
         Traceback (most recent call last):
-        xface.errors.UsageError: run.yaml, line 2: the key 'seed' is there twice
+        xface.errors.UsageError: run.yaml, line 2: the key 'seed' occurs twice
     """
     reader = _Reader(text, name)
     values = reader.value()
@@ -172,7 +172,7 @@ class _Reader:
         here = (*path, key.value)
         if here in self.origins:
             line = key.start_mark.line + 1
-            raise UsageError(f"{self.name}, line {line}: the key {key.value!r} is there twice")
+            raise UsageError(f"{self.name}, line {line}: the key {key.value!r} occurs twice")
         self.origins[here] = f"line {key.start_mark.line + 1}"
         if key.tag not in _TAGS:
             raise self._refusal(key, here, f"the tag {key.tag!r} is none of a config's; leave it out")
