@@ -153,9 +153,8 @@ def test_installation_shows_what_make_runs():
     command = ["make", "-n", "VENV=.venv", "PYTHON=python3", "--always-make", "demo", "test"]
     outside = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
     run = subprocess.run(command, cwd=ROOT, env=outside, capture_output=True, text=True, check=True)
-    shown = (
-        page("docs/installation.md").partition(" stand for\n")[2].partition("\nBoth install")[0].split("\n")
-    )
+    text = page("docs/installation.md").partition("`make test` run\n")[2]
+    shown = text.partition("\nEach installs")[0].split("\n")
     lines = [line.strip() for line in shown if line]
     assert len(lines) == 5
     assert set(lines) <= set(run.stdout.splitlines())
