@@ -52,6 +52,7 @@ def analyze(
     state_key: str | None,
     positive: str | None,
     device: str,
+    face_detector: str,
     data: str,
     labels: dict[str, str],
     split: str | None,
@@ -71,7 +72,7 @@ def analyze(
     from xface.analysis.plan import plan_analysis
     from xface.evaluation.scoring import vocabulary
 
-    detector = xface.load(weights, arch, device, state_key, positive)
+    detector = xface.load(weights, arch, device, state_key, positive, face_detector)
     say_cautions(detector)
     read = read_data(data, split, limit, group_by, vocabulary(detector, labels))
     say_notes(read.samples.notes)

@@ -64,6 +64,7 @@ def evaluate(
     state_key: str | None,
     positive: str | None,
     device: str,
+    face_detector: str,
     labels: dict[str, str],
     split: str | None,
     by: tuple[str, ...],
@@ -86,7 +87,7 @@ def evaluate(
     from xface.files.writing import appearing
 
     _check_thresholds(threshold, validation, validation_split)
-    detector = xface.load(weights, arch, device, state_key, positive)
+    detector = xface.load(weights, arch, device, state_key, positive, face_detector)
     say_cautions(detector)
     words = vocabulary(detector, labels)
     sets = read_sets(data, split, words)

@@ -94,13 +94,13 @@ def label_mapping(context: click.Context, option: click.Parameter, texts: tuple[
 
 
 def detector_options(command: F) -> F:
-    """Add --arch, --weights, --state-key, --positive and --device."""
-    return ARCH(WEIGHTS(STATE_KEY(POSITIVE(DEVICE(command)))))
+    """Add what `xface.load` takes: --arch, --weights, --state-key, --positive, --device, --face-detector."""
+    return ARCH(WEIGHTS(STATE_KEY(POSITIVE(DEVICE(FACE_DETECTOR(command))))))
 
 
 def map_options(command: F) -> F:
-    """Add --layer, --method, --target, and --landmarks and --face-detector, which say where the face is."""
-    return LAYERS(METHODS(TARGET(LANDMARKS(FACE_DETECTOR(command)))))
+    """Add --layer, --method, --target, and --landmarks, which says where the face is."""
+    return LAYERS(METHODS(TARGET(LANDMARKS(command))))
 
 
 def card_options(command: F) -> F:

@@ -22,6 +22,7 @@ def predict(
     state_key: str | None,
     positive: str | None,
     device: str,
+    face_detector: str,
     as_json: bool,
 ) -> None:
     """Classify images as real or fake: files, folders, globs."""
@@ -33,7 +34,7 @@ def predict(
 
     found = find_pictures(images)
     say_notes(found.notes)
-    detector = xface.load(weights, arch, device, state_key, positive)
+    detector = xface.load(weights, arch, device, state_key, positive, face_detector)
     say_cautions(detector)
 
     verdicts = predictions(detector, [str(path) for path in found.paths])

@@ -42,11 +42,11 @@ def regions(
     state_key: str | None,
     positive: str | None,
     device: str,
+    face_detector: str,
     layers: tuple[str, ...],
     methods: tuple[str, ...],
     target: str,
     landmarks: str | None,
-    face_detector: str,
     out: str,
     table_format: str,
     as_json: bool,
@@ -67,7 +67,7 @@ def regions(
     pictures = find_pictures(images)
     say_notes(pictures.notes)
     face_of = face_finder(landmarks, face_detector, len(pictures))
-    detector = xface.load(weights, arch, device, state_key, positive)
+    detector = xface.load(weights, arch, device, state_key, positive, face_detector)
     request = (methods or None, layers or None, target)
     checked(detector, *request)
     ensure_folder(out)

@@ -3,6 +3,7 @@
 import doctest
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +164,92 @@ def test_a_face_detector_is_used_by_the_commands(command, tmp_path):
     assert told["face"]["landmarks"] == expected.to_json()["landmarks"]
     assert json.loads(run(command, *words).out)["face"]["landmarks"] == usual.to_json()["landmarks"]
     assert "[hog|cnn|lightened]" in run(command, "--help").out
+
+
+@pytest.fixture
+def cropped(tmp_path):
+    """Options of a detector whose card has a crop, and of a set of one fake and one real picture."""
+    folder = tmp_path / "cropped"
+    shutil.copytree(ROOT / "samples", folder)
+    weights = ROOT / "weights" / "meso4.safetensors"
+    card = json.loads(weights.with_suffix(".json").read_text())
+    (folder / "mine.json").write_text(json.dumps({**card, "crop": {"kind": "box", "margin": 0.3}}))
+    shutil.copy(weights, folder / "mine.safetensors")
+    (folder / "faces.csv").write_text("path,label\nfake.jpg,fake\nreal.jpg,real\n")
+    return folder
+
+
+def test_detectors_crop_to_what_the_face_detector_finds(cropped, tmp_path):
+    exec(example("regions.md"), {})
+    options = ("--json", "--device", "cpu", "--weights", cropped / "mine.safetensors")
+    other = ("--face-detector", "lightened")
+    pictures = [cropped / "fake.jpg", cropped / "real.jpg"]
+    detector = xface.load(cropped / "mine.safetensors", device="cpu", face_detector="lightened")
+    expected = [float(each.probabilities["fake"]) for each in detector.predict(pictures)]
+    told = run("predict", *options, *other, *pictures).lines
+    assert [one["prediction"]["probabilities"]["fake"] for one in told] == pytest.approx(expected)
+    assert {one["detector"]["face_detector"] for one in told} == {"lightened"}
+    for words, same in ((other, True), ((), False)):
+        out = tmp_path / f"scores-{same}"
+        assert run("evaluate", *options, *words, "--out", out, cropped / "faces.csv").status == 0
+        [scores] = out.rglob("*.csv")
+        assert (pd.read_csv(scores)["score"].to_list() == pytest.approx(expected, abs=1e-6)) is same
+
+
+@pytest.fixture
+def analysis(reddened, tmp_path):
+    """The words of a command that analyses two pictures into the folder `run`."""
+    words = ("analyze", "--device", "cpu", "--method", "vanilla", "--limit", "1", "--workers", "1")
+    return *words, "--data", reddened[1].source, "--out", tmp_path / "run"
+
+
+def test_an_analysis_measures_in_the_faces_of_its_face_detector(analysis, reddened, tmp_path):
+    exec(example("regions.md"), {})
+    assert run(*analysis, "--face-detector", "lightened").status == 0
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["settings"]["face_detector"] == {"name": "lightened", "version": 1, "models": {}}
+    kept = pd.read_parquet(tmp_path / "run" / "thumbnails.parquet")["landmarks"]
+    for path, landmarks in zip(read_data(reddened[1].source, limit=1).samples.paths, kept, strict=True):
+        picture = read_picture(path)
+        points = find_face(picture.pixels, "lightened").landmarks
+        expected = reddened[0].prepare(picture).geometry.to_input(points)
+        halved = (expected + 0.5) / 2 - 0.5  # thumbnails have half the side of what Meso-4 gets
+        assert np.reshape(landmarks, (68, 2)) == pytest.approx(halved, abs=1e-3)
+
+
+@pytest.mark.parametrize("ending", ["", ".part"])
+def test_an_analysis_resumes_only_with_its_face_detector(ending, analysis, tmp_path):
+    exec(example("regions.md"), {})
+    assert run(*analysis, "--face-detector", "lightened").status == 0
+    (tmp_path / "run").rename(tmp_path / f"run{ending}")
+    refused = run(*analysis, "--resume")
+    assert refused.status == 2
+    assert (
+        refused.err.count("face detector name was lightened, is hog; face detector version was 1, is 2") == 1
+    )
+    assert run(*analysis, "--resume", "--face-detector", "lightened").status == 0
+
+
+@pytest.mark.parametrize("ending", ["", ".part"])
+def test_a_run_whose_settings_name_no_face_detector_was_made_with_the_default_one(ending, analysis, tmp_path):
+    exec(example("regions.md"), {})
+    assert run(*analysis).status == 0
+    file = tmp_path / f"run{ending}" / "manifest.json"
+    (tmp_path / "run").rename(file.parent)
+    manifest = json.loads(file.read_text())
+    [model] = manifest["settings"].pop("face_detector")["models"].values()
+    manifest["settings"]["landmark_model_sha256"] = model
+    file.write_text(json.dumps(manifest))
+    refused = run(*analysis, "--resume", "--face-detector", "lightened")
+    assert refused.status == 2
+    assert "face detector name was hog, is lightened" in refused.err
+    assert run(*analysis, "--resume").status == 0
+
+
+def test_landmarks_are_kept_by_the_face_detector_of_the_plan(reddened, tmp_path):
+    store = LandmarkStore(tmp_path, "cnn")
+    with pytest.raises(UsageError, match="the store is of the face detector 'cnn', the plan of 'hog'"):
+        analyze(plan_analysis(reddened[0], reddened[1], ["vanilla"]), tmp_path / "run", store=store)
 
 
 def test_doctor_says_which_face_detectors_can_be_used():

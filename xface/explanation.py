@@ -90,7 +90,7 @@ def explain(
         layers: module names, `all` for the architecture's stages, None for its recommended layer.
         target: `predicted`, `margin` (its logit less the best other), a class name, or its index.
         face: the face to measure in, in pixels of the upright original, and to crop to where the detector's
-            card asks for it; None finds it with dlib's HOG.
+            card asks for it; None finds it with the detector's face detector.
 
     Returns:
         The explanation; without a face it has maps, but no regions.
@@ -107,7 +107,7 @@ def explain(
     """
     request = checked(detector, methods, layers, target)
     picture = image if isinstance(image, Picture) else read_picture(image)
-    face = face or find_face(picture.pixels)
+    face = face or find_face(picture.pixels, detector.face_detector)
     prepared = detector.prepare(picture, face)
     misplaced = _misplaced(face, picture, prepared)
     found = attribute(detector.model, prepared.tensor.unsqueeze(0), *request)

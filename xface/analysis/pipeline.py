@@ -24,6 +24,7 @@ from xface.attribution.maps import furthest
 from xface.data.reading import read_ahead
 from xface.data.workers import dead_workers_reported
 from xface.detectors.detector import takes
+from xface.errors import UsageError
 from xface.faces.landmark_cache import LandmarkStore
 from xface.files.names import safe_stem
 from xface.files.writing import written_aside
@@ -71,7 +72,7 @@ def analyze(
         out: the folder; it must not exist, unless with `resume`.
         workers: processes that read pictures; 0 reads in this one, None leaves a core for the network.
         resume: resume a run that was stopped, after its whole parts; one that is whole is left as it is.
-        store: where landmarks are kept; the user's cache folder if None.
+        store: where landmarks are kept, those of the plan's face detector; the user's cache folder if None.
         command: the command line, for the manifest.
         progress: see `Progress`.
 
@@ -79,9 +80,11 @@ def analyze(
         The folder.
 
     Raises:
-        UsageError: as `begin_run` and `is_finished`. OutputError: it cannot be written. XFaceError: a worker
-            process died, or not even one image fits into the device's memory.
+        UsageError: as `begin_run` and `is_finished`; or `store` is of another face detector. OutputError: it
+            cannot be written. XFaceError: a worker process died, or not even one image fits into the
+            device's memory.
     """
+    store = _store(plan, store)
     manifest, paths = plan.manifest(command), plan.data.samples.paths
     if resume and is_finished(Path(out), manifest, paths):
         return Path(out).absolute()
@@ -90,7 +93,7 @@ def analyze(
             parts, watch = run.parts(plan.part_count), Stopwatch()
             todo = parts.missing()
             count = default_workers() if workers is None else workers
-            reader = _reader(plan, todo, store or LandmarkStore())
+            reader = _reader(plan, todo, store)
             with progress(sum(map(len, reader.batches))) as advance:
                 batches = read_ahead(reader.batch, len(reader.batches), count)
                 _make_parts(plan, todo, batches, PartMaker(plan, run, watch), advance)
@@ -99,6 +102,16 @@ def analyze(
         run.drop_parts()
         _conclude(run)
         return run.finish()
+
+
+def _store(plan: Plan, given: LandmarkStore | None) -> LandmarkStore:
+    planned = plan.detector.face_detector
+    if given is not None and given.detector != planned:
+        raise UsageError(
+            f"the store is of the face detector {given.detector!r}, the plan of {planned!r}; load the plan's "
+            f"detector with face_detector={given.detector!r}"
+        )
+    return given or LandmarkStore(detector=planned)
 
 
 def _reader(plan: Plan, todo: Sequence[int], store: LandmarkStore) -> FaceReader:

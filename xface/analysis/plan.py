@@ -23,9 +23,8 @@ from xface.evaluation.scoring import positive_class, vocabulary
 from xface.evaluation.thresholds import Threshold, stated_threshold
 from xface.explanation import checked
 from xface.faces.attributes import ATTRIBUTES, attribute_words
-from xface.faces.dlib_models import LANDMARK_MODEL
 from xface.faces.drawn_regions import drawn_regions
-from xface.files.hashes import sha256_of
+from xface.faces.landmarks import LANDMARKERS
 from xface.files.paths import absolute
 from xface.runs.tables import OWN_COLUMNS
 
@@ -80,11 +79,11 @@ class Plan:
 
     def settings(self) -> dict[str, Any]:
         """All that the tables depend on; a run that was stopped resumes only if none of it has changed."""
-        card = self.detector.card.to_json()
+        card, face_detector = self.detector.card.to_json(), self.detector.face_detector
         return {
             "weights_sha256": self.detector.weights_sha256,
             "card": {key: value for key, value in card.items() if key not in ("sha256", "source")},
-            "landmark_model_sha256": sha256_of(model) if (model := LANDMARK_MODEL.locate()) else None,
+            "face_detector": {"name": face_detector, **LANDMARKERS[face_detector].to_json()},
             "data_sha256": self.data.sha256,
             "split": self.data.split,
             "limit": self.data.limit,

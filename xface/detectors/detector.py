@@ -18,6 +18,7 @@ from xface.detectors.card import Card
 from xface.detectors.crops import crop_of, prepare_cropped
 from xface.errors import CheckpointError, ImageError, UsageError
 from xface.faces import find_face
+from xface.faces.landmarks import DEFAULT
 from xface.images.pictures import Picture, read_picture
 from xface.networks.architectures import Architecture
 from xface.preprocessing import Prepared
@@ -34,7 +35,8 @@ class Detector:
 
     `model` is in evaluation mode on `device` and takes the tensors that `prepare` makes. `weights_sha256` is
     the weights file's, None for an untrained network (then `trained` is False too). `notes` say what of the
-    file was left out, and whether it is known which class is the forgery.
+    file was left out, and whether it is known which class is the forgery. `face_detector`, a name of
+    `xface.faces.LANDMARKERS`, finds the face to crop to and to measure maps in.
     """
 
     arch: Architecture
@@ -44,6 +46,7 @@ class Detector:
     weights_sha256: str | None = None
     trained: bool = True
     notes: tuple[str, ...] = ()
+    face_detector: str = DEFAULT
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -57,15 +60,15 @@ class Detector:
     def prepare(self, picture: Picture, face: Face | None = None) -> Prepared:
         """The picture as this network sees it, as the card says.
 
-        Where the card asks for a crop, it is cropped to `face`, found with dlib's HOG if it is None; without
-        a crop none is looked for.
+        Where the card asks for a crop, it is cropped to `face`, found by the face detector if it is None;
+        without a crop none is looked for.
 
         Raises:
             ImageError: it is too small for the network.
         """
         crop = crop_of(self.card.crop)
         if crop is not None and face is None:
-            face = find_face(picture.pixels)
+            face = find_face(picture.pixels, self.face_detector)
         prepared = prepare_cropped(picture, self.card.preprocessing, crop, face.landmarks if face else None)
         height, width = prepared.view.shape[:2]
         if self.card.preprocessing.size is None and not takes(self.model, (height, width)):
@@ -149,13 +152,14 @@ class Detector:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """What an output says of its detector: architecture, if trained, weights' SHA-256, card, notes."""
+        """What an output says: architecture, if trained, weights' SHA-256, card, notes, face detector."""
         return {
             "arch": self.arch.name,
             "trained": self.trained,
             "weights_sha256": self.weights_sha256,
             "card": self.card.to_json(),
             "notes": list(self.notes),
+            "face_detector": self.face_detector,
         }
 
     def __repr__(self) -> str:

@@ -16,6 +16,7 @@ from xface.detectors.class_names import class_names
 from xface.detectors.detector import Detector, takes
 from xface.detectors.recognition import Restored, restore
 from xface.errors import CheckpointError, DeviceError, UnknownNameError, UsageError, refusal
+from xface.faces.landmarks import DEFAULT, LANDMARKERS
 from xface.files.paths import status
 from xface.networks.architectures import Architecture
 from xface.networks.zoo import architecture
@@ -34,17 +35,20 @@ def load(
     device: str = "auto",
     state_key: str | None = None,
     positive: str | None = None,
+    face_detector: str = DEFAULT,
 ) -> Detector:
     """Restore a detector from a checkpoint file, or by the name of a bundled one.
 
     Without `weights` the bundled detector of `arch` is taken (Meso-4 without that too); `"none"` stands
     for an untrained network of `arch`. `device` is auto, cpu, cuda or cuda:N. `state_key` picks one of
-    several sets of weights in a file (`model_ema`), `positive` names the class that is the forgery. Where the
-    card has a crop, faces are found with dlib's HOG and pictures cropped to them.
+    several sets of weights in a file (`model_ema`), `positive` names the class that is the forgery.
+    `face_detector`, a name of `xface.faces.LANDMARKERS`, finds the faces; where the card has a crop, pictures
+    are cropped to them.
 
     Raises:
         CheckpointError: the weights or their card cannot be restored, or contradict each other.
-        UsageError: no such architecture, bundled detector or device. TargetError: no class is `positive`.
+        UsageError: no such architecture, bundled detector, device or face detector. TargetError: no class is
+            `positive`.
 
     Example:
         >>> load("none", arch="resnet18", device="cpu")
@@ -53,13 +57,16 @@ def load(
     place = _device(device)
     if arch is not None:
         architecture(arch)  # raises for an unknown name, before any file is read
+    LANDMARKERS[face_detector]  # raises likewise
     if weights == UNTRAINED:
-        return _with_positive(_untrained(architecture(arch or DEFAULT_ARCH), place), positive)
+        untrained = _untrained(architecture(arch or DEFAULT_ARCH), place)
+        return _with_positive(replace(untrained, face_detector=face_detector), positive)
     found = open_weights(weights, arch, state_key)
     found.check(found.card)
     arch_found, sha256 = found.restored.arch, found.checkpoint.sha256
     model = _placed(found.restored.model, place)
-    detector = _with_positive(Detector(arch_found, model, found.card, place, sha256), positive)
+    restored = Detector(arch_found, model, found.card, place, sha256, face_detector=face_detector)
+    detector = _with_positive(restored, positive)
     return replace(detector, notes=(*found.notes, *detector.card.notes_on_use))
 
 

@@ -82,7 +82,7 @@ def score(
     Raises UsageError if no class of the detector is its positive one.
     """
     positive_class(detector)
-    store = None if detector.card.crop is None else LandmarkStore()
+    store = None if detector.card.crop is None else LandmarkStore(detector=detector.face_detector)
     scores: list[Scored] = []
     whole: list[str] = []
     for found in PictureReader(detector, list(table["path"]), store).asked():

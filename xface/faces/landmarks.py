@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from xface.faces.dlib_models import CNN_MODEL, LANDMARK_MODEL, ModelFile
+from xface.files.hashes import sha256_of
 from xface.registry import Registry
 from xface.results import ByteArray, Face
 
@@ -25,6 +27,14 @@ class Landmarker:
     find: Callable[[ByteArray], Face]
     version: int = 1
     models: tuple[ModelFile, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """What its faces depend on: `version`, and the SHA-256 of each of `models`, None if absent."""
+        places = {model.name: model.locate() for model in self.models}
+        return {
+            "version": self.version,
+            "models": {name: sha256_of(place) if place else None for name, place in places.items()},
+        }
 
 
 LANDMARKERS: Registry[Landmarker] = Registry("face detector")

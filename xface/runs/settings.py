@@ -5,7 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+FACE_DETECTOR = "face_detector"
+BEFORE = {"name": "hog", "version": 2}
+"""What found the faces of runs whose settings name no face detector. It stays as it is."""
+LANDMARK_MODEL = "shape_predictor_68_face_landmarks.dat"
 SHOWN = 60  # letters of a setting that has changed
+
+
+def settings_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's settings, in today's form where they are older.
+
+    Example:
+        >>> settings_of({"settings": {"limit": 2, "landmark_model_sha256": "fb"}})["face_detector"]
+        {'name': 'hog', 'version': 2, 'models': {'shape_predictor_68_face_landmarks.dat': 'fb'}}
+    """
+    settings = dict(manifest["settings"])
+    if FACE_DETECTOR not in settings:
+        model = settings.pop("landmark_model_sha256", None)
+        settings[FACE_DETECTOR] = {**BEFORE, "models": {LANDMARK_MODEL: model}}
+    return settings
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

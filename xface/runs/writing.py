@@ -24,13 +24,12 @@ from xface.runs.folder import RunFolder
 from xface.runs.lock import LOCK, Held, held
 from xface.runs.regions import regions_of
 from xface.runs.schema import BegunManifest, Manifest
-from xface.runs.settings import changes
+from xface.runs.settings import changes, settings_of
 from xface.runs.shards import Parts
 from xface.runs.tables import TABLES
 from xface.wording import counted
 
 MANIFEST = "manifest.json"
-SETTINGS = "settings"
 STAGES = "stages"
 FILES = "files"
 PAST = ("xface", "command", "folder", "created", "versions", "device", "rules", "notes", STAGES,
@@ -199,7 +198,7 @@ def _decided(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """What the tables depend on: the settings, and which attributes and regions are measured."""
     units = {name: words["unit"] for name, words in attributes_of(manifest).items()}
     regions = dict.fromkeys(regions_of(manifest), "measured")
-    return {**manifest[SETTINGS], "attribute": units, "region": regions}
+    return {**settings_of(manifest), "attribute": units, "region": regions}
 
 
 def _check_images(folder: Path, paths: Sequence[str], hashed: Iterable[tuple[int, str]]) -> None:
