@@ -4,13 +4,43 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.floating[Any]]
 ByteArray = NDArray[np.uint8]
+
+Outcome: TypeAlias = Literal["TP", "FP", "TN", "FN"]
+OUTCOMES: dict[Outcome, str] = {
+    "TP": "true positives",
+    "FP": "false positives",
+    "TN": "true negatives",
+    "FN": "false negatives",
+}
+"""An image's true class against the predicted one, and what images of each outcome are called."""
+
+WRONG: tuple[Outcome, ...] = ("FP", "FN")
+"""The outcomes of images that are classified wrongly."""
+
+POSITIVES: tuple[Outcome, ...] = ("TP", "FN")
+"""The outcomes of images whose true class is the positive one."""
+
+CONTRASTS: dict[str, tuple[Outcome, Outcome]] = {"FP-TN": ("FP", "TN"), "FN-TP": ("FN", "TP")}
+"""The errors of each true class, against its images that are classified correctly."""
+
+
+def outcome_of(is_positive: bool, called_positive: bool) -> Outcome:
+    """The outcome of an image, from its true and its predicted class.
+
+    Example:
+        >>> outcome_of(True, True), outcome_of(False, True)
+        ('TP', 'FP')
+    """
+    if called_positive:
+        return "TP" if is_positive else "FP"
+    return "FN" if is_positive else "TN"
 
 
 @dataclass(frozen=True)

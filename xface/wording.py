@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from xface.results import AttributionMap, Findings, Prediction
+from xface.results import OUTCOMES, POSITIVES, AttributionMap, Findings, Prediction
 
 SCORE_WORDS = {
     "auc": ("AUC", "How often a forged image scores above a genuine one: 1 is perfect, 0.5 is chance."),
@@ -30,15 +30,15 @@ MONTHS = ("January", "February", "March", "April", "May", "June", "July", "Augus
 NOTHING = "\N{EN DASH}"
 
 
-def negative_name(positive: str, classes: list[str]) -> str:
-    """What is not the positive class.
+def negative_name(positive: str, classes: Iterable[str]) -> str:
+    """What is not the positive class; `classes` may name one several times, as a column of labels does.
 
     Example:
         >>> negative_name("fake", ["fake", "real"]), negative_name("swap", ["swap", "gan", "real"])
         ('real', 'not swap')
     """
-    others = [name for name in classes if name != positive]
-    return others[0] if len(others) == 1 else f"not {positive}"
+    others = set(classes) - {positive}
+    return others.pop() if len(others) == 1 else f"not {positive}"
 
 
 def outcome_words(positive: str, classes: list[str]) -> dict[str, str]:
@@ -48,9 +48,8 @@ def outcome_words(positive: str, classes: list[str]) -> dict[str, str]:
         >>> outcome_words("fake", ["fake", "real"])["FP"]
         'real called fake'
     """
-    negative = negative_name(positive, classes)
-    named = {"P": positive, "N": negative}
-    truths = {"TP": positive, "FP": negative, "TN": negative, "FN": positive}
+    named = {"P": positive, "N": negative_name(positive, classes)}
+    truths = {outcome: named["P" if outcome in POSITIVES else "N"] for outcome in OUTCOMES}
     return {outcome: f"{truth} called {named[outcome[1]]}" for outcome, truth in truths.items()}
 
 

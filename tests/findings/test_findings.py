@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from xface.findings.columns import attribute_columns, on_the_face, region_columns
-from xface.findings.contrasts import CONTRASTS
 from xface.findings.findings import conclude
 from xface.findings.health import check_health
+from xface.results import CONTRASTS
 from xface.runs.attributes import attributes_of
 from xface.statistics.effects import unevenness
 

@@ -7,7 +7,8 @@ import pytest
 from simulated_frames import frames
 from speed import Later
 
-from xface.findings.contrasts import CONTRASTS, contrasts, corrected
+from xface.findings.contrasts import contrasts, corrected
+from xface.results import CONTRASTS
 from xface.statistics.effects import cliffs_delta, false_discovery
 from xface.statistics.means import COLUMNS, group_sums, groups_with, mean_differences, proportion
 from xface.statistics.permutation import Permuted, permute

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,13 @@ from numpy.typing import NDArray
 from xface.analysis.face_reading import ReadFace
 from xface.analysis.labelled_data import AnalysedData
 from xface.analysis.measuring import MeasuredImage
-from xface.evaluation.evaluation import OUTCOMES, negative_name
 from xface.faces import REGIONS
 from xface.faces.attributes import ATTRIBUTES
 from xface.faces.measures import SHARES
 from xface.files.paths import as_utf8
+from xface.results import outcome_of
 from xface.runs.tables import REGIONS_SCHEMA, THUMBNAILS_SCHEMA, images_schema
+from xface.wording import negative_name
 
 MAPPED = ("path", "label", "group")
 """Columns of the data that have names of their own among a run's."""
@@ -91,8 +93,11 @@ class Rows:
         if np.isnan(score):
             return "", ""
         positive = score >= self.threshold
-        called = self.positive if positive else negative_name(self.data.samples.table, self.positive)
-        return called, OUTCOMES[label == self.positive, positive]
+        return self.positive if positive else self._negative, outcome_of(label == self.positive, positive)
+
+    @cached_property
+    def _negative(self) -> str:
+        return negative_name(self.positive, self.data.samples.table["label"])
 
     def _column(self, name: str, rows: Sequence[int]) -> list[str]:
         values = self.data.samples.table[name].iloc[list(rows)]

@@ -10,15 +10,15 @@ from xface.data.groups import groups
 from xface.data.labels import CLASSES, Vocabulary
 from xface.errors import UnknownNameError, UsageError
 from xface.evaluation.thresholds import Threshold
+from xface.results import outcome_of
 from xface.statistics.bootstrap import LEAST_GROUPS, LEVEL, RESAMPLES, SEED, Estimate, group_codes
 from xface.statistics.metrics import measure
-from xface.wording import counted
+from xface.wording import counted, negative_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
 POOLS = ("mean", "max")
-OUTCOMES = {(True, True): "TP", (True, False): "FN", (False, True): "FP", (False, False): "TN"}
 OWN = frozenset({"score", "reason", "called", "outcome", "positive", "uncropped"})
 
 
@@ -70,7 +70,7 @@ class Evaluation:
     @property
     def negative(self) -> str:
         """The label of the images that are not positive; `not fake` if there are several labels, or none."""
-        return negative_name(self.table, self.positive)
+        return negative_name(self.positive, self.table["label"])
 
     @property
     def failed(self) -> pd.DataFrame:
@@ -164,17 +164,11 @@ def _judged(table: pd.DataFrame, threshold: Threshold, positive: str) -> pd.Data
     called = (table["score"] >= threshold.value).to_numpy()
     scored = (table["reason"] == "").to_numpy()
     outcomes = [
-        OUTCOMES[bool(t), bool(c)] if s else "" for t, c, s in zip(truth, called, scored, strict=True)
+        outcome_of(bool(t), bool(c)) if s else "" for t, c, s in zip(truth, called, scored, strict=True)
     ]
-    other = negative_name(table, positive)
+    other = negative_name(positive, table["label"])
     calls = [(positive if c else other) if s else "" for c, s in zip(called, scored, strict=True)]
     return table.reset_index(drop=True).assign(positive=truth, called=calls, outcome=outcomes)
-
-
-def negative_name(table: pd.DataFrame, positive: str) -> str:
-    """The one label beside `positive`, or `not fake` for a positive class called fake."""
-    others = sorted(set(table["label"]) - {positive})
-    return str(others[0]) if len(others) == 1 else f"not {positive}"
 
 
 def _why(judged: pd.DataFrame) -> str:

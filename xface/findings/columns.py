@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xface.results import FloatArray
+from xface.results import POSITIVES, WRONG, FloatArray
 from xface.statistics.bootstrap import group_codes
 from xface.statistics.means import Codes, Mask
 
@@ -90,12 +90,12 @@ class Judged:
     @property
     def wrong(self) -> Mask:
         """Which were misclassified."""
-        return np.isin(self.outcomes, ["FP", "FN"])
+        return np.isin(self.outcomes, WRONG)
 
     @property
     def positive(self) -> Mask:
         """Which are of the positive class."""
-        return np.isin(self.outcomes, ["TP", "FN"])
+        return np.isin(self.outcomes, POSITIVES)
 
     def examples(self, among: Mask, order: FloatArray) -> tuple[int, ...]:
         """Up to 12 rows `among` them with the highest `order`, of different groups."""

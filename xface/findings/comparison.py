@@ -11,6 +11,7 @@ import numpy as np
 from xface.errors import UsageError
 from xface.findings.columns import Columns, region_columns
 from xface.findings.sentences import kind_name
+from xface.results import POSITIVES, WRONG
 from xface.runs.folder import is_trained
 from xface.statistics.bootstrap import LEAST_GROUPS, SEED, Estimate, group_codes
 from xface.statistics.means import Codes, Mask, group_sums, groups_with, mean_differences
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 EXACT = 25  # discordant images: at most so many, and McNemar's test is exact
 PERMUTATIONS = 4999
 SAME = 1e-3  # lifts that differ by less, as on another device, are the same
-WRONG = ("FP", "FN")
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +127,7 @@ def matched(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, li
     """The scored images of both runs, a row per image with the second's `row_second` and `outcome_second`."""
     one, other = (_keyed(images) for images in (first, second))
     shared = one.merge(other[["key", "row", "outcome"]], on="key", suffixes=("", "_second"))
-    truth, again = (shared[name].isin(["TP", "FN"]) for name in ("outcome", "outcome_second"))
+    truth, again = (shared[name].isin(POSITIVES) for name in ("outcome", "outcome_second"))
     pairs = shared[truth == again].reset_index(drop=True)
     if pairs.empty:
         raise UsageError(

@@ -9,19 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xface.results import FloatArray
+from xface.results import CONTRASTS, OUTCOMES, FloatArray
 from xface.statistics.bootstrap import LEAST_GROUPS, SEED, Estimate
 from xface.statistics.effects import ALPHA, cliffs_delta, false_discovery
 from xface.statistics.means import Codes, Mask, groups_with, mean_differences
 from xface.statistics.permutation import PERMUTATIONS, permute
 
-CONTRASTS = {"FP-TN": ("FP", "TN"), "FN-TP": ("FN", "TP")}
-OUTCOMES = {
-    "TP": "true positives",
-    "FP": "false positives",
-    "TN": "true negatives",
-    "FN": "false negatives",
-}
 UNTESTED = "; not tested"
 
 

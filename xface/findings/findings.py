@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xface.findings.columns import Columns, Judged, attribute_columns, on_the_face, region_columns
-from xface.findings.contrasts import CONTRASTS, OUTCOMES, Contrast, contrasts, corrected
+from xface.findings.contrasts import Contrast, contrasts, corrected
 from xface.findings.health import Health, check_health, summarise
 from xface.findings.sentences import (
     Sentence,
@@ -20,6 +20,7 @@ from xface.findings.sentences import (
     regression_sentences,
     slice_sentences,
 )
+from xface.results import CONTRASTS, OUTCOMES, WRONG
 from xface.runs.attributes import attributes_of
 from xface.runs.folder import is_trained
 from xface.statistics.bootstrap import Estimate
@@ -189,7 +190,7 @@ def regress_all(attributes: Columns, judged: Judged) -> tuple[Regression, dict[s
 def clusters_of_errors(lifts: Columns, shares: Columns, judged: Judged) -> Iterator[Cluster]:
     """The clusters of false positives and of false negatives, kind by kind."""
     kinds = dict.fromkeys((name["method"], name["layer"]) for name in shares.names)
-    for outcome in ("FP", "FN"):
+    for outcome in WRONG:
         side = judged.outcomes == outcome
         for method, layer in kinds:
             share, lift = (each.where(method=method, layer=layer) for each in (shares, lifts))

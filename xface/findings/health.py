@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xface.findings.columns import Judged
-from xface.findings.contrasts import OUTCOMES
+from xface.results import OUTCOMES
 from xface.statistics.bootstrap import LEAST_GROUPS, Estimate
 from xface.statistics.effects import ALPHA, false_discovery, unevenness
 from xface.statistics.means import Mask, proportion

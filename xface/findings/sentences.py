@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from xface.findings.columns import Columns, Judged
-from xface.findings.contrasts import CONTRASTS, OUTCOMES, UNTESTED, Contrast
-from xface.results import FloatArray
+from xface.findings.contrasts import UNTESTED, Contrast
+from xface.results import CONTRASTS, OUTCOMES, FloatArray
 from xface.statistics.bootstrap import Estimate
 from xface.statistics.regression import Odds, Regression
 from xface.statistics.slices import Slice

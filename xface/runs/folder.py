@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from xface.results import FloatArray
+from xface.results import OUTCOMES, FloatArray
 from xface.runs.attributes import attributes_of
 from xface.runs.checking import check_hashes, failures_named, read_json
 from xface.runs.schema import Findings, Manifest
@@ -37,7 +37,6 @@ UNSHOWN = ("unreadable", "missing")
 LARGEST = 1e12  # of any attribute or lift: more than any picture could have
 POINTS = 68
 JPEG = b"\xff\xd8\xff"
-OUTCOMES = ("TP", "FP", "TN", "FN")
 MEASURES = ("row", "method", "layer", "status", "region", "share", "lift")
 BATCH = 256
 MANY = 65_536  # rows of regions.parquet in memory at a time

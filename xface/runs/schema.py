@@ -6,6 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from xface.results import Outcome
 from xface.runs.tables import OWN_COLUMNS
 
 MOST = 2**53  # whole numbers up to here are exact as floats
@@ -18,9 +19,6 @@ Row = Annotated[int, Field(ge=0, le=MOST)]
 Pair = Annotated[list[Count], Field(min_length=2, max_length=2)]
 PLACE = r"[0-9]{1,3}(?:\.[0-9])?,[0-9]{1,3}(?:\.[0-9])?"
 Layer: TypeAlias = str | None
-Outcome: TypeAlias = Literal["TP", "FP", "TN", "FN"]
-
-
 Rule: TypeAlias = Literal["partial", "extended", "published"]
 
 

@@ -89,7 +89,7 @@ def draw_faces(run: RunFolder, kind: Kind) -> Figure:
     figure = _figure(7.2, 2.9)
     cells = figure.subplots(1, len(OUTCOME_SERIES))
     words = outcome_words(run.manifest["positive"], run.manifest["classes"])
-    for cell, (outcome, *_) in zip(cells, OUTCOME_SERIES, strict=True):
+    for cell, outcome in zip(cells, OUTCOME_SERIES, strict=True):
         _draw_face(cell, regions_of(run.manifest), mean_lifts(run, kind, outcome))
         cell.set_title(textwrap.fill(_text(f"{outcome}: {words[outcome]}"), 26), fontsize=8, parse_math=False)
     scale = ScalarMappable(LogNorm(1 / LIMIT, LIMIT), LIFT_COLOURS)

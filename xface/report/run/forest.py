@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xface.report.run.svg import Node, as_text, drawing, node
+from xface.results import CONTRASTS, POSITIVES, WRONG
 from xface.runs.folder import Kind, RunFolder
 from xface.wording import number, outcome_words, p_value, spaced
 
@@ -66,23 +67,27 @@ class Forest:
         return [2.0**power for power in range(low, high + 1)]
 
 
-OUTCOME_SERIES = (("FP", False, True), ("TN", False, False), ("FN", True, True), ("TP", True, False))
-"""Outcomes in the order of the contrasts FP-TN and FN-TP, whether forged, and whether misclassified."""
+OUTCOME_SERIES = tuple(outcome for sides in CONTRASTS.values() for outcome in sides)
 
 
 def lift_forest(run: RunFolder, kind: Kind) -> Forest:
     """The mean lift of every region for each outcome, in the maps of one kind."""
     words = outcome_words(run.manifest["positive"], run.manifest["classes"])
     series = [
-        Series(f"{name}: {words[name]}", POSITIVE if forged else NEGATIVE, forged, wrong)
-        for name, forged, wrong in OUTCOME_SERIES
+        Series(
+            f"{name}: {words[name]}",
+            POSITIVE if name in POSITIVES else NEGATIVE,
+            name in POSITIVES,
+            name in WRONG,
+        )
+        for name in OUTCOME_SERIES
     ]
     rows = [
         r for r in run.findings["regions"] if (r["method"], r["layer"] or "") == (kind.method, kind.layer)
     ]
     found = {(row["region"], row["outcome"]): row["lift"] for row in rows}
     lines = [
-        Line(spaced(region), tuple(found.get((region, name)) for name, *_ in OUTCOME_SERIES),
+        Line(spaced(region), tuple(found.get((region, name)) for name in OUTCOME_SERIES),
              _remark(run, kind, region))
         for region in dict.fromkeys(row["region"] for row in rows)
     ]  # fmt: skip

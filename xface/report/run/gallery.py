@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from xface.report.run.nearest import nearest_correct
 from xface.report.run.page_data import plain
-from xface.results import FloatArray
+from xface.results import WRONG, FloatArray
 from xface.runs.folder import RunFolder
 
 IndexArray = NDArray[np.intp]
-ERRORS = ("FP", "FN")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +71,7 @@ def confidence(scores: FloatArray, threshold: float) -> FloatArray:
 
 def most_confident_errors(run: RunFolder, count: int) -> IndexArray:
     """The indices of `count` images, in the table's order: confident errors, then other images likewise."""
-    wrong = np.isin(run.texts("outcome"), ERRORS)
+    wrong = np.isin(run.texts("outcome"), WRONG)
     sure = np.nan_to_num(confidence(run.numbers("score"), run.threshold), nan=-1.0)
     return np.sort(np.lexsort((-sure, ~wrong))[:count])
 

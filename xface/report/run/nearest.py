@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from xface.results import FloatArray
+from xface.results import CONTRASTS, FloatArray
 from xface.runs.folder import RunFolder
 
 AT_ONCE = 2**20  # distances in memory
@@ -23,7 +23,7 @@ def nearest_correct(run: RunFolder) -> IndexArray:
     found = np.full(len(run.rows), NONE, np.intp)
     outcomes, traits = np.array(run.texts("outcome"), object), traits_of(run)
     usable = np.array(run.texts("status"), object) == "ok"
-    for wrong, right in (("FP", "TN"), ("FN", "TP")):
+    for wrong, right in CONTRASTS.values():
         errors = np.flatnonzero((outcomes == wrong) & usable)
         corrects = np.flatnonzero((outcomes == right) & usable)
         if len(corrects):

@@ -29,6 +29,7 @@ from xface.report.run.nearest import nearest_correct
 from xface.report.run.page_data import as_data, as_script_lines
 from xface.report.run.sections import SECTIONS, Report
 from xface.report.run.thumbnails import embedded, face_file, tops, write_thumbnails
+from xface.results import WRONG
 from xface.runs.folder import RunFolder
 from xface.runs.lock import held
 
@@ -151,7 +152,7 @@ class Page(Report):
         return {
             "run": run, "manifest": run.manifest, "findings": run.findings, "compare": self.compare,
             "single": self.is_single, "faces": self.faces, "outcomes": self._outcomes(),
-            "negative": self._negative(), "status_words": words.STATUS_WORDS,
+            "wrong": list(WRONG), "negative": self._negative(), "status_words": words.STATUS_WORDS,
         }  # fmt: skip
 
     def _outcomes(self) -> Mapping[str, str]:
@@ -165,7 +166,7 @@ class Page(Report):
         table = (matplotlib.colormaps[HEAT_COLOURS](np.arange(256))[:, :3] * 255).round().astype(np.uint8)
         return {
             "threshold": run.threshold, "positive": run.manifest["positive"],
-            "negative": self._negative(), "outcomes": self._outcomes(),
+            "negative": self._negative(), "outcomes": self._outcomes(), "wrong": list(WRONG),
             "kinds": [{"name": k.name, "top": top} for k, top in zip(run.kinds, tops(run), strict=True)],
             "regions": list(run.regions.regions),
             "colours": base64.b64encode(table.tobytes()).decode("ascii"),

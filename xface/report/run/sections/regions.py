@@ -28,7 +28,7 @@ def _drawing(run: RunFolder, kind: Kind) -> dict[str, Any]:
     forest, regions = lift_forest(run, kind), regions_of(run.manifest)
     faces = [
         (name, Markup(face_svg(regions, mean_lifts(run, kind, name), f"{kind.name}, {name}")))
-        for name, *_ in OUTCOME_SERIES
+        for name in OUTCOME_SERIES
     ]
     return {"kind": kind, "forest": Markup(forest_svg(forest)), "series": forest.series, "faces": faces}
 

@@ -1,7 +1,7 @@
 // Outcomes at the threshold of the slider; at the run's own they are the run's.
 const page = JSON.parse(byId("data-page").textContent);
-const OUTCOMES = ["TP", "FP", "TN", "FN"];
-const WRONG = new Set(["FP", "FN"]);
+const OUTCOMES = Object.keys(page.outcomes);
+const WRONG = new Set(page.wrong);
 let images, rest, truth;
 let threshold = page.threshold;
 
