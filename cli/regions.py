@@ -105,13 +105,13 @@ def _say_means(table: RegionTable, out: str, as_json: bool) -> None:
     """Print the mean table, what it leaves out, and a warning where classes mix."""
     from xface.analysis.region_means import left_out, mean_measures, region_means
     from xface.report import measure_table
-    from xface.wording import printable
+    from xface.wording import method_at, printable
 
     means, labels = region_means(table.rows), table.labels
     if not as_json and (measures := mean_measures(means)):
         click.echo(f"mean over images\n\n{measure_table(measures)}")
         for (method, layer), words in left_out(means).items():
-            click.echo(f"{method}{f' at {layer}' if layer else ''}: {words}")
+            click.echo(f"{method_at(method, layer)}: {words}")
     if len(labels) > 1:
         mixed = ", ".join(f"{name} in {count:,} images" for name, count in labels.items())
         say_notes((f"the maps explain {mixed}; --target CLASS makes means of one class",))

@@ -87,6 +87,17 @@ def sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip(' .')}."
 
 
+def method_at(method: str, layer: str | None, rule: str = "published") -> str:
+    """A method, its layer if it has one, and its rule where that is not the published one.
+
+    Example:
+        >>> method_at("gradcam", "layer4"), method_at("guided", "", "extended")
+        ('gradcam at layer4', 'guided (extended rule)')
+    """
+    place = f" at {layer}" if layer else ""
+    return f"{method}{place}{'' if rule == 'published' else f' ({rule} rule)'}"
+
+
 def kind_name(kind: Mapping[str, Any]) -> str:
     """A map's method, with its layer if it has one.
 
@@ -94,7 +105,7 @@ def kind_name(kind: Mapping[str, Any]) -> str:
         >>> kind_name({"method": "gradcam", "layer": "layer4"}), kind_name({"method": "vanilla", "layer": ""})
         ('gradcam at layer4', 'vanilla')
     """
-    return f"{kind['method']} at {kind['layer']}" if kind["layer"] else str(kind["method"])
+    return method_at(kind["method"], kind["layer"])
 
 
 def number(value: Any, digits: int = 3) -> str:
@@ -212,15 +223,28 @@ def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> str:
     return "\n".join(map(line, rows))
 
 
+FONT_ENDS = 0x530  # matplotlib's own font has Latin, Greek and Cyrillic
+
+
 def printable(text: str, limit: int = 0x110000) -> str:
     r"""A name from outside on one line: what is invisible, breaks lines or is `limit` or above is escaped.
 
     Example:
-        >>> printable("Zoë\n\x1b[31m.jpg"), printable("Zoë 顔.jpg", limit=0x530)
-        ('Zoë\\n\\x1b[31m.jpg', 'Zoë \\u9854.jpg')
+        >>> print(printable("Zoë\n\x1b[31m.jpg"))
+        Zoë\n\x1b[31m.jpg
     """
     kept = (c if c.isprintable() and ord(c) < limit else c.encode("unicode_escape").decode() for c in text)
     return "".join(kept)
+
+
+def drawable(text: str) -> str:
+    r"""The same for a figure, where what its font lacks is escaped too.
+
+    Example:
+        >>> print(drawable("Zoë 顔.jpg"))
+        Zoë \u9854.jpg
+    """
+    return printable(text, FONT_ENDS)
 
 
 def verdict(prediction: Prediction) -> str:
@@ -253,5 +277,4 @@ def origin(findings: Findings) -> str:
 
 def map_name(amap: AttributionMap) -> str:
     """A map's method and layer, and its rule where that is not the published one."""
-    rule = "" if amap.rule == "published" else f" ({amap.rule} rule)"
-    return f"{amap.method}{f' at {amap.layer}' if amap.layer else ''}{rule}"
+    return method_at(amap.method, amap.layer, amap.rule)

@@ -11,15 +11,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from xface.evaluation.evaluation import Evaluation
+from xface.report.colours import BLUE, VERMILION
 from xface.results import FloatArray
 from xface.statistics.bootstrap import Estimate, estimate
 from xface.statistics.metrics import BINS, calibration_bins, confusion_rates, over
-from xface.wording import printable
+from xface.wording import drawable
 
-POSITIVE, NEGATIVE, CHANCE = "#d55e00", "#0072b2", "#666666"
-"""Vermilion and blue of Okabe and Ito 2008, told apart by all kinds of colour vision, and grey."""
-
-FONT_ENDS = 0x530  # matplotlib's own font has Latin, Greek and Cyrillic
+POSITIVE, NEGATIVE, CHANCE = VERMILION, BLUE, "#666666"
 HISTOGRAM_BINS = 20
 THRESHOLD = {"marker": "o", "color": "black", "markersize": 10, "fillstyle": "none", "linestyle": ""}
 LETTERS = 110  # in a line of the title
@@ -51,9 +49,9 @@ def _arrays(evaluation: Evaluation) -> tuple[NDArray[np.bool_], FloatArray]:
 def _title(figure: Figure, evaluation: Evaluation) -> None:
     whole, threshold = evaluation.whole[0], evaluation.threshold
     lines = [
-        f"{printable(evaluation.data, FONT_ENDS)}: {whole.count:,} images, "
+        f"{drawable(evaluation.data)}: {whole.count:,} images, "
         f"{whole.positives:,} of them {_positive(evaluation)}, {whole.groups:,} groups",
-        f"threshold {threshold.value:.3g} ({printable(threshold.source, FONT_ENDS)})",
+        f"threshold {threshold.value:.3g} ({drawable(threshold.source)})",
         f"in brackets, and as bars: 95 % intervals, {evaluation.resamples:,} bootstrap resamples of groups",
     ]
     title = "\n".join(textwrap.fill(line, LETTERS) for line in lines)
@@ -61,7 +59,7 @@ def _title(figure: Figure, evaluation: Evaluation) -> None:
 
 
 def _positive(evaluation: Evaluation) -> str:
-    return printable(evaluation.positive, FONT_ENDS)
+    return drawable(evaluation.positive)
 
 
 def _draw_roc(cell: Any, evaluation: Evaluation, labels: NDArray[np.bool_], scores: FloatArray) -> None:
@@ -125,7 +123,7 @@ def _draw_histogram(cell: Any, evaluation: Evaluation, labels: NDArray[np.bool_]
     positive = _positive(evaluation)
     for name, rows, colour, hatch in (
         (positive, labels, POSITIVE, "///"),
-        (printable(evaluation.negative, FONT_ENDS), ~labels, NEGATIVE, "..."),
+        (drawable(evaluation.negative), ~labels, NEGATIVE, "..."),
     ):
         if rows.any():
             cell.hist(scores[rows], edges, histtype="stepfilled", facecolor=(*_rgb(colour), 0.25),

@@ -10,12 +10,11 @@ import numpy as np
 
 from xface.errors import UsageError
 from xface.findings.columns import Columns, region_columns
-from xface.findings.sentences import kind_name
 from xface.results import POSITIVES, WRONG
 from xface.runs.folder import is_trained
 from xface.statistics.bootstrap import LEAST_GROUPS, SEED, Estimate, group_codes
 from xface.statistics.means import Codes, Mask, group_sums, groups_with, mean_differences
-from xface.wording import UNTRAINED_RUN, counted
+from xface.wording import UNTRAINED_RUN, counted, kind_name
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xface.results import CONTRASTS, OUTCOMES, FloatArray
-from xface.statistics.bootstrap import LEAST_GROUPS, SEED, Estimate
+from xface.statistics.bootstrap import LEAST_GROUPS, SEED, Estimate, finite
 from xface.statistics.effects import ALPHA, cliffs_delta, false_discovery
 from xface.statistics.means import Codes, Mask, groups_with, mean_differences
 from xface.statistics.permutation import PERMUTATIONS, permute
@@ -71,7 +71,7 @@ def contrasts(
         deltas = cliffs_delta(values[first], values[second])
         for k, name in enumerate(names):
             counts = ((one.n[k], two.n[k]), (one.groups[k], two.groups[k]), (one.missing[k], two.missing[k]))
-            measured = (differences[k], _number(deltas[k]), _number(ps[k]))
+            measured = (differences[k], finite(deltas[k]), finite(ps[k]))
             found.append(_noted(Contrast(name, contrast, *counts, (one.means[k], two.means[k]), *measured)))
     return found
 
@@ -115,7 +115,3 @@ def corrected(rows: Sequence[Contrast], level: float = ALPHA) -> tuple[Contrast,
     return tuple(
         row if row.p is None else replace(row, q=(q := next(qs)), finding=q <= level) for row in rows
     )
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

@@ -14,7 +14,6 @@ from xface.findings.health import Health, check_health, summarise
 from xface.findings.sentences import (
     Sentence,
     attribute_sentences,
-    kind_name,
     nothing_found,
     region_sentences,
     regression_sentences,
@@ -29,7 +28,7 @@ from xface.statistics.effects import ALPHA
 from xface.statistics.means import groups_with, mean_differences, within
 from xface.statistics.regression import Regression, regress
 from xface.statistics.slices import Slice, find_slices, members
-from xface.wording import UNTRAINED_RUN
+from xface.wording import UNTRAINED_RUN, kind_name
 
 if TYPE_CHECKING:
     import pandas as pd

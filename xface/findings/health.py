@@ -14,7 +14,7 @@ from xface.statistics.bootstrap import LEAST_GROUPS, Estimate
 from xface.statistics.effects import ALPHA, false_discovery, unevenness
 from xface.statistics.means import Mask, proportion
 from xface.statistics.metrics import METRICS, measure
-from xface.wording import counted
+from xface.wording import counted, spaced
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,7 +143,7 @@ def _coarse_warnings(coarse: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for method, layer in dict.fromkeys((each["method"], each["layer"]) for each in mostly):
         regions = [each["region"] for each in mostly if (each["method"], each["layer"]) == (method, layer)]
         kind = " ".join(filter(None, (method, layer)))
-        named = ", ".join(regions).replace("_", " ")
+        named = ", ".join(map(spaced, regions))
         yield f"{kind} is too coarse for {named}: fewer than 4 of its cells fit in"
 
 

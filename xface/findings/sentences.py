@@ -15,7 +15,7 @@ from xface.results import CONTRASTS, OUTCOMES, FloatArray
 from xface.statistics.bootstrap import Estimate
 from xface.statistics.regression import Odds, Regression
 from xface.statistics.slices import Slice
-from xface.wording import counted
+from xface.wording import counted, kind_name, spaced
 
 SIZES = {0.147: "negligible", 0.33: "small", 0.474: "medium", float("inf"): "large"}
 """What Cliff's delta below each bound is called (Romano et al. 2006)."""
@@ -43,7 +43,7 @@ def region_sentences(
     for row in _strongest(rows):
         one, other = (OUTCOMES[outcome] for outcome in CONTRASTS[row.contrast])
         more = "more" if _sign(row) > 0 else "less"
-        region = row.name["region"].replace("_", " ")
+        region = spaced(row.name["region"])
         text = (
             f"For {one}, {kind_name(row.name)} puts {more} weight on the {region} than for {other}: "
             f"{measure} {_figures(row)}."
@@ -68,7 +68,7 @@ def attribute_sentences(
         name = row.name["attribute"]
         odds = next((each for each in regressions[row.contrast].rows if each.attribute == name), None)
         adjective = words[name]["more" if _sign(row) > 0 else "less"]
-        text = f"{one.capitalize()} are {adjective} than {other}: {spoken(name)} {_figures(row)}"
+        text = f"{one.capitalize()} are {adjective} than {other}: {spaced(name)} {_figures(row)}"
         beside = _beside(row, odds) if odds else _alone(regressions[row.contrast])
         sentence = _sentence(f"{text}; {beside}.", "attribute", row, name, columns, judged)
         ranked.append((not _stands(row, odds), sentence))
@@ -99,7 +99,7 @@ def regression_sentences(found: Regression, columns: Columns, judged: Judged) ->
     findings = sorted((row for row in found.rows if row.finding), key=lambda row: -abs(_log(row)))
     for odds in findings:
         text = (
-            f"With the other attributes held constant, one standard deviation more {spoken(odds.attribute)} "
+            f"With the other attributes held constant, one standard deviation more {spaced(odds.attribute)} "
             f"multiplies the odds of an error by {_ratio(odds.odds_ratio)}, q {odds.q:.2g}."
         )
         order = np.sign(_log(odds)) * columns.where(attribute=odds.attribute).values[:, 0]
@@ -152,16 +152,6 @@ def nothing_found(rows: Sequence[Contrast], family: str) -> Iterator[Sentence]:
         )
         text = " against ".join(OUTCOMES[outcome] for outcome in outcomes)
         yield Sentence(f"{text.capitalize()}: {said}.", "none", contrast, family, ())
-
-
-def spoken(name: str) -> str:
-    """An attribute or region as a reader says it."""
-    return name.replace("_", " ")
-
-
-def kind_name(name: Mapping[str, str]) -> str:
-    """A method, with its layer if it has one."""
-    return f"{name['method']} at {name['layer']}" if name["layer"] else name["method"]
 
 
 def _strongest(rows: Sequence[Contrast]) -> list[Contrast]:

@@ -1,4 +1,4 @@
-"""Colours: of a map, dark to bright, on the face in grey; of a lift, purple below chance, orange above."""
+"""Colours: of two classes; of a map, dark to bright, on the face in grey; of a lift, purple to orange."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ import numpy as np
 from matplotlib.colors import to_hex
 
 from xface.results import AttributionMap, ByteArray, FloatArray
+
+VERMILION, BLUE = "#d55e00", "#0072b2"
+"""Of Okabe and Ito 2008, told apart by all kinds of colour vision; shapes, fill or hatching tell the same."""
+
+DARK_VERMILION, DARK_BLUE = "#b34700", "#0061a8"
+"""The same, darkened for letters and small marks on white."""
 
 HEAT_COLOURS = "inferno"
 """Brightness rises all along it, so it reads without colour vision and in grey print."""

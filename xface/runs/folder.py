@@ -28,7 +28,7 @@ from xface.runs.tables import (
     conformed,
     images_schema,
 )
-from xface.wording import spaced
+from xface.wording import method_at, spaced
 
 MANIFEST, FINDINGS = "manifest.json", "findings.json"
 REGIONS, THUMBNAILS = "regions.parquet", "thumbnails.parquet"
@@ -58,8 +58,7 @@ class Kind:
             >>> Kind("gradcam", "layer4").name, Kind("guided", "", "extended").name
             ('gradcam at layer4', 'guided (extended rule)')
         """
-        place = f" at {self.layer}" if self.layer else ""
-        return f"{self.method}{place}{'' if self.rule == 'published' else f' ({self.rule} rule)'}"
+        return method_at(self.method, self.layer, self.rule)
 
 
 @dataclass(frozen=True, eq=False)

@@ -77,7 +77,7 @@ def estimate(
     codes = group_codes(groups, count)
     values = statistic(np.ones((1, count)))[:, 0]
     if count == 0 or codes.max() + 1 < LEAST_GROUPS:
-        return [Estimate(_defined(value)) for value in values]
+        return [Estimate(finite(value)) for value in values]
     flags = [False] * len(values) if reverse is None else reverse
     rows = _resampled(statistic, codes, resamples, seed)
     return [_interval(*each) for each in zip(values, rows, flags, strict=True)]
@@ -111,12 +111,18 @@ def _resampled(statistic: Statistic, codes: NDArray[np.intp], resamples: int, se
 def _interval(value: float, row: FloatArray, reverse: bool) -> Estimate:
     defined = row[np.isfinite(row)]
     if not np.isfinite(value) or len(defined) < (1 - MOST_UNDEFINED) * len(row) or np.ptp(defined) == 0:
-        return Estimate(_defined(value))
+        return Estimate(finite(value))
     low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     if reverse:
         low, high = 2 * value - high, 2 * value - low
     return Estimate(float(value), float(low), float(high))
 
 
-def _defined(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """The number, None if it is not finite.
+
+    Example:
+        >>> finite(0.5), finite(float("nan"))
+        (0.5, None)
+    """
     return float(value) if np.isfinite(value) else None

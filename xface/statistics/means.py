@@ -8,7 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xface.results import FloatArray
-from xface.statistics.bootstrap import CELLS, LEAST_GROUPS, LEVEL, MOST_UNDEFINED, RESAMPLES, SEED, Estimate
+from xface.statistics.bootstrap import (
+    CELLS,
+    LEAST_GROUPS,
+    LEVEL,
+    MOST_UNDEFINED,
+    RESAMPLES,
+    SEED,
+    Estimate,
+    finite,
+)
 
 COLUMNS = 64  # worked on at once, at most
 MOMENTS = 2**20  # groups x columns worked on at once: ten arrays of 8 MB
@@ -106,13 +115,13 @@ def _intervals(parts: FloatArray, resamples: int, seed: int) -> list[Estimate]:
     with np.errstate(divide="ignore", invalid="ignore"):
         [value], [error] = _studentised(np.ones((1, groups)), parts, pairs)
         if groups < LEAST_GROUPS:
-            return [Estimate(_number(each)) for each in value]
+            return [Estimate(finite(each)) for each in value]
         drawn = [_studentised(w, parts, pairs) for w in _draws(groups, resamples, seed)]
         means, errors = (np.concatenate(each) for each in zip(*drawn, strict=True))
         scaled = (means - value) / errors
     enough = ((parts[1::2] > 0).sum(axis=1) >= LEAST_GROUPS).all(axis=0)
     return [
-        _interval(*each) if fine else Estimate(_number(each[0]))
+        _interval(*each) if fine else Estimate(finite(each[0]))
         for *each, fine in zip(value, error, scaled.T, enough, strict=True)
     ]
 
@@ -149,10 +158,6 @@ def _studentised(
 def _interval(value: float, error: float, scaled: FloatArray) -> Estimate:
     defined = scaled[np.isfinite(scaled)]
     if not np.isfinite(value) or not error > 0 or len(defined) < (1 - MOST_UNDEFINED) * len(scaled):
-        return Estimate(_number(value))
+        return Estimate(finite(value))
     reach = error * np.quantile(np.abs(defined), LEVEL)
     return Estimate(float(value), float(value - reach), float(value + reach))
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

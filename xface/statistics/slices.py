@@ -14,6 +14,7 @@ from xface.statistics.bootstrap import LEAST_GROUPS, SEED, Estimate
 from xface.statistics.effects import ALPHA
 from xface.statistics.means import Codes, Mask, groups_with, proportion
 from xface.statistics.permutation import Permuted, permute
+from xface.wording import spaced
 
 BINS = 4
 LEAST_IMAGES = 30
@@ -135,10 +136,10 @@ def _bins(name: str, column: FloatArray) -> list[tuple[Condition, Mask]]:
 
 
 def _words(name: str, low: float | None, high: float | None) -> str:
-    spoken = name.replace("_", " ")
+    words = spaced(name)
     if low is None:
-        return f"{spoken} at most {high:.3g}"
-    return f"{spoken} above {low:.3g}" if high is None else f"{spoken} above {low:.3g} up to {high:.3g}"
+        return f"{words} at most {high:.3g}"
+    return f"{words} above {low:.3g}" if high is None else f"{words} above {low:.3g} up to {high:.3g}"
 
 
 def _large(inside: Mask, left: Mask, codes: Codes) -> Codes:

@@ -11,13 +11,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from xface.report.explanation.table import Key, percent, times
+from xface.report.colours import BLUE, VERMILION
+from xface.report.explanation.table import Key, short_percent, times
 from xface.report.explanation.title import title_lines, write_title
 from xface.results import Findings, RegionMeasure
-from xface.wording import STATUS, map_name
+from xface.wording import STATUS, map_name, spaced
 
-ABOVE, BELOW, COARSE = "#d55e00", "#0072b2", "#d0d0d0"
-"""Vermilion and blue of Okabe and Ito 2008, told apart by all kinds of colour vision, and grey."""
+ABOVE, BELOW, COARSE = VERMILION, BLUE, "#d0d0d0"
 
 ABREAST = 5
 PANEL, FIRST, LINE, FOOT, NARROWEST = 2.6, 1.2, 0.27, 0.5, 5.0  # inches
@@ -90,12 +90,12 @@ def _draw_panel(cell: Any, rows: Sequence[RegionMeasure], limits: tuple[int, int
             colour = COARSE if row.coarse else ABOVE if length > 0 else BELOW
             cell.barh(place, length, 0.72, color=colour, hatch="////" if row.coarse else "",
                       edgecolor="#777777" if row.coarse else colour, linewidth=0.8)  # fmt: skip
-        label = "-" if row.lift is None else f"{times(row.lift)}  {percent(row.share or 0.0)}"
+        label = "-" if row.lift is None else f"{times(row.lift)}  {short_percent(row.share or 0.0)}"
         cell.text(limits[1] + 0.15, place, label, va="center", fontsize=7.5)
     cell.axvline(0, color="black", linewidth=1)
     ticks = range(limits[0], limits[1] + 1, 1 if limits[1] - limits[0] <= 6 else 2)
     cell.set_xticks(list(ticks), [_power(tick) for tick in ticks], fontsize=8)
-    cell.set_yticks(range(len(rows)), [row.region.replace("_", " ") for row in rows], fontsize=8.5)
+    cell.set_yticks(range(len(rows)), [spaced(row.region) for row in rows], fontsize=8.5)
     room = 0.42 * (limits[1] - limits[0])  # for the labels, right of the longest bar
     cell.set(xlim=(limits[0], limits[1] + room), ylim=(len(rows) - 0.4, -0.6))
     cell.tick_params(labelbottom=True)

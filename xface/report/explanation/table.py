@@ -42,7 +42,7 @@ def _block(rows: Sequence[RegionMeasure], keys: list[Key]) -> str:
     for region in regions:
         found = [by_place[region, key] for key in keys]
         cells = "".join(_cell(row).rjust(CELL) for row in found)
-        lines.append(f"{region:<{REGION}}{percent(found[0].area):>{AREA}}{cells}".rstrip())
+        lines.append(f"{region:<{REGION}}{short_percent(found[0].area):>{AREA}}{cells}".rstrip())
     return "\n".join(lines)
 
 
@@ -79,10 +79,10 @@ def _wrap(name: str) -> list[str]:
 def _cell(row: RegionMeasure) -> str:
     if row.share is None:
         return "-  "
-    return f"{percent(row.share)} {times(row.lift)}{'~' if row.coarse else ' '}"
+    return f"{short_percent(row.share)} {times(row.lift)}{'~' if row.coarse else ' '}"
 
 
-def percent(part: float) -> str:
+def short_percent(part: float) -> str:
     """A part as a percentage in at most five letters."""
     return "100%" if part >= 0.9995 else f"{100 * part:.1f}%"
 

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from xface.results import Findings
-from xface.wording import UNTRAINED, origin, printable, subject, verdict
+from xface.wording import UNTRAINED, drawable, origin, subject, verdict
 
 TITLE, WARNING = 12.5, 9.0  # letters per inch of the figure's width
-FONT_ENDS = 0x530  # matplotlib's own font has Latin, Greek and Cyrillic
 
 
 def write_title(figure: Figure, lines: Sequence[str], trained: bool = True) -> None:
@@ -34,5 +33,5 @@ def title_lines(findings: Findings) -> list[str]:
 
 def file_name(path: str) -> str:
     """The last part of a path, short and in letters that the figure's font has."""
-    name = printable(path.rsplit("/", 1)[-1], FONT_ENDS)
+    name = drawable(path.rsplit("/", 1)[-1])
     return name if len(name) < 60 else f"{name[:57]}..."

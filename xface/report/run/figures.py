@@ -20,12 +20,11 @@ from xface.report.run.face_drawing import HEIGHT, WIDTH, beneath_first, label_wo
 from xface.report.run.forest import NEGATIVE, OUTCOME_SERIES, POSITIVE, Forest
 from xface.runs.folder import Kind, RunFolder
 from xface.runs.regions import Regions, regions_of
-from xface.wording import outcome_words, printable
+from xface.wording import drawable, outcome_words
 
 NamedFigure: TypeAlias = tuple[str, Figure]
 
 DPI = 200
-FONT_ENDS = 0x530  # matplotlib's own font has Latin, Greek and Cyrillic
 BINS = np.linspace(0, 1, 41)
 SMALLEST = 1e-6  # a logarithmic axis has no 0
 
@@ -55,7 +54,7 @@ def draw_forest(forest: Forest) -> Figure:
         cell.text(
             1.01,
             place + 0.5,
-            _text(line.remark),
+            drawable(line.remark),
             transform=cell.get_yaxis_transform(),
             va="center",
             fontsize=7,
@@ -66,7 +65,7 @@ def draw_forest(forest: Forest) -> Figure:
     cell.set_xlim(*forest.limits)
     cell.set_xticks(forest.ticks, [f"{tick:g}" if tick >= 1 else f"1/{1 / tick:g}" for tick in forest.ticks])
     cell.set_ylim(lines, 0)
-    cell.set_yticks(np.arange(lines) + 0.5, [_text(line.label) for line in forest.lines])
+    cell.set_yticks(np.arange(lines) + 0.5, [drawable(line.label) for line in forest.lines])
     _dress(cell, forest.title, forest.axis)
     if marks > 1:
         _legend(cell, loc="upper center", bbox_to_anchor=(0.5, -0.5 / figure.get_figheight()), ncols=2)
@@ -75,7 +74,7 @@ def draw_forest(forest: Forest) -> Figure:
 
 def _draw_series(cell: Any, series: Any, known: list[tuple[float, Any]]) -> None:
     fill = series.colour if series.filled else "white"
-    label = _text(series.name)
+    label = drawable(series.name)
     cell.plot([e["value"] for _, e in known], [y for y, _ in known], linestyle="", label=label, zorder=3,
               marker="s" if series.square else "o", markersize=4, markeredgecolor=series.colour,
               markerfacecolor=fill)  # fmt: skip
@@ -91,14 +90,15 @@ def draw_faces(run: RunFolder, kind: Kind) -> Figure:
     words = outcome_words(run.manifest["positive"], run.manifest["classes"])
     for cell, outcome in zip(cells, OUTCOME_SERIES, strict=True):
         _draw_face(cell, regions_of(run.manifest), mean_lifts(run, kind, outcome))
-        cell.set_title(textwrap.fill(_text(f"{outcome}: {words[outcome]}"), 26), fontsize=8, parse_math=False)
+        title = textwrap.fill(drawable(f"{outcome}: {words[outcome]}"), 26)
+        cell.set_title(title, fontsize=8, parse_math=False)
     scale = ScalarMappable(LogNorm(1 / LIMIT, LIMIT), LIFT_COLOURS)
     bar = figure.colorbar(
         scale, ax=list(cells), orientation="horizontal", shrink=0.5, aspect=40, extend="both"
     )
     bar.set_ticks([1 / LIMIT, 0.5, 1, 2, LIMIT], labels=["1/4", "1/2", "1 = chance", "2", "4"], fontsize=7)
     bar.ax.minorticks_off()
-    figure.suptitle(_text(f"{kind.name}: mean lift of each region"), fontsize=9, parse_math=False)
+    figure.suptitle(drawable(f"{kind.name}: mean lift of each region"), fontsize=9, parse_math=False)
     return figure
 
 
@@ -136,7 +136,7 @@ def draw_scores(run: RunFolder) -> Figure:
             histtype="step",
             edgecolor=colour,
             hatch=hatch,
-            label=f"{_text(name)}: {len(values):,}",
+            label=f"{drawable(name)}: {len(values):,}",
         )
     cell.axvline(run.threshold, color="black", linestyle="--", linewidth=0.9, label="threshold")
     cell.set_ylabel("images", fontsize=8)
@@ -151,13 +151,9 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _text(words: str) -> str:
-    return printable(words, FONT_ENDS)
-
-
 def _dress(cell: Any, title: str, axis: str) -> None:
-    cell.set_title(_text(title), fontsize=9, parse_math=False)
-    cell.set_xlabel(_text(axis), fontsize=8, parse_math=False)
+    cell.set_title(drawable(title), fontsize=9, parse_math=False)
+    cell.set_xlabel(drawable(axis), fontsize=8, parse_math=False)
     cell.tick_params(labelsize=7)
     for label in cell.get_yticklabels():
         label.set_parse_math(False)

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from xface.report.colours import DARK_BLUE, DARK_VERMILION
 from xface.report.run.svg import Node, as_text, drawing, node
 from xface.results import CONTRASTS, POSITIVES, WRONG
 from xface.runs.folder import Kind, RunFolder
 from xface.wording import number, outcome_words, p_value, spaced
 
-POSITIVE, NEGATIVE = "#b34700", "#0061a8"
-"""Vermilion and blue of Okabe and Ito 2008, darkened for paper; shapes and fill tell the same."""
+POSITIVE, NEGATIVE = DARK_VERMILION, DARK_BLUE
 
 WIDTH, LEFT, RIGHT, TOP = 860, 232, 170, 30
 STEP, GAP = 13, 12

@@ -21,7 +21,7 @@ from markupsafe import Markup
 
 from xface import wording as words
 from xface.errors import OutputError
-from xface.report.colours import HEAT_COLOURS
+from xface.report.colours import DARK_BLUE, DARK_VERMILION, HEAT_COLOURS
 from xface.report.run.csv_tables import write_tables
 from xface.report.run.figures import write_figures
 from xface.report.run.gallery import Gallery, most_confident_errors
@@ -133,7 +133,7 @@ class Page(Report):
             sections=list(self._sections(environment, context)),
             name=self.run.name,
             untrained=not self.run.trained and words.UNTRAINED_RUN,
-            style=Markup(_asset("page.css")),
+            style=Markup(_style()),
             script=Markup(self._script),
             policy=self._policy(),
             data={name: Markup(as_data(value)) for name, value in stored.items()},
@@ -200,7 +200,7 @@ class Page(Report):
     def _policy(self) -> str:
         """Nothing but the page's own script and style, its folder's scripts and its pictures is let in."""
         beside = "" if self.is_single else "'self' file:"
-        script, style = _hash(self._script), _hash(_asset("page.css"))
+        script, style = _hash(self._script), _hash(_style())
         return (f"default-src 'none'; script-src {beside} {script}; style-src {style}; "
                 f"img-src {beside} data:; base-uri 'none'; form-action 'none'")  # fmt: skip
 
@@ -228,6 +228,11 @@ def _closed(script: str) -> str:
 
 def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}'"
+
+
+def _style() -> str:
+    """The page's style sheet, with the colours of its figures."""
+    return f":root {{ --blue: {DARK_BLUE}; --orange: {DARK_VERMILION}; }}\n{_asset('page.css')}"
 
 
 def _asset(name: str) -> str:
