@@ -40,9 +40,9 @@ def _say_if_untrained(run: RunFolder, name: str) -> None:
 
 
 def _compared(run: RunFolder, other: RunFolder) -> dict[str, Any]:
-    from xface.findings.comparison import Run, compare
+    from xface.findings.comparison import ComparedRun, compare
     from xface.findings.findings import plain
 
-    runs = [Run(r.images.to_pandas(), r.measures(MEASURED).to_pandas(), r.manifest, r.name)
+    runs = [ComparedRun(r.images.to_pandas(), r.measures(MEASURED).to_pandas(), r.manifest, r.name)
             for r in (run, other)]  # fmt: skip
     return {**plain(compare(*runs)), "other": other.name}

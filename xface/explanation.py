@@ -19,7 +19,7 @@ from xface.faces.plausibility import angle_between, implausible, quarter_turns, 
 from xface.images.pictures import Picture, read_picture
 from xface.preprocessing import Prepared
 from xface.report import SavedFiles, as_html, save
-from xface.results import AttributionMap, ByteArray, Face, Findings, FloatArray, RegionMeasure
+from xface.results import AttributionMap, ByteArray, ExplanationData, Face, FloatArray, RegionMeasure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,7 @@ PERCENT = 100
 NEAR, FAR = 0.1, 0.3  # mean distances between the landmarks of one face and of two, in its box's diagonals
 
 
-class Explanation(Findings):
+class Explanation(ExplanationData):
     """What `explain` found: `prediction`, `face`, `maps`, `regions`; shows itself in a notebook."""
 
     def save(self, folder: str | os.PathLike[str], index: int = 0, maps: bool = False) -> SavedFiles:

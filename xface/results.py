@@ -155,7 +155,7 @@ class RegionMeasure:
 
 
 @dataclass(frozen=True, eq=False)
-class Findings:
+class ExplanationData:
     """All that was found about one image, as plain data: what reports are drawn from.
 
     `view` is the picture as the network saw it, (H, W, 3) uint8; `landmarks` (68, 2) and `outlines`

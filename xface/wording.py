@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from xface.results import OUTCOMES, POSITIVES, AttributionMap, Findings, Prediction
+from xface.results import OUTCOMES, POSITIVES, AttributionMap, ExplanationData, Prediction
 
 SCORE_WORDS = {
     "auc": ("AUC", "How often a forged image scores above a genuine one: 1 is perfect, 0.5 is chance."),
@@ -264,13 +264,13 @@ def verdict(prediction: Prediction) -> str:
     return called if forged is None or follows else f"{called}; forged ({positive}) {forged:.3f}"
 
 
-def subject(findings: Findings) -> str:
+def subject(findings: ExplanationData) -> str:
     """What is explained: the class, and how it was chosen."""
     how = {"predicted": "the predicted class", "margin": "against the best other class"}
     return f"{findings.label} ({how.get(findings.target, 'as asked')})"
 
 
-def origin(findings: Findings) -> str:
+def origin(findings: ExplanationData) -> str:
     """The network and the card that was used."""
     return f"{findings.arch}, card {findings.detector['card']['source']}"
 

@@ -11,7 +11,7 @@ from project import SAMPLES
 from run_folders import make_run
 from xface_cli.report import report
 
-from xface.findings.comparison import Run, compare
+from xface.findings.comparison import ComparedRun, compare
 from xface.wording import UNTRAINED, sentence
 
 SAYINGS = [{"trained": False}, {"weights_sha256": None}]
@@ -50,7 +50,7 @@ def test_so_does_the_library():
     images = pd.DataFrame({"row": [0, 1], "image": ["a", "b"], "group": ["", ""], "sha256": ["a", "b"],
                            "outcome": ["TP", "FN"]})  # fmt: skip
     regions = pd.DataFrame({"row": [], "method": [], "layer": [], "region": [], "status": [], "lift": []})
-    run = Run(images, regions, {"detector": {"trained": False}, "threshold": {"value": 0.5}})
+    run = ComparedRun(images, regions, {"detector": {"trained": False}, "threshold": {"value": 0.5}})
     found = compare(run, run)
     assert [run["trained"] for run in found.runs] == [False, False]
     assert sum(UNTRAINED in note for note in found.notes) == 2

@@ -10,7 +10,7 @@ from scipy.stats import binomtest, chi2
 from test_findings import REGIONS, tables
 
 from xface.errors import UsageError
-from xface.findings.comparison import Run, compare, matched, mcnemar_p
+from xface.findings.comparison import ComparedRun, compare, matched, mcnemar_p
 
 
 def small(outcomes, **columns):
@@ -29,7 +29,7 @@ NO_REGIONS = pd.DataFrame(
 def test_errors_are_fixed_new_or_still_there():
     first = small(["FP", "FP", "TN", "TP", "FN", "TN"])
     second = small(["TN", "FP", "FP", "FN", "TP", "TN"]).iloc[::-1].assign(row=range(6))
-    found = compare(Run(first, NO_REGIONS), Run(second, NO_REGIONS))
+    found = compare(ComparedRun(first, NO_REGIONS), ComparedRun(second, NO_REGIONS))
     assert found.images == found.groups == 6
     assert found.errors == (3, 3)
     assert found.fixed == ((0, 5), (4, 1))
@@ -55,7 +55,7 @@ def test_images_are_known_by_content_else_by_path_and_what_is_not_shared_is_said
 def test_runs_over_other_images_are_refused():
     other = small(["FP", "TN"], sha256=["x", "y"])
     with pytest.raises(UsageError, match="share no scored image"):
-        compare(Run(small(["FP", "TN"]), NO_REGIONS), Run(other, NO_REGIONS))
+        compare(ComparedRun(small(["FP", "TN"]), NO_REGIONS), ComparedRun(other, NO_REGIONS))
 
 
 def test_mcnemar_is_exact_for_few_and_chi_squared_for_many():
@@ -70,7 +70,7 @@ def test_groups_change_as_a_whole():
     groups = [f"v{code}" for code in codes]
     first = small(np.where(codes < 7, "FP", "TN"), group=groups)
     second = small(np.where(codes < 7, "TN", "FP"), group=groups)
-    found = compare(Run(first, NO_REGIONS), Run(second, NO_REGIONS))
+    found = compare(ComparedRun(first, NO_REGIONS), ComparedRun(second, NO_REGIONS))
     assert found.p < 0.01
     assert found.group_p == pytest.approx(binomtest(7, 12).pvalue, abs=0.03)
 
@@ -88,7 +88,7 @@ def test_regions_are_compared_image_by_image():
     images, regions = tables(count=400, group=1)
     moved = regions_moved(images, regions)
     moved.loc[(moved["row"] < 30) & (moved["region"] == "nose"), "status"] = "zero"
-    found = compare(Run(images, regions), Run(images, moved))
+    found = compare(ComparedRun(images, regions), ComparedRun(images, moved))
     assert [row.region for row in found.regions] == list(REGIONS)
     rows = {row.region: row for row in found.regions}
     joined = regions.merge(moved[moved["status"] == "ok"], on=["row", "region"])
@@ -107,8 +107,10 @@ def test_another_threshold_moves_no_map():
     called = images["score"] >= 0.3
     outcomes = np.select([truth & called, truth, called], ["TP", "FN", "FP"], "TN")
     manifest = {"settings": {"weights_sha256": "a"}, "kinds": [{"method": "gradcam", "layer": "layer4"}]}
-    one = Run(images, regions, {**manifest, "threshold": {"value": 0.5}}, "one")
-    other = Run(images.assign(outcome=outcomes), regions, {**manifest, "threshold": {"value": 0.3}}, "other")
+    one = ComparedRun(images, regions, {**manifest, "threshold": {"value": 0.5}}, "one")
+    other = ComparedRun(
+        images.assign(outcome=outcomes), regions, {**manifest, "threshold": {"value": 0.3}}, "other"
+    )
     found = compare(one, other)
     assert found.new
     assert not any(row.moved for row in found.regions)
@@ -121,7 +123,7 @@ def test_another_threshold_moves_no_map():
 def test_maps_that_one_run_lacks_are_named():
     images, regions = tables(count=60, group=1)
     kinds = [[{"method": "gradcam", "layer": layer}] for layer in ("layer3", "layer4")]
-    first, second = (Run(images, regions, {"kinds": each}) for each in kinds)
+    first, second = (ComparedRun(images, regions, {"kinds": each}) for each in kinds)
     moved = regions.assign(layer="layer3")
     found = compare(replace(first, regions=moved), second)
     assert found.regions == ()

@@ -18,7 +18,7 @@ from xface.networks import ARCHITECTURES
 from xface.report import as_html, draw_panel, draw_picture, region_table, save
 from xface.report.colours import HEAT_COLOURS, blend, heat_of
 from xface.report.explanation.picture import LINE, SIDE, WARNING
-from xface.results import AttributionMap, Face, Findings, Prediction
+from xface.results import AttributionMap, ExplanationData, Face, Prediction
 from xface.wording import STATUS, UNTRAINED, map_name
 
 HEIGHT, WIDTH = 240, 200
@@ -33,9 +33,9 @@ def a_map(method="gradcam", layer=None, values=None, status="ok", rule="publishe
     return AttributionMap(method, layer, status, rule, np.asarray(values, np.float32))
 
 
-def findings(*maps: AttributionMap, face: bool = True, trained: bool = True, **changes) -> Findings:
+def findings(*maps: AttributionMap, face: bool = True, trained: bool = True, **changes) -> ExplanationData:
     pixels = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
-    found = Findings(
+    found = ExplanationData(
         image="faces/one.jpg",
         view=pixels,
         detector={"arch": "resnet18", "weights_sha256": None, "card": {"source": "one.json"}},
@@ -176,7 +176,7 @@ def overlap(one, other) -> bool:
     return across > 1 and min(one.y1, other.y1) - max(one.y0, other.y0) > 1
 
 
-def crowded() -> dict[str, Findings]:
+def crowded() -> dict[str, ExplanationData]:
     """Findings that need much room: many maps, long names, wide numbers."""
     densenet = ARCHITECTURES["densenet121"].stages
     small = np.random.default_rng(0).random((7, 7)) * 1.2345e-7

@@ -29,7 +29,7 @@ Request = tuple[Targets, Sequence[str] | None, Sequence[str]]
 
 
 @dataclass(frozen=True, eq=False)
-class Grid:
+class MapThumbnail:
     """A map's amount, small enough to be kept: (h, w) uint8, of which 255 stands for `peak`."""
 
     values: ByteArray = field(repr=False)
@@ -52,7 +52,7 @@ class MeasuredImage:
     measures: FloatArray = field(repr=False)
     area: FloatArray = field(repr=False)
     coarse: NDArray[np.bool_] = field(repr=False)
-    grids: tuple[Grid | None, ...] = field(repr=False)
+    grids: tuple[MapThumbnail | None, ...] = field(repr=False)
     maps: tuple[FloatArray, ...] = field(default=(), repr=False)
 
 
@@ -166,7 +166,7 @@ def _statuses(maps: Maps, place: int, has_face: bool) -> tuple[str, ...]:
     return tuple(NO_FACE if status == "ok" and not has_face else status for status in own)
 
 
-def _grids(amounts: Tensor, statuses: Sequence[str]) -> list[Grid | None]:
+def _grids(amounts: Tensor, statuses: Sequence[str]) -> list[MapThumbnail | None]:
     """The amounts (N, h, w), averaged down to at most 28x28, None where there is no map."""
     height, width = amounts.shape[1:]
     scale = min(1.0, GRID_SIDE / max(height, width))
@@ -175,9 +175,9 @@ def _grids(amounts: Tensor, statuses: Sequence[str]) -> list[Grid | None]:
     return [_grid(each) if status == "ok" else None for each, status in zip(values, statuses, strict=True)]
 
 
-def _grid(values: FloatArray) -> Grid:
+def _grid(values: FloatArray) -> MapThumbnail:
     peak = float(values.max())
-    return Grid(np.rint(values * (255 / peak)).astype(np.uint8), peak)
+    return MapThumbnail(np.rint(values * (255 / peak)).astype(np.uint8), peak)
 
 
 def kinds(maps: Maps) -> list[dict[str, str]]:

@@ -18,7 +18,7 @@ from xface.files.paths import as_utf8
 from xface.files.writing import appearing
 from xface.report import draw_lift_bars
 from xface.report.explanation.table import Key
-from xface.results import Findings, RegionMeasure
+from xface.results import ExplanationData, RegionMeasure
 from xface.wording import map_name, origin
 
 MAP, KEYS = ["method", "layer"], ["method", "layer", "region"]
@@ -26,7 +26,7 @@ NUMBERS = ["area", *MEASURES]
 COLUMNS = ["image", "label", "status", *(field.name for field in fields(RegionMeasure))]
 
 
-def region_rows(findings: Findings) -> pd.DataFrame:
+def region_rows(findings: ExplanationData) -> pd.DataFrame:
     """One image's measures, a row per map and region, also where they are undefined.
 
     Columns: `image`, `label` (the class explained), `status` (of the map: `ok`, `zero`, `non_finite`;
@@ -88,9 +88,9 @@ class RegionTable:
     def __init__(self) -> None:
         self.labels: Counter[str] = Counter()
         self._parts: list[pd.DataFrame] = []
-        self._latest: Findings | None = None
+        self._latest: ExplanationData | None = None
 
-    def add(self, findings: Findings) -> None:
+    def add(self, findings: ExplanationData) -> None:
         """Take up one image's measures."""
         self._parts.append(region_rows(findings))
         self._latest = findings

@@ -25,7 +25,7 @@ SAME = 1e-3  # lifts that differ by less, as on another device, are the same
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class ComparedRun:
     """A run to compare: its tables `images` and `regions`, its manifest, and what it is called."""
 
     images: pd.DataFrame
@@ -88,7 +88,7 @@ class Comparison:
         return {**asdict(self), **lists, **tuples, "regions": [asdict(row) for row in self.regions]}
 
 
-def compare(first: Run, second: Run) -> Comparison:
+def compare(first: ComparedRun, second: ComparedRun) -> Comparison:
     """Compare two runs over the images that both have scored, found by their content, else by their paths.
 
     McNemar's test (1947; statsmodels': exact for at most 25 images that changed) asks whether as many errors
@@ -139,7 +139,7 @@ def matched(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, li
     return pairs, [f"left out: {counted(count, 'image')} {what}" for what, count in left.items() if count]
 
 
-def unlike(first: Run, second: Run) -> list[str]:
+def unlike(first: ComparedRun, second: ComparedRun) -> list[str]:
     """A note on each run of an untrained network, and on what besides the weights the runs don't share."""
     one, other = first.to_json(), second.to_json()
     notes = [f"{run['name'] or place}: {UNTRAINED_RUN}" for place, run in

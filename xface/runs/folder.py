@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from xface.results import OUTCOMES, FloatArray
 from xface.runs.attributes import attributes_of
 from xface.runs.checking import check_hashes, failures_named, read_json
-from xface.runs.schema import Findings, Manifest
+from xface.runs.schema import FindingsRecord, Manifest
 from xface.runs.tables import (
     OWN_COLUMNS,
     REGIONS_SCHEMA,
@@ -62,7 +62,7 @@ class Kind:
 
 
 @dataclass(frozen=True, eq=False)
-class RegionTable:
+class RegionArrays:
     """Per image, kind of map and region: `lift` and `share`, NaN where undefined; each map's `status`.
 
     Arrays are (images, kinds, regions) and (images, kinds), in the order of the images' table.
@@ -92,7 +92,7 @@ class RunFolder:
         """
         manifest, said = read_json(path / MANIFEST, Manifest)
         check_hashes(path, said.files, [FINDINGS, *(f"{table}.parquet" for table in TABLES)])
-        findings, found = read_json(path / FINDINGS, Findings)
+        findings, found = read_json(path / FINDINGS, FindingsRecord)
         with failures_named(path / "images.parquet"):
             images = pq.read_table(path / "images.parquet")
             attributes = [name for name in attributes_of(manifest) if name in images.column_names]
@@ -159,7 +159,7 @@ class RunFolder:
         return np.argsort(self.rows)
 
     @cached_property
-    def regions(self) -> RegionTable:
+    def regions(self) -> RegionArrays:
         """The lifts and shares of all maps; UsageError for a table that isn't one of them, each once."""
         columns = (batch["region"].unique().to_pylist() for batch in self._measures(["region"]))
         names = tuple(dict.fromkeys(name for column in columns for name in column))
@@ -179,7 +179,7 @@ class RunFolder:
                     values[place] = measured
             if not (times == self._measured[:, None, None]).all():
                 raise ValueError("it doesn't have each map of each measured image once, region by region")
-        return RegionTable(names, lift, share, status)
+        return RegionArrays(names, lift, share, status)
 
     def measures(self, columns: Sequence[str]) -> pa.Table:
         """Columns of the maps' regions, as one table."""
@@ -258,7 +258,7 @@ def _check_range(name: str, values: FloatArray, low: float, high: float) -> None
         raise ValueError(f"a value in its column {name!r} isn't from {low:g} to {high:g}")
 
 
-def _check_findings(found: Findings, images: pa.Table, attributes: Sequence[str]) -> None:
+def _check_findings(found: FindingsRecord, images: pa.Table, attributes: Sequence[str]) -> None:
     if found.summary.images != len(images):
         raise ValueError(f"it is of {found.summary.images} images, images.parquet has {len(images)}")
     if not found.rows() <= set(images["row"].to_pylist()):

@@ -28,7 +28,7 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
 
-class Estimate(Record):
+class EstimateRecord(Record):
     """A value with its interval."""
 
     value: Number | None
@@ -44,7 +44,7 @@ class Ratio(Record):
     high: NotNegative | None
 
 
-class Kind(Record):
+class KindRecord(Record):
     """A kind of map."""
 
     method: str
@@ -52,14 +52,14 @@ class Kind(Record):
     rule: str
 
 
-class Threshold(Record):
+class ThresholdRecord(Record):
     """From which score on an image is called positive, and who said so."""
 
     value: Share
     origin: str
 
 
-class Data(Record):
+class DataRecord(Record):
     """The labelled set."""
 
     source: str
@@ -68,7 +68,7 @@ class Data(Record):
     notes: list[str]
 
 
-class Detector(Record):
+class DetectorRecord(Record):
     """The detector: `trained` is absent in older runs, where an untrained network has no hash."""
 
     arch: str
@@ -109,13 +109,13 @@ class BegunManifest(Record):
     created: str
     versions: dict[str, str]
     device: str
-    detector: Detector
-    data: Data
-    threshold: Threshold
+    detector: DetectorRecord
+    data: DataRecord
+    threshold: ThresholdRecord
     positive: str
     classes: list[str] = Field(min_length=1)
     target: str
-    kinds: list[Kind]
+    kinds: list[KindRecord]
     group_by: str
     settings: Settings
     files: dict[str, str] = {}
@@ -176,19 +176,19 @@ class Excluded(Record):
     example: str = ""
 
 
-class Summary(Record):
+class SummaryRecord(Record):
     """The head of the findings."""
 
     images: Count
     scored: Count
     groups: Count
-    prevalence: Estimate
+    prevalence: EstimateRecord
     counts: dict[Outcome, Count] = Field(min_length=4)
-    scores: dict[str, Estimate]
+    scores: dict[str, EstimateRecord]
     excluded: list[Excluded]
 
 
-class Missing(Record):
+class MissingRecord(Record):
     """Images that have one thing amiss."""
 
     what: str
@@ -209,21 +209,21 @@ class Coarse(Record):
     part: Number
 
 
-class Health(Record):
+class HealthRecord(Record):
     """What is missing from the tables."""
 
-    statuses: list[Missing]
+    statuses: list[MissingRecord]
     coarse: list[Coarse]
     warnings: list[str]
 
 
-class Contrast(Record):
+class ContrastRecord(Record):
     """A number's mean on one outcome against another's."""
 
     contrast: str
     n: Pair
     groups: Pair
-    difference: Estimate
+    difference: EstimateRecord
     delta: Number | None
     p: Share | None
     q: Share | None
@@ -231,13 +231,13 @@ class Contrast(Record):
     note: str
 
     @model_validator(mode="after")
-    def _is_of_something(self) -> Contrast:
+    def _is_of_something(self) -> ContrastRecord:
         if self.finding and self.difference.value is None:
             raise ValueError("a finding must have a difference")
         return self
 
 
-class OfRegion(Contrast):
+class OfRegion(ContrastRecord):
     """A contrast of a region's lift."""
 
     method: str
@@ -245,21 +245,21 @@ class OfRegion(Contrast):
     region: str
 
 
-class OfAttribute(Contrast):
+class OfAttribute(ContrastRecord):
     """A contrast of an attribute."""
 
     attribute: str
-    means: Annotated[list[Estimate], Field(min_length=2, max_length=2)]
+    means: Annotated[list[EstimateRecord], Field(min_length=2, max_length=2)]
 
 
-class Primary(Record):
+class PrimaryRecord(Record):
     """The contrast that is stated first."""
 
     text: str
-    result: Contrast | None
+    result: ContrastRecord | None
 
 
-class RegionMean(Record):
+class RegionMeanRecord(Record):
     """A region's mean lift and share for one outcome."""
 
     method: str
@@ -269,10 +269,10 @@ class RegionMean(Record):
     n: Count
     groups: Count
     lift: Ratio
-    share: Estimate
+    share: EstimateRecord
 
 
-class Odds(Record):
+class OddsRecord(Record):
     """An attribute's odds ratio."""
 
     attribute: str
@@ -282,16 +282,16 @@ class Odds(Record):
     finding: bool
 
 
-class Regression(Record):
+class RegressionRecord(Record):
     """A regression of errors on attributes."""
 
-    rows: list[Odds]
+    rows: list[OddsRecord]
     n: Count
     groups: Count
     note: str
 
 
-class Condition(Record):
+class ConditionRecord(Record):
     """An attribute's range."""
 
     attribute: str
@@ -300,19 +300,19 @@ class Condition(Record):
     words: str
 
 
-class Slice(Record):
+class SliceRecord(Record):
     """Images under conditions, and how often they are misclassified."""
 
-    conditions: list[Condition]
+    conditions: list[ConditionRecord]
     n: Count
     errors: Count
-    rate: Estimate
-    rest: Estimate
+    rate: EstimateRecord
+    rest: EstimateRecord
     q: Share | None
     finding: bool
 
 
-class Cluster(Record):
+class ClusterRecord(Record):
     """Errors whose maps are alike."""
 
     outcome: str
@@ -325,7 +325,7 @@ class Cluster(Record):
     lifts: dict[str, Number | None]
 
 
-class Sentence(Record):
+class SentenceRecord(Record):
     """A finding in words, and the images that show it."""
 
     text: str
@@ -335,21 +335,21 @@ class Sentence(Record):
     rows: list[Row]
 
 
-class Findings(Record):
+class FindingsRecord(Record):
     """The findings; a table that has none may be null."""
 
     level: Share
     note: str = ""
-    summary: Summary
-    health: Health
-    primary: Primary | None
-    regions: list[RegionMean]
+    summary: SummaryRecord
+    health: HealthRecord
+    primary: PrimaryRecord | None
+    regions: list[RegionMeanRecord]
     contrasts: list[OfRegion]
     attributes: list[OfAttribute]
-    regression: Regression | None
-    slices: list[Slice] | None
-    clusters: list[Cluster] | None
-    sentences: list[Sentence] | None
+    regression: RegressionRecord | None
+    slices: list[SliceRecord] | None
+    clusters: list[ClusterRecord] | None
+    sentences: list[SentenceRecord] | None
 
     def rows(self) -> set[int]:
         """The rows of all images that are named."""

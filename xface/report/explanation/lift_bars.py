@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from xface.report.colours import BLUE, VERMILION
 from xface.report.explanation.table import Key, short_percent, times
 from xface.report.explanation.title import title_lines, write_title
-from xface.results import Findings, RegionMeasure
+from xface.results import ExplanationData, RegionMeasure
 from xface.wording import STATUS, map_name, spaced
 
 ABOVE, BELOW, COARSE = VERMILION, BLUE, "#d0d0d0"
@@ -25,7 +25,7 @@ LOWEST, HIGHEST = 1 / 16, 64  # ends of the widest axis: a bar beyond ends there
 WIDEST = 34  # letters over a panel
 
 
-def lift_bars_of(findings: Findings) -> Figure:
+def lift_bars_of(findings: ExplanationData) -> Figure:
     """Return the bars of one image: a panel per map; its face must have been found."""
     names = {(amap.method, amap.layer): map_name(amap) for amap in findings.maps}
     remarks = {

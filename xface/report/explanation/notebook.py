@@ -8,11 +8,11 @@ from html import escape
 
 from xface.report.explanation.panel import draw_panel
 from xface.report.explanation.table import region_table
-from xface.results import Findings
+from xface.results import ExplanationData
 from xface.wording import UNTRAINED, map_name, origin, printable, subject, verdict
 
 
-def as_html(findings: Findings) -> str:
+def as_html(findings: ExplanationData) -> str:
     """Return the verdict, the notes, the panel as an embedded picture, and the table of regions."""
     buffer = io.BytesIO()
     draw_panel(findings).savefig(buffer, dpi=80, format="png")

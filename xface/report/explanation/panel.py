@@ -14,7 +14,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from xface.report.colours import HEAT_COLOURS, Heat, blend, heat_of
 from xface.report.explanation.title import file_name, title_lines, write_title
-from xface.results import AttributionMap, Findings
+from xface.results import AttributionMap, ExplanationData
 from xface.wording import STATUS, map_name
 
 CELL = 3.3  # inches
@@ -23,7 +23,7 @@ INK, LANDMARK = "#ffffff", "#56b4e9"
 STRONGEST = 3
 
 
-def draw_panel(findings: Findings) -> Figure:
+def draw_panel(findings: ExplanationData) -> Figure:
     """Return a figure of the face and all its maps, each with its colour bar and top regions."""
     count = len(findings.maps) + 1
     columns = min(count, 3 if count <= 6 else 5)
@@ -43,7 +43,7 @@ def draw_panel(findings: Findings) -> Figure:
     return figure
 
 
-def _draw_face(cell: Any, findings: Findings) -> None:
+def _draw_face(cell: Any, findings: ExplanationData) -> None:
     cell.imshow(findings.view)
     _draw_outlines(cell, findings, width=0.9)
     if findings.landmarks is not None:
@@ -52,13 +52,13 @@ def _draw_face(cell: Any, findings: Findings) -> None:
     cell.set_xlabel(_face_lines(findings), fontsize=7.5, parse_math=False)
 
 
-def _face_lines(findings: Findings) -> str:
+def _face_lines(findings: ExplanationData) -> str:
     if not findings.face.found:
         return "no face found: no regions"
     return f"face by {file_name(findings.face.source)}\nbelow each map: highest lifts, 1x is chance"
 
 
-def _draw_map(figure: Figure, cell: Any, findings: Findings, amap: AttributionMap) -> None:
+def _draw_map(figure: Figure, cell: Any, findings: ExplanationData, amap: AttributionMap) -> None:
     heat = heat_of(amap, (findings.view.shape[0], findings.view.shape[1]))
     cell.imshow(findings.view // 3 if heat is None else blend(heat, findings.view))
     _label(cell, findings.view.shape, textwrap.fill(map_name(amap), WIDEST))
@@ -78,7 +78,7 @@ def _draw_scale(figure: Figure, cell: Any, heat: Heat) -> None:
     bar.ax.set_yticklabels(["0", f"{heat.top:.2g}"], fontsize=7)
 
 
-def _strongest(findings: Findings, amap: AttributionMap) -> str:
+def _strongest(findings: ExplanationData, amap: AttributionMap) -> str:
     lifts = [
         (row.lift, row.region)
         for row in findings.regions
@@ -89,7 +89,7 @@ def _strongest(findings: Findings, amap: AttributionMap) -> str:
     return ", ".join(pairs)
 
 
-def _draw_outlines(cell: Any, findings: Findings, width: float) -> None:
+def _draw_outlines(cell: Any, findings: ExplanationData, width: float) -> None:
     for _, polygon in findings.outlines:
         cell.plot(*polygon[[*range(len(polygon)), 0]].T, color="black", linewidth=width + 0.8, alpha=0.5)
         cell.plot(*polygon[[*range(len(polygon)), 0]].T, color=INK, linewidth=width)

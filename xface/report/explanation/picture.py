@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from xface.report.colours import blend, heat_of
-from xface.results import AttributionMap, ByteArray, Findings
+from xface.results import AttributionMap, ByteArray, ExplanationData
 from xface.wording import STATUS, UNTRAINED, map_name, verdict
 
 SIDE = 512
@@ -16,7 +16,7 @@ LINE, FONT_SIZE, WIDEST = 20, 15, 58
 WARNING = ((0, 0, 0), (255, 214, 10))
 
 
-def draw_picture(findings: Findings, amap: AttributionMap) -> ByteArray:
+def draw_picture(findings: ExplanationData, amap: AttributionMap) -> ByteArray:
     """Return one map of the findings as an RGB picture, 512 px wide, its name and verdict written below."""
     face = _face(findings, amap)
     warning = [] if findings.trained else textwrap.wrap(UNTRAINED, WIDEST)
@@ -26,7 +26,7 @@ def draw_picture(findings: Findings, amap: AttributionMap) -> ByteArray:
     return np.concatenate([face, *strips])
 
 
-def _face(findings: Findings, amap: AttributionMap) -> ByteArray:
+def _face(findings: ExplanationData, amap: AttributionMap) -> ByteArray:
     height, width = findings.view.shape[:2]
     heat = heat_of(amap, (height, width))
     pixels = findings.view // 3 if heat is None else blend(heat, findings.view)

@@ -20,7 +20,7 @@ from xface.files.writing import written_aside
 from xface.report.explanation.lift_bars import lift_bars_of
 from xface.report.explanation.panel import draw_panel
 from xface.report.explanation.picture import draw_picture
-from xface.results import ByteArray, Findings
+from xface.results import ByteArray, ExplanationData
 
 Key = tuple[str, str | None]
 DPI = 110
@@ -49,7 +49,7 @@ class SavedChart:
 
 
 def save(
-    findings: Findings, folder: str | os.PathLike[str], index: int = 0, maps: bool = False
+    findings: ExplanationData, folder: str | os.PathLike[str], index: int = 0, maps: bool = False
 ) -> SavedFiles:
     """Write a picture per map, the panel, and with `maps` the raw arrays as npz.
 
@@ -72,7 +72,9 @@ def save(
     return SavedFiles(pictures, panel, arrays, writer.replaced)
 
 
-def save_chart(findings: Findings, folder: str | os.PathLike[str], index: int = 0) -> SavedChart | None:
+def save_chart(
+    findings: ExplanationData, folder: str | os.PathLike[str], index: int = 0
+) -> SavedChart | None:
     """Write the lift of every region as bars, `{index}-{stem}-{arch}-regions-{Class}.png`.
 
     It appears whole or not at all; without a face there is none. Raises OutputError for a folder that cannot
@@ -96,7 +98,7 @@ def ensure_folder(folder: str | os.PathLike[str]) -> Path:
 class _Writer:
     """Names and writes the files of one image."""
 
-    def __init__(self, folder: Path, findings: Findings, index: int) -> None:
+    def __init__(self, folder: Path, findings: ExplanationData, index: int) -> None:
         self.folder, self.replaced = folder, 0
         self.start = f"{index}-{safe_stem(findings.image)}-{safe_name(findings.arch)}"
         self.end = safe_name(findings.label.capitalize())

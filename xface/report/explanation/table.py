@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from xface.results import Findings, RegionMeasure
+from xface.results import ExplanationData, RegionMeasure
 from xface.wording import origin, printable, subject, verdict
 
 MAPS_ABREAST = 5
@@ -19,7 +19,7 @@ UNPUBLISHED = {
 Key = tuple[str, str | None]
 
 
-def region_table(findings: Findings) -> str:
+def region_table(findings: ExplanationData) -> str:
     """Return each region's area, and per map its share and lift, in blocks of five maps, 80 columns wide."""
     if not findings.face.found:
         return "regions: no face"
@@ -110,7 +110,7 @@ def _legend(rows: Sequence[RegionMeasure]) -> str:
     return "\n".join(lines)
 
 
-def as_text(findings: Findings) -> str:
+def as_text(findings: ExplanationData) -> str:
     """Return the verdict, what is explained, the notes, and the table of regions."""
     lines = [
         f"{printable(findings.image)}: {verdict(findings.prediction)}",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from xface.results import Findings
+from xface.results import ExplanationData
 from xface.wording import UNTRAINED, drawable, origin, subject, verdict
 
 TITLE, WARNING = 12.5, 9.0  # letters per inch of the figure's width
@@ -23,7 +23,7 @@ def write_title(figure: Figure, lines: Sequence[str], trained: bool = True) -> N
         figure.supxlabel(warning, fontsize=12, weight="bold", color="black", backgroundcolor="#ffd60a")
 
 
-def title_lines(findings: Findings) -> list[str]:
+def title_lines(findings: ExplanationData) -> list[str]:
     """The image with its verdict, and what is explained of which detector."""
     return [
         f"{file_name(findings.image)}: {verdict(findings.prediction)}",
