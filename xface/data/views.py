@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +17,8 @@ from xface.detectors.crops import Crop, prepare_cropped
 from xface.errors import ImageError, OutputError, UsageError
 from xface.faces.landmark_cache import LandmarkStore
 from xface.files.hashes import hashes
-from xface.files.paths import is_folder, writing
+from xface.files.paths import is_folder
+from xface.files.writing import appearing
 from xface.images.pictures import read_picture
 from xface.preprocessing import Preprocessing
 from xface.results import ByteArray, FloatArray
@@ -130,23 +129,9 @@ def stored_views(views: ReadViews, folder: str | os.PathLike[str], workers: int 
         raise UsageError("views of their own sizes cannot be kept in one file; give a size, or no cache")
     place = Path(folder) / views.fingerprint()
     if not is_folder(place, OutputError):
-        with writing(folder):
-            _store(views, views.preprocessing.size, place, workers)
+        with appearing(place) as aside:
+            _fill(views, views.preprocessing.size, aside, workers)
     return StoredViews(place)
-
-
-def _store(views: ReadViews, size: tuple[int, int], place: Path, workers: int) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=place.parent, prefix="part-"))
-    try:
-        _fill(views, size, aside, workers)
-        try:
-            os.replace(aside, place)
-        except OSError:
-            if not place.is_dir():  # another process may have been faster
-                raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _fill(views: ReadViews, size: tuple[int, int], folder: Path, workers: int) -> None:

@@ -61,10 +61,34 @@ def appearing(folder: Path) -> Iterator[Path]:
             shutil.rmtree(aside, ignore_errors=True)
 
 
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """An empty folder to write into; in the end it takes the place of `folder` and of all that was in there.
+
+    It is `folder` with .part after it, and is removed if the end isn't reached. Raises OSError.
+    """
+    part, old = (folder.with_name(f"{folder.name}.{ending}") for ending in ("part", "old"))
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    try:
+        yield part
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            folder.rename(old)
+        part.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
 def _move(aside: Path, target: Path) -> None:
+    aside.chmod(0o755)
     if not target.exists():
-        aside.chmod(0o755)
-        aside.rename(target)
-        return
+        try:
+            aside.rename(target)
+            return
+        except OSError:
+            if not target.is_dir():  # another process may have been faster
+                raise
     for file in aside.iterdir():
         file.replace(target / file.name)

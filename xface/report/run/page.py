@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -21,6 +20,7 @@ from markupsafe import Markup
 
 from xface import wording as words
 from xface.errors import OutputError
+from xface.files.writing import replacing, written_aside
 from xface.report.colours import DARK_BLUE, DARK_VERMILION, HEAT_COLOURS
 from xface.report.run.csv_tables import write_tables
 from xface.report.run.figures import write_figures
@@ -60,23 +60,18 @@ def write_report(
 
 def _write_folder(run: RunFolder, compare: Mapping[str, Any] | None) -> Path:
     start = time.perf_counter()
-    target, part, old = (run.path / name for name in ("report", "report.part", "report.old"))
-    shutil.rmtree(part, ignore_errors=True)
-    (part / "thumbnails").mkdir(parents=True)
-    chunks = write_thumbnails(run, part)
-    _write_data(run, part / "data", chunks)
-    page = Page(run, {row: face_file(row) for row in chunks}, {}, compare)
-    tables = chain.from_iterable(section.tables(page) for section in SECTIONS.values())
-    write_tables(tables, part / "tables")
-    figures = chain.from_iterable(section.figures(page) for section in SECTIONS.values())
-    write_figures(figures, part / "figures", "" if run.trained else words.UNTRAINED.split(" (")[0])
-    page = replace(page, seconds=time.perf_counter() - start)
-    (part / "index.html").write_text(page.html(), encoding="utf-8")
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    part.rename(target)
-    shutil.rmtree(old, ignore_errors=True)
+    target = run.path / "report"
+    with replacing(target) as part:
+        (part / "thumbnails").mkdir()
+        chunks = write_thumbnails(run, part)
+        _write_data(run, part / "data", chunks)
+        page = Page(run, {row: face_file(row) for row in chunks}, {}, compare)
+        tables = chain.from_iterable(section.tables(page) for section in SECTIONS.values())
+        write_tables(tables, part / "tables")
+        figures = chain.from_iterable(section.figures(page) for section in SECTIONS.values())
+        write_figures(figures, part / "figures", "" if run.trained else words.UNTRAINED.split(" (")[0])
+        page = replace(page, seconds=time.perf_counter() - start)
+        (part / "index.html").write_text(page.html(), encoding="utf-8")
     return target / "index.html"
 
 
@@ -92,13 +87,13 @@ def _write_data(run: RunFolder, folder: Path, chunks: Mapping[int, int]) -> None
 
 
 def _write_single(run: RunFolder, compare: Mapping[str, Any] | None) -> Path:
-    target, part = run.path / "report.html", run.path / "report.html.part"
-    count = SINGLE_IMAGES
+    target, count = run.path / "report.html", SINGLE_IMAGES
     while True:
         page = _single_page(run, compare, count).html().encode()
         if len(page) <= SINGLE_BYTES:
-            part.write_bytes(page)
-            return part.replace(target)
+            with written_aside(target) as part:
+                part.write_bytes(page)
+            return target
         if not count:
             size = f"{len(page) / 1e6:.1f} MB even without images, {SINGLE_BYTES / 1e6:.0f} MB at most"
             raise OutputError(f"{target}: too large for mail ({size}); pack the folder `report` instead")
