@@ -9,6 +9,7 @@ import click
 
 from .batch import each_image, print_json
 from .cautions import say_cautions, say_notes
+from .explaining import explainer
 from .face_finder import face_finder
 from .options import IMAGES, JSON, detector_options, map_options
 
@@ -57,7 +58,6 @@ def explain(
     import xface
     from xface.explanation import checked
     from xface.images.picture_files import find_pictures
-    from xface.images.pictures import read_picture
     from xface.report import ensure_folder
 
     pictures = find_pictures(images)
@@ -68,9 +68,10 @@ def explain(
     checked(detector, *request)
     ensure_folder(out)
 
+    explain_next = explainer(detector, pictures.paths, request, face_of)
+
     def job(index: int, path: Path) -> None:
-        picture = read_picture(path)
-        found = xface.explain(detector, picture, *request, face_of(picture))
+        found = explain_next()
         files = found.save(out, index, maps)
         print_json(found.to_json(files)) if as_json else _print(found, files)
         if files.replaced:

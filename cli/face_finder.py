@@ -13,12 +13,14 @@ if TYPE_CHECKING:
 
 
 def face_finder(landmarks: str | None, detector: str, count: int) -> Callable[[Picture], Face]:
-    """Return what finds a picture's face: the landmark file, or dlib."""
+    """Return what finds a picture's face: the landmark file, or dlib, by the user's landmark cache."""
     from xface.errors import UsageError
-    from xface.faces import face_from_landmarks, find_face, read_landmarks
+    from xface.faces import face_from_landmarks, read_landmarks
+    from xface.faces.landmark_cache import LandmarkStore
 
     if landmarks is None:
-        return lambda picture: find_face(picture.pixels, detector)
+        store = LandmarkStore(detector=detector)
+        return lambda picture: store.face(picture.pixels)
     file = read_landmarks(landmarks)
     if count > 1 and not file.names_images:
         raise UsageError(

@@ -9,6 +9,7 @@ import click
 
 from .batch import each_image, print_json
 from .cautions import say_cautions, say_notes
+from .explaining import explainer
 from .face_finder import face_finder
 from .options import IMAGES, JSON, detector_options, map_options
 
@@ -61,7 +62,6 @@ def regions(
     from xface.analysis.region_means import RegionTable
     from xface.explanation import checked
     from xface.images.picture_files import find_pictures
-    from xface.images.pictures import read_picture
     from xface.report import ensure_folder, save_chart
 
     pictures = find_pictures(images)
@@ -73,9 +73,10 @@ def regions(
     ensure_folder(out)
     table = RegionTable()
 
+    explain_next = explainer(detector, pictures.paths, request, face_of)
+
     def job(index: int, path: Path) -> None:
-        picture = read_picture(path)
-        found = xface.explain(detector, picture, *request, face_of(picture))
+        found = explain_next()
         _say(found, save_chart(found, out, index), as_json)
         table.add(found)
 

@@ -13,7 +13,7 @@ FloatArray = NDArray[np.floating[Any]]
 ByteArray = NDArray[np.uint8]
 
 Outcome: TypeAlias = Literal["TP", "FP", "TN", "FN"]
-OUTCOMES: dict[Outcome, str] = {
+OUTCOMES: dict[str, str] = {
     "TP": "true positives",
     "FP": "false positives",
     "TN": "true negatives",
@@ -21,13 +21,13 @@ OUTCOMES: dict[Outcome, str] = {
 }
 """An image's true class against the predicted one, and what images of each outcome are called."""
 
-WRONG: tuple[Outcome, ...] = ("FP", "FN")
+WRONG = ("FP", "FN")
 """The outcomes of images that are classified wrongly."""
 
-POSITIVES: tuple[Outcome, ...] = ("TP", "FN")
+POSITIVES = ("TP", "FN")
 """The outcomes of images whose true class is the positive one."""
 
-CONTRASTS: dict[str, tuple[Outcome, Outcome]] = {"FP-TN": ("FP", "TN"), "FN-TP": ("FN", "TP")}
+CONTRASTS = {"FP-TN": ("FP", "TN"), "FN-TP": ("FN", "TP")}
 """The errors of each true class, against its images that are classified correctly."""
 
 

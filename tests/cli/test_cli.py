@@ -79,6 +79,18 @@ class TestExplain:
         assert "no face" in second
         assert done.status == 0
 
+    def test_a_face_is_found_once_and_kept(self, tmp_path, monkeypatch):
+        """The kept face is moved by hand: what is read again lies there."""
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        [first] = quick(tmp_path, "--json", FAKE).lines
+        [kept] = (tmp_path / "cache" / "xface" / "landmarks").rglob("*.json")
+        face = json.loads(kept.read_text())
+        face["landmarks"] = (np.array(face["landmarks"]) + 1).tolist()
+        kept.write_text(json.dumps(face))
+        [second] = quick(tmp_path, "--json", FAKE).lines
+        moved = np.subtract(second["face"]["landmarks"], first["face"]["landmarks"])
+        assert np.allclose(moved, 1, atol=0.02)
+
     def test_an_untrained_network_is_said_on_stderr(self, tmp_path):
         assert UNTRAINED in quick(tmp_path, "--arch", "meso4", "--weights", "none", FAKE).err
         assert UNTRAINED in run("predict", "--weights", "none", FAKE).err

@@ -125,7 +125,7 @@ def _warnings(found: Sequence[Missing], images: pd.DataFrame) -> Iterator[str]:
             rates = ", ".join(f"{c} of {of} {names.get(name, name)}" for name, (c, of) in table.items())
             where = " ".join(part for part in (each.method, each.layer) if part)
             yield (
-                f"{each.what.replace('_', ' ')}{f' ({where})' if where else ''} is not evenly distributed: "
+                f"{spaced(each.what)}{f' ({where})' if where else ''} is not evenly distributed: "
                 f"{rates} (p {each.p:.2g}, treating images as independent); the results below are about the "
                 "other images only"
             )
