@@ -16,11 +16,9 @@ def face_finder(landmarks: str | None, detector: str, count: int) -> Callable[[P
     """Return what finds a picture's face: the landmark file, or dlib, by the user's landmark cache."""
     from xface.errors import UsageError
     from xface.faces import face_from_landmarks, read_landmarks
-    from xface.faces.landmark_cache import LandmarkStore
 
     if landmarks is None:
-        store = LandmarkStore(detector=detector)
-        return lambda picture: store.face(picture.pixels)
+        return _kept(detector)
     file = read_landmarks(landmarks)
     if count > 1 and not file.names_images:
         raise UsageError(
@@ -29,3 +27,19 @@ def face_finder(landmarks: str | None, detector: str, count: int) -> Callable[[P
         )
     say_notes(file.notes)
     return lambda picture: face_from_landmarks(file.of(picture.name), landmarks)
+
+
+def _kept(detector: str) -> Callable[[Picture], Face]:
+    """What finds a face once and keeps it in the user's cache, unless that cannot be written."""
+    from xface.errors import OutputError
+    from xface.faces import find_face
+    from xface.faces.landmark_cache import LandmarkStore
+    from xface.report import ensure_folder
+
+    store = LandmarkStore(detector=detector)
+    try:
+        ensure_folder(store.folder)
+    except OutputError as error:
+        say_notes((f"the faces found are not kept for the next time: {error}",))
+        return lambda picture: find_face(picture.pixels, detector)
+    return lambda picture: store.face(picture.pixels)

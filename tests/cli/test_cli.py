@@ -79,7 +79,7 @@ class TestExplain:
         assert "no face" in second
         assert done.status == 0
 
-    def test_a_face_is_found_once_and_kept(self, tmp_path, monkeypatch):
+    def test_a_face_is_found_once_and_kept_where_it_can_be(self, tmp_path, monkeypatch):
         """The kept face is moved by hand: what is read again lies there."""
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         [first] = quick(tmp_path, "--json", FAKE).lines
@@ -90,6 +90,10 @@ class TestExplain:
         [second] = quick(tmp_path, "--json", FAKE).lines
         moved = np.subtract(second["face"]["landmarks"], first["face"]["landmarks"])
         assert np.allclose(moved, 1, atol=0.02)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(FAKE))
+        third = quick(tmp_path, "--json", FAKE)
+        assert third.lines[0]["face"] == first["face"]
+        assert "are not kept" in third.err
 
     def test_an_untrained_network_is_said_on_stderr(self, tmp_path):
         assert UNTRAINED in quick(tmp_path, "--arch", "meso4", "--weights", "none", FAKE).err
