@@ -10,7 +10,7 @@ import click
 
 from .batch import print_json
 from .cautions import say_notes
-from .options import ARCH, STATE_KEY, card_options
+from .options import ARCH, STATE_KEY, Names, NamingOption, card_options
 
 if TYPE_CHECKING:
     from xface.detectors import Card
@@ -37,8 +37,10 @@ Examples:
 )
 @click.option(
     "--crop",
-    metavar="outline|box[:MARGIN]|none",
-    help="Part of a picture that the network sees: the face outline, or a box around the landmarks.",
+    cls=NamingOption,
+    names=Names("xface.detectors.crops", "CROPS"),
+    metavar="NAME[:MARGIN]|none",
+    help="Part of a picture that the network sees: its face ({names}), or with none all of it.",
 )
 @click.option("--training", metavar="TEXT", help="Text about the training data and procedure.")
 @click.option("--notes", metavar="TEXT", help="Text with further remarks.")

@@ -14,7 +14,7 @@ from xface.errors import UsageError
 
 from .batch import print_json
 from .cautions import say_cautions, say_notes
-from .options import LABELS, detector_options
+from .options import LABELS, Names, Registered, detector_options
 
 if TYPE_CHECKING:
     from xface.data import Vocabulary
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from xface.evaluation.labelled_sets import LabelledSet
     from xface.evaluation.thresholds import Threshold
 
-CRITERIA = ("balanced_accuracy", "accuracy", "f1", "eer")
 FORMATS = ("csv", "parquet")
 
 
@@ -50,7 +49,8 @@ FORMATS = ("csv", "parquet")
     metavar="NAME",
     help="Split of --validation to use (default: val, if the data has splits).",
 )
-@click.option("--criterion", type=click.Choice(CRITERIA), default=CRITERIA[0], show_default=True,
+@click.option("--criterion", type=Registered(Names("xface.evaluation.thresholds", "CRITERIA")),
+              default="balanced_accuracy", show_default=True,
               help="Criterion to optimise when choosing the threshold.")  # fmt: skip
 @click.option("--out", type=Path, metavar="DIR", help="A folder for scores, JSON and a figure per set.")
 @click.option("--format", "table_format", type=click.Choice(FORMATS), default="csv", show_default=True,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, TypeVar
 
 import click
@@ -57,23 +59,46 @@ LANDMARKS = click.option(
 )
 
 
-class FaceDetectors(click.Choice[str]):
-    """The face detectors that are registered when the command runs, not only when this file is loaded."""
+@dataclass(frozen=True)
+class Names:
+    """The names that a registry holds when they are asked for, not when this file is loaded."""
 
-    def __init__(self) -> None:
-        self.case_sensitive = True
+    module: str
+    registry: str
+
+    def __call__(self) -> tuple[str, ...]:
+        """Their names, in the order of registration."""
+        return tuple(getattr(import_module(self.module), self.registry))
+
+
+class Registered(click.Choice[str]):
+    """A choice of one of the names that a registry holds when the command runs."""
+
+    def __init__(self, names: Names) -> None:
+        self.names, self.case_sensitive = names, True
 
     @property
     def choices(self) -> Sequence[str]:  # type: ignore[override]
         """Their names."""
-        from xface.faces import LANDMARKERS
+        return self.names()
 
-        return tuple(LANDMARKERS)
+
+class NamingOption(click.Option):
+    """An option in whose help `{names}` stands for the names that a registry holds when it is shown."""
+
+    def __init__(self, *words: Any, names: Names, **settings: Any) -> None:
+        super().__init__(*words, **settings)
+        self.names = names
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """The option and its help."""
+        record = super().get_help_record(ctx)
+        return record and (record[0], record[1].format(names=", ".join(self.names())))
 
 
 FACE_DETECTOR = click.option(
     "--face-detector",
-    type=FaceDetectors(),
+    type=Registered(Names("xface.faces", "LANDMARKERS")),
     default="hog",
     show_default=True,
     help="dlib's detector; cnn also tries its CNN.",
@@ -131,6 +156,8 @@ CLASSES = click.option(
 )
 PRESET = click.option(
     "--preset",
+    cls=NamingOption,
+    names=Names("xface.preprocessing", "PRESETS"),
     metavar="NAME",
-    help="How pictures are prepared: imagenet, opencv_bgr, meso, inception or none (in their own size).",
+    help="How pictures are prepared: {names}; none keeps their size.",
 )

@@ -4,6 +4,7 @@ import doctest
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,14 @@ from xface.analysis.pipeline import analyze
 from xface.analysis.plan import plan_analysis
 from xface.attribution import METHODS
 from xface.data.sources import SOURCES
+from xface.detectors.crops import CROPS
 from xface.errors import UsageError
+from xface.evaluation.thresholds import CRITERIA
 from xface.faces import ATTRIBUTES, LANDMARKERS, REGIONS, Attribute, Landmarker, find_face
 from xface.faces.landmark_cache import LandmarkStore
 from xface.images.pictures import read_picture
 from xface.networks import ARCHITECTURES
+from xface.preprocessing import PRESETS
 from xface.report.colours import lift_colour
 from xface.report.run.figures import draw_faces
 from xface.report.run.forest import OUTCOME_SERIES
@@ -266,3 +270,24 @@ def test_doctor_says_which_face_detectors_can_be_used():
         "[ok] face detector sound can be used",
     ]
     assert done.status == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "registry", "known"),
+    [
+        ("evaluate", CRITERIA, "f1"),
+        ("card", PRESETS, "meso"),
+        ("convert", PRESETS, "meso"),
+        ("card", CROPS, "box"),
+    ],
+)
+def test_helps_name_what_the_registries_hold(command, registry, known):
+    with registry.having("invented", registry[known]):
+        assert "invented" in run(command, "--help").out
+    assert "invented" not in run(command, "--help").out
+
+
+def test_a_core_method_is_one_of_those_that_are_computed_unless_others_are_named():
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2))
+    with METHODS.having("invented", replace(METHODS["vanilla"], name="invented", core=True)):
+        assert ("invented", None) in xface.attribute(net, torch.rand(1, 3, 2, 2), methods=None, layers=())

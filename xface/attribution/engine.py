@@ -16,7 +16,14 @@ from xface.attribution.targets import Targets
 from xface.attribution.trace import Needs, Trace, explaining_errors, trace
 from xface.errors import AttributionError, UsageError
 
-CORE_METHODS: tuple[str, ...] = tuple(name for name, entry in METHODS.items() if entry.core)
+
+def core_methods() -> tuple[str, ...]:
+    """The core methods that are registered by now."""
+    return tuple(name for name, entry in METHODS.items() if entry.core)
+
+
+CORE_METHODS = core_methods()
+"""xface's own."""
 
 
 def attribute(
@@ -61,7 +68,7 @@ def attribute(
         >>> maps.rule["guided", None]
         'published'
     """
-    chosen = [METHODS[name] for name in _listed(CORE_METHODS if methods is None else methods)]
+    chosen = [METHODS[name] for name in _listed(core_methods() if methods is None else methods)]
     layers = _listed(layers)
     named = methods is not None
     _check(model, images, [entry.name for entry in chosen if entry.layered and named], layers)
