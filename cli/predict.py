@@ -27,12 +27,12 @@ def predict(
 ) -> None:
     """Classify images as real or fake: files, folders, globs."""
     import xface
+    from xface.data.labelled_pictures import find_listed
     from xface.errors import XFaceError
     from xface.evaluation.scoring import predictions
-    from xface.images.picture_files import find_pictures
     from xface.wording import printable, verdict
 
-    found = find_pictures(images)
+    found = find_listed(images)
     say_notes(found.notes)
     detector = xface.load(weights, arch, device, state_key, positive, face_detector)
     say_cautions(detector)

@@ -60,11 +60,11 @@ def regions(
     """
     import xface
     from xface.analysis.region_means import RegionTable
+    from xface.data.labelled_pictures import find_listed
     from xface.explanation import checked
-    from xface.images.picture_files import find_pictures
     from xface.report import ensure_folder, save_chart
 
-    pictures = find_pictures(images)
+    pictures = find_listed(images)
     say_notes(pictures.notes)
     face_of = face_finder(landmarks, face_detector, len(pictures))
     detector = xface.load(weights, arch, device, state_key, positive, face_detector)

@@ -107,7 +107,10 @@ def test_an_attribute_is_measured_tested_and_worded(reddened, tmp_path, monkeypa
         assert "redness" in (folder / "report" / "tables" / f"{table}.csv").read_text()
 
 
-def test_what_the_documentation_registers_is_seen_by_commands_and_in_tables_findings_and_page(tmp_path):
+def test_what_the_documentation_registers_is_seen_by_commands_and_in_tables_findings_and_page(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(ROOT)
     for title in REGISTERED:
         register(title)
     words = ("--device", "cpu", "--weights", "none", "--arch", "tiny", "--method", "squared", "--out")
@@ -115,6 +118,11 @@ def test_what_the_documentation_registers_is_seen_by_commands_and_in_tables_find
     assert "tiny" in [each["arch"] for each in run("models", "--json").lines]
     [explained] = run("explain", "--json", "--target", "fake", *words, tmp_path, FAKE).lines
     [lift] = [each["lift"] for each in explained["regions"] if each["region"] == "chin"]
+
+    for command in ("predict", "explain", "regions"):
+        options = words[:6] if command == "predict" else (*words, tmp_path / command)
+        named = [Path(each["image"]) for each in run(command, "--json", *options, "samples").lines]
+        assert named == [ROOT / "samples" / name for name in ("real.jpg", "fake.jpg")]
 
     folder = tmp_path / "run"
     assert run("analyze", *words, folder, "--data", "samples", "--workers", 0).status == 0
@@ -130,7 +138,7 @@ def test_what_the_documentation_registers_is_seen_by_commands_and_in_tables_find
     page = (folder / "report" / "index.html").read_text(encoding="utf-8")
     assert f"<p>{read.manifest['device']}</p>" in page
     drawn = re.findall(r'<path d="[^"]+" fill="([^"]+)"[^>]*><title>chin: ', page)
-    assert drawn == [lift_colour(means[outcome]) for outcome, *_ in OUTCOME_SERIES]
+    assert drawn == [lift_colour(means[outcome]) for outcome in OUTCOME_SERIES]
     place = regions_of(read.manifest)["chin"]["label"]
     for colour, cell in zip(drawn, draw_faces(read, read.kinds[0]).axes, strict=False):
         [*_, patch] = [patch for patch in cell.patches if patch.get_path().contains_point(place)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,9 +16,10 @@ from numpy.typing import NDArray
 from xface.data.labels import CLASSES, Vocabulary
 from xface.data.listing import Listing, check_columns
 from xface.data.manifest import COLUMNS, PATHS
-from xface.data.sources import source_of
+from xface.data.sources import SOURCES, PictureSource, source_of
 from xface.errors import DataError
 from xface.files.paths import absolute, as_utf8, identity, reading
+from xface.images.picture_files import FoundPictures, find_pictures
 
 NAMED = 3  # so many files are named in a note, the rest counted
 
@@ -133,6 +135,31 @@ def read_samples(
     return join([_read_one(os.fspath(one), keep_missing, words) for one in source])
 
 
+def find_listed(arguments: Sequence[str]) -> FoundPictures:
+    """As `find_pictures`, also of what sources take that aren't of files; labels play no part.
+
+    Raises:
+        UsageError: an argument is empty. DataError: a source cannot be read.
+
+    Example:
+        >>> find_listed(["nowhere.jpg"]).paths
+        (PosixPath('nowhere.jpg'),)
+    """
+    found = [_find_one(argument) for argument in arguments]
+    paths = chain.from_iterable(one.paths for one in found)
+    return FoundPictures(tuple(paths), tuple(note for one in found for note in one.notes))
+
+
+def _find_one(argument: str) -> FoundPictures:
+    others = [source for source in reversed(list(SOURCES.values())) if not source.of_files]
+    source = next((source for source in others if source.takes(argument)), None)
+    if source is None:
+        return find_pictures([argument])
+    with reading(argument, DataError):
+        listing, _ = _listed(source, argument, Vocabulary())
+    return FoundPictures(tuple(map(Path, listing.table["path"])) or (Path(argument),), listing.notes)
+
+
 def join(parts: Sequence[Samples]) -> Samples:
     """Several samples as one; a file in two of them counts once, and its groups are named after the source.
 
@@ -175,17 +202,23 @@ def _columns(table: pd.DataFrame) -> str:
 
 def _read_one(argument: str, keep_missing: bool, labels: Vocabulary) -> Samples:
     path = Path(argument)
-    place = absolute(path, DataError)
     with reading(path, DataError):
-        found = source_of(argument).read(argument, labels)
-        folder = found.file.absolute().parent if found.file else place
+        found, folder = _listed(source_of(argument), argument, labels)
         table, respelled = _with_classes(found.table, labels, f"'{path}'")
-        table = _with_absolute_paths(table, folder if os.path.isdir(folder) else folder.parent)
         if "source" not in table:
             table = table.assign(source=as_utf8(folder.name))
         table, lost = _with_files(replace(found, table=table), path, keep_missing)
         kept, repeated = _without_repeats(table, f"'{found.file or path}'")
         return Samples(kept, (*lost, *repeated, *respelled, *found.notes))
+
+
+def _listed(source: PictureSource, argument: str, labels: Vocabulary) -> tuple[Listing, Path]:
+    """What a source lists, its paths made absolute, and the place that it is named after."""
+    place = absolute(argument, DataError)
+    found = source.read(argument, labels)
+    folder = found.file.absolute().parent if found.file else place
+    table = _with_absolute_paths(found.table, folder if os.path.isdir(folder) else folder.parent)
+    return replace(found, table=table), folder
 
 
 def _with_classes(

@@ -23,11 +23,13 @@ class PictureSource:
 
     `read` raises DataError for what cannot be read. Of the labels in its listing, those that are classes of
     the vocabulary stand; if there are others, all are read by it. Relative paths start at the folder of the
-    listing's file, else at the argument if that is a folder, else at its folder.
+    listing's file, else at the argument if that is a folder, else at its folder. `of_files` is for arguments
+    that where no labels are needed are found as files.
     """
 
     takes: Callable[[str], bool]
     read: Callable[[str, Vocabulary], Listing]
+    of_files: bool = False
 
 
 SOURCES = Registry[PictureSource]("source of pictures")
@@ -61,5 +63,5 @@ def _read_folder(argument: str, labels: Vocabulary) -> Listing:
     return read_folder(Path(argument), labels)
 
 
-SOURCES.add("csv", PictureSource(lambda argument: True, _read_csv))
-SOURCES.add("folder", PictureSource(_is_unlisted_folder, _read_folder))
+SOURCES.add("csv", PictureSource(lambda argument: True, _read_csv, of_files=True))
+SOURCES.add("folder", PictureSource(_is_unlisted_folder, _read_folder, of_files=True))
