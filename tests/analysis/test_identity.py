@@ -122,8 +122,8 @@ def test_another_card_or_model_is_another_run(kept, monkeypatch):
     other = replace(card, preprocessing=replace(card.preprocessing, mean=(0.5, 0.5, 0.5)))
     with pytest.raises(UsageError, match="card preprocessing mean was"):
         analysed(kept, kept / "stopped", resume=True, card=other)
-    monkeypatch.setattr("xface.analysis.plan.sha256_of", lambda path: "0" * 64)
-    with pytest.raises(UsageError, match="landmark model sha256 was"):
+    monkeypatch.setattr("xface.faces.landmarks.sha256_of", lambda path: "0" * 64)
+    with pytest.raises(UsageError, match=r"face detector models .* was"):
         analysed(kept, kept / "stopped", resume=True)
 
 

@@ -205,7 +205,7 @@ def test_an_evaluation_crops_searches_once_and_counts_what_it_took_whole(
     before = len(searches)
     assert score(detector, table).equals(found)
     assert len(searches) == before
-    [said] = [c for c in evaluate(found, "scene", Threshold(0.5, "default")).cautions if "whole" in c]
+    [said] = [c for c in evaluate(found, "scene", Threshold(0.5, "default")).cautions if "uncropped" in c]
     assert said == "images used uncropped, as no face was found: 1 of 2 fake, 0 of 1 real"
     plain = score(replace(detector, card=replace(detector.card, crop=None)), table)
     assert "uncropped" not in plain

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from xface.errors import LandmarkError, UsageError
-from xface.faces.face_axes import FaceAxes
 from xface.images.pictures import MIN_SIDE, Picture
 from xface.preprocessing import Prepared, Preprocessing
 from xface.registry import Registry
@@ -114,6 +113,8 @@ class OutlineCrop:
 
     def __call__(self, pixels: ByteArray, landmarks: FloatArray) -> Cropped:
         """Blacken all pixels outside the outline; the size stays."""
+        from xface.faces.face_axes import FaceAxes  # loads OpenCV, which a list of the crops doesn't need
+
         inside = FaceAxes.of(landmarks, pixels.shape[:2]).face
         return pixels * inside[..., None].astype(np.uint8), (0, 0)
 

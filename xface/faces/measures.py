@@ -58,7 +58,7 @@ def measure(amap: AttributionMap, labels: ByteArray) -> list[RegionMeasure]:
 
 
 def measure_all(maps: Sequence[AttributionMap], labels: ByteArray) -> list[RegionMeasure]:
-    """The rows of several maps of one image, map by map, as `measure` gives them for each."""
+    """The rows of several maps of one image, map by map, as `measure` gives them; `labels` are (H, W)."""
     columns, area, coarse = _columns(maps, labels) if maps else ({}, np.empty(0), np.empty(0))
     return [
         RegionMeasure(
