@@ -167,7 +167,7 @@ def _statuses(maps: Maps, place: int, has_face: bool) -> tuple[str, ...]:
 
 
 def _grids(amounts: Tensor, statuses: Sequence[str]) -> list[MapThumbnail | None]:
-    """The amounts (N, h, w), averaged down to at most 28x28, None where there is no map."""
+    """The amounts (N, h, w), averaged down to at most 28x28; None for a map that is not defined."""
     height, width = amounts.shape[1:]
     scale = min(1.0, GRID_SIDE / max(height, width))
     small = (max(1, round(height * scale)), max(1, round(width * scale)))

@@ -21,7 +21,8 @@ class Maps(Mapping[Key, Tensor]):
     `maps["gradcam", "layer4"]` is (N, h, w), `maps["guided", None]` is (N, C, H, W).
     `status[key]` has `ok`, `zero` or `non_finite` per image; `rule[key]` is `published`, `extended` or
     `partial`; `output` is the network's raw output (N, ...) and `targets` the explained class per image.
-    `undefined` has, by method, why there is no map; it is empty where the methods were named, as that raises.
+    `undefined` has, by method, why its map is not defined; where the methods were named it is empty, as that
+    raises.
     `notes` say in sentences what is to be known of these maps.
     """
 

@@ -62,9 +62,10 @@ def probed(model: nn.Module, images: Tensor, forward: Forward) -> tuple[str, ...
     known = _found.setdefault(model, {})
     size = tuple(images.shape[1:])
     if size not in known:
-        known[size] = ()
+        found: tuple[str, ...] = ()
         with suppress(Exception):
-            known[size] = _probed(images, forward)
+            found = _probed(images, forward)
+        known[size] = found  # only now: another thread, or a call after Ctrl-C, must not find it begun
     return known[size]
 
 

@@ -282,7 +282,7 @@ def _check_thumbnail(entry: Mapping[str, Any], kinds: int) -> None:
 
 
 def _fits(grid: bytes | None, shape: list[int | None] | None) -> bool:
-    """Whether a map has as many pixels as its shape says; where there is no map, no shape is either."""
+    """Whether a map has as many pixels as its shape says; both are None for a map that is not defined."""
     if grid is None or shape is None:
         return grid is None and shape is None
     sides = [side for side in shape if side is not None]
