@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from importlib.resources import files
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,9 +17,8 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 ROWS = 1200
-NAMELESS = """() => [...document.querySelectorAll('button, input, select, img, svg[role=img]')].filter(
-    e => !(e.getAttribute('aria-label') || e.hasAttribute('alt') || e.textContent.trim() || e.labels?.length)
-).length"""
+READER = Path(__file__).with_name("reader.js").read_text(encoding="utf-8")
+"""What a reader of the page sees of it: text that is cut, and how well letters are told from their ground."""
 READY = "body[data-ready=yes]"
 
 
@@ -282,15 +282,43 @@ def test_pages_turn(page, run):
     assert shown(page) == everything[:24]
 
 
+@pytest.fixture(scope="module")
+def axe() -> str:
+    package = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
+    return files(package).joinpath("axe.min.js").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("width", [1280, 420])
-def test_nothing_is_wider_than_the_screen_and_all_has_a_name(page, width):
+def test_no_text_is_cut_or_lies_on_another_and_axe_finds_nothing_wrong(page, axe, width):
     page.set_viewport_size({"width": width, "height": 900})
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    nameless = page.evaluate(NAMELESS)
-    assert nameless == 0
-    levels = page.locator("h1, h2, h3, h4").evaluate_all("all => all.map(h => Number(h.tagName[1]))")
-    assert levels[0] == 1
-    assert max(np.diff(levels)) <= 1
+    page.evaluate(f"{axe}\n{READER}")
+    page.evaluate("openAll()")
+    for opened in (False, True):  # the page, then an image over it
+        if opened:
+            page.evaluate("document.querySelector('.card').click()")
+            page.locator("dialog .bars li").first.wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate("textThatIsCut()") == []
+        assert page.evaluate("textsThatOverlap()") == []
+        found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
+        assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found] == []
+
+
+def test_letters_are_told_from_their_ground_whatever_the_state(page, axe):
+    """Axe sees a page as it is: here each kind of control is under the mouse, focused, held and pressed."""
+    page.evaluate(f"{axe}\n{READER}")
+    page.evaluate("openAll()")
+    session = page.context.new_cdp_session(page)
+    session.send("DOM.enable")
+    session.send("CSS.enable")
+    root = session.send("DOM.getDocument", {"depth": 0})["root"]["nodeId"]
+    for flags in ("as they are", "pressed", "disabled"):
+        assert page.evaluate("flags => oneOfEachKind(flags)", flags) > 10
+        nodes = session.send("DOM.querySelectorAll", {"nodeId": root, "selector": "[data-probe]"})["nodeIds"]
+        for state in ([], ["hover"], ["focus", "focus-visible", "active"]):
+            for node in nodes:
+                session.send("CSS.forcePseudoState", {"nodeId": node, "forcedPseudoClasses": state})
+            assert page.evaluate("lowContrasts()") == [], (flags, state)
 
 
 def test_in_print_the_first_images_and_no_controls_are_seen(page):

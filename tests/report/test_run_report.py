@@ -27,9 +27,10 @@ from xface.errors import OutputError
 from xface.faces import REGIONS as DRAWN_REGIONS
 from xface.faces import region_labels
 from xface.faces.drawn_regions import drawn_regions
+from xface.report.colours import contrast, ink_on, lift_colour
 from xface.report.run.csv_tables import Table, empty_row, write_csv, write_tables
 from xface.report.run.face_drawing import HEIGHT, WIDTH, beneath_first, face_svg
-from xface.report.run.forest import forest_svg, lift_forest
+from xface.report.run.forest import forest_rows, lift_forest
 from xface.report.run.gallery import most_confident_errors, rows_under
 from xface.report.run.nearest import nearest_correct, traits_of
 from xface.report.run.page import SINGLE_IMAGES, Page, write_report
@@ -227,9 +228,11 @@ class TestPage:
 
     def test_a_drawing_escapes_its_names(self, run):
         kind = Kind("<script>", "<img>")
-        forest = forest_svg(replace(lift_forest(run, run.kinds[0]), title=kind.name))
-        assert "&lt;script&gt; at &lt;img&gt;" in forest
-        assert "<script" not in forest + face_svg(regions_of({}), {"nose": 1.0}, kind.name)
+        forest = lift_forest(run, run.kinds[0])
+        named = replace(forest, series=tuple(replace(each, name=kind.name) for each in forest.series))
+        drawn = forest_rows(named)[0]["drawing"]
+        assert "&lt;script&gt; at &lt;img&gt;" in drawn
+        assert "<script" not in drawn + face_svg(regions_of({}), {"nose": 1.0}, kind.name)
 
 
 class TestSections:
@@ -448,14 +451,19 @@ class TestDrawings:
 
     def test_the_forest_shows_every_mean_at_its_place_and_marks_findings(self, run):
         forest = lift_forest(run, run.kinds[0])
-        svg = forest_svg(forest)
+        rows = forest_rows(forest)
+        svg = "".join(row["drawing"] for row in rows)
         assert [line.label for line in forest.lines] == [name.replace("_", " ") for name in REGIONS]
-        marks = [float(x) for x in re.findall(r'<circle cx="([\d.]+)"', svg)]
+        marks = [float(x) for x in re.findall(r'<circle cx="([\d.]+)%"', svg)]
         means = [e["value"] for line in forest.lines for e in line.estimates[:2]]
         order = np.argsort(means)
         assert (np.diff(np.array(marks)[order]) >= -0.011).all()
-        assert svg.count("FP &gt; TN (q 0.001)</text>") == 2
-        assert HOSTILE not in svg
+        marked = {row["label"] for row in rows if "FP > TN (q 0.001)" in row["remarks"]}
+        assert marked == {"right eye", "left eye"}
+
+    def test_numbers_are_told_from_every_colour_of_the_face(self):
+        colours = [lift_colour(lift) for lift in (*np.geomspace(0.2, 5, 200), None)]
+        assert min(contrast(ink_on(colour), colour) for colour in colours) >= 4.5
 
     def test_figures_are_pictures(self, folder):
         names = {path.name for path in (folder / "report" / "figures").iterdir()}

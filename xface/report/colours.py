@@ -78,7 +78,29 @@ def lift_colour(lift: float | None) -> str:
     return to_hex(shade)
 
 
-def is_dark(colour: str) -> bool:
-    """Whether white letters read better on it than black ones (ITU-R BT.601 luma below one half)."""
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    return 0.299 * red + 0.587 * green + 0.114 * blue < 128
+def contrast(one: str, other: str) -> float:
+    """How well two colours are told apart, from 1 (not at all) to 21 (WCAG 2.2; letters need 4.5).
+
+    Example:
+        >>> contrast("#ffffff", "#000000"), round(contrast("#767676", "#ffffff"), 2)
+        (21.0, 4.54)
+    """
+    dark, light = sorted(map(_luminance, (one, other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def ink_on(colour: str) -> str:
+    """Black or white: the colour of letters that reads better on this one.
+
+    Example:
+        >>> ink_on("#ffcc00"), ink_on("#542788")
+        ('#000000', '#ffffff')
+    """
+    return max("#000000", "#ffffff", key=lambda ink: contrast(ink, colour))
+
+
+def _luminance(colour: str) -> float:
+    """The relative luminance of sRGB, from 0 to 1."""
+    parts = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
 
-from xface.report.colours import LIMIT, is_dark, lift_colour
+from xface.report.colours import LIMIT, ink_on, lift_colour
 from xface.report.run.svg import Node, as_text, drawing, node
 from xface.runs.folder import Kind, RunFolder
 from xface.runs.regions import Regions
@@ -47,7 +47,7 @@ def _region(name: str, region: Mapping[str, Any], lift: float | None) -> Iterato
     colour, lines = lift_colour(lift), "".join(f"M{outline}Z" for outline in region["outlines"])
     hint = node("title", text=f"{spaced(name)}: {number(lift, 2)}")
     yield node("path", hint, d=lines, fill=colour, stroke="#555555", stroke_width=0.6)
-    (x, y), ink = region["label"], "#ffffff" if is_dark(colour) else "#111111"
+    (x, y), ink = region["label"], ink_on(colour)
     yield node("text", text=label_words(name, lift), x=x, y=y + LETTERS / 3, text_anchor="middle", fill=ink,
                font_size=LETTERS, stroke=colour, stroke_width=1.6, paint_order="stroke",
                pointer_events="none")  # fmt: skip
@@ -61,7 +61,7 @@ def scale_svg() -> str:
         node("rect", x=10 + step * width, y=2, width=width + 0.5, height=12, fill=colours[step])
         for step in steps
     ]
-    ticks = [(10, "1/4 or less"), (75, "1/2"), (140, "1 = chance"), (205, "2"), (270, "4 or more")]
+    ticks = [(10, "≤ 1/4"), (75, "1/2"), (140, "1 = chance"), (205, "2"), (270, "≥ 4")]
     anchors = ["start", *["middle"] * 3, "end"]
     names = [node("text", text=words, x=x, y=28, text_anchor=anchor, font_size=10)
              for (x, words), anchor in zip(ticks, anchors, strict=True)]  # fmt: skip

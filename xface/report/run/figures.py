@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Shape
 
-from xface.report.colours import LIFT_COLOURS, LIMIT, is_dark, lift_colour
+from xface.report.colours import LIFT_COLOURS, LIMIT, ink_on, lift_colour
 from xface.report.run.face_drawing import HEIGHT, WIDTH, beneath_first, label_words, mean_lifts
-from xface.report.run.forest import NEGATIVE, OUTCOME_SERIES, POSITIVE, Forest
+from xface.report.run.forest import NEGATIVE, OUTCOME_SERIES, POSITIVE, Forest, tick_words
 from xface.runs.folder import Kind, RunFolder
 from xface.runs.regions import Regions, regions_of
 from xface.wording import drawable, outcome_words
@@ -54,7 +54,7 @@ def draw_forest(forest: Forest) -> Figure:
         cell.text(
             1.01,
             place + 0.5,
-            drawable(line.remark),
+            "\n".join(map(drawable, line.remarks)),
             transform=cell.get_yaxis_transform(),
             va="center",
             fontsize=7,
@@ -63,7 +63,7 @@ def draw_forest(forest: Forest) -> Figure:
     cell.axvline(1, color="black", linestyle="--", linewidth=0.9)
     cell.set_xscale("log", base=2)
     cell.set_xlim(*forest.limits)
-    cell.set_xticks(forest.ticks, [f"{tick:g}" if tick >= 1 else f"1/{1 / tick:g}" for tick in forest.ticks])
+    cell.set_xticks(forest.ticks, list(map(tick_words, forest.ticks)))
     cell.set_ylim(lines, 0)
     cell.set_yticks(np.arange(lines) + 0.5, [drawable(line.label) for line in forest.lines])
     _dress(cell, forest.title, forest.axis)
@@ -108,8 +108,8 @@ def _draw_face(cell: Any, regions: Regions, lifts: dict[str, float | None]) -> N
         colour, (x, y) = lift_colour(lift), region["label"]
         shape = _shape(region["outlines"])
         cell.add_patch(PathPatch(shape, facecolor=colour, edgecolor="#555555", linewidth=0.4))
-        ink = "white" if is_dark(colour) else "black"
-        cell.text(x, y, label_words(name, lift), ha="center", va="center", fontsize=5, color=ink)
+        cell.text(x, y, label_words(name, lift), ha="center", va="center", fontsize=5,
+                  color=ink_on(colour))  # fmt: skip
     cell.set(xlim=(0, WIDTH), ylim=(HEIGHT, 0), aspect="equal")
     cell.set_axis_off()
 

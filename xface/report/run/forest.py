@@ -7,18 +7,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from markupsafe import Markup
+
 from xface.report.colours import DARK_BLUE, DARK_VERMILION
-from xface.report.run.svg import Node, as_text, drawing, node
+from xface.report.run.svg import Node, as_text, node, wide_drawing
 from xface.results import CONTRASTS, POSITIVES, WRONG
 from xface.runs.folder import Kind, RunFolder
 from xface.wording import number, outcome_words, p_value, spaced
 
 POSITIVE, NEGATIVE = DARK_VERMILION, DARK_BLUE
 
-WIDTH, LEFT, RIGHT, TOP = 860, 232, 170, 30
 STEP, GAP = 13, 12
+MARGIN = 5.0
+"""Per cent of the drawing's width beside the axis's ends, so that their numbers fit."""
 LOWEST, HIGHEST = 1 / 16, 64
-INK, MUTED, GRID = "#222222", "#666666", "#dddddd"
+MOST_TICKS = 7
+INK, MUTED, GRID = "#222222", "#5b6470", "#dddddd"
 
 
 @dataclass(frozen=True)
@@ -33,11 +37,11 @@ class Series:
 
 @dataclass(frozen=True)
 class Line:
-    """One subject's estimates, one for each series, and a remark."""
+    """One subject's estimates, one for each series, and remarks."""
 
     label: str
     estimates: tuple[Mapping[str, Any] | None, ...]
-    remark: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,10 @@ class Forest:
 
     @property
     def ticks(self) -> list[float]:
-        """The powers of two on the axis."""
+        """Powers of two on the axis, 1 among them; every second or third where they are many."""
         low, high = (round(math.log2(end)) for end in self.limits)
-        return [2.0**power for power in range(low, high + 1)]
+        step = -(-(high - low + 1) // MOST_TICKS)
+        return [2.0**power for power in range(low, high + 1) if power % step == 0]
 
 
 OUTCOME_SERIES = tuple(outcome for sides in CONTRASTS.values() for outcome in sides)
@@ -88,15 +93,15 @@ def lift_forest(run: RunFolder, kind: Kind) -> Forest:
     found = {(row["region"], row["outcome"]): row["lift"] for row in rows}
     lines = [
         Line(spaced(region), tuple(found.get((region, name)) for name in OUTCOME_SERIES),
-             _remark(run, kind, region))
+             _remarks(run, kind, region))
         for region in dict.fromkeys(row["region"] for row in rows)
     ]  # fmt: skip
     axis = "mean lift: times the share that chance would give (1 = chance)"
     return Forest(f"Where {kind.name} looks, by outcome", axis, tuple(series), tuple(lines))
 
 
-def _remark(run: RunFolder, kind: Kind, region: str) -> str:
-    return "; ".join(
+def _remarks(run: RunFolder, kind: Kind, region: str) -> tuple[str, ...]:
+    return tuple(
         f"{row['contrast'].replace('-', ' > ' if row['difference']['value'] > 0 else ' < ')}"
         f" (q {p_value(row['q'])})"
         for row in run.findings["contrasts"]
@@ -111,7 +116,7 @@ def odds_forest(run: RunFolder) -> Forest:
         Line(
             run.label(row["attribute"]),
             (row["odds_ratio"],),
-            f"q {p_value(row['q'])}" if row["finding"] else "",
+            (f"q {p_value(row['q'])}",) if row["finding"] else (),
         )
         for row in (run.findings["regression"] or {}).get("rows", ())
     )
@@ -120,46 +125,56 @@ def odds_forest(run: RunFolder) -> Forest:
                   series, lines)  # fmt: skip
 
 
-def forest_svg(forest: Forest) -> str:
-    """The plot as a drawing for the page; its lines are named in words for who cannot see it."""
+def tick_words(tick: float) -> str:
+    """A power of two as the axis has it.
+
+    Example:
+        >>> tick_words(4.0), tick_words(0.25)
+        ('4', '1/4')
+    """
+    return f"{tick:g}" if tick >= 1 else f"1/{1 / tick:g}"
+
+
+def forest_rows(forest: Forest) -> list[dict[str, Any]]:
+    """What the page's template shows of each line: its label, its drawing and its remarks."""
+    return [
+        {"label": line.label, "drawing": Markup(line_svg(forest, line)), "remarks": line.remarks}
+        for line in forest.lines
+    ]
+
+
+def line_svg(forest: Forest, line: Line) -> str:
+    """A line's marks as a drawing as wide as its place; in words for who cannot see it."""
     tall = STEP * len(forest.series) + GAP
-    height = TOP + tall * len(forest.lines) + 48
-    parts = [*_axis(forest, height - 48)]
-    for place, line in enumerate(forest.lines):
-        parts += _line(forest, line, TOP + place * tall, place)
-    return as_text(drawing(WIDTH, height, _in_words(forest), *parts))
-
-
-def _x(forest: Forest, value: float) -> float:
-    low, high = (math.log(end) for end in forest.limits)
-    inside = min(max(math.log(max(value, 1e-9)), low), high)
-    return LEFT + (WIDTH - LEFT - RIGHT) * (inside - low) / (high - low)
-
-
-def _axis(forest: Forest, bottom: float) -> Iterator[Node]:
-    for tick in forest.ticks:
-        x, chance_line = _x(forest, tick), tick == 1
-        yield node("line", x1=x, x2=x, y1=TOP - 8, y2=bottom, stroke=INK if chance_line else GRID,
-                   stroke_width=1.5 if chance_line else 1,
-                   stroke_dasharray="4 3" if chance_line else "none")  # fmt: skip
-        words = f"{tick:g}" if tick >= 1 else f"1/{1 / tick:g}"
-        yield node("text", text=words, x=x, y=bottom + 16, text_anchor="middle", fill=MUTED)
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    yield node("text", text=forest.axis, x=middle, y=bottom + 38, text_anchor="middle", fill=INK)
-
-
-def _line(forest: Forest, line: Line, top: float, place: int) -> Iterator[Node]:
-    tall = STEP * len(forest.series)
-    if place % 2 == 0:
-        yield node(
-            "rect", x=0, y=top - GAP / 2, width=WIDTH, height=tall + GAP, fill="#000", fill_opacity=0.025
-        )
-    middle = top + tall / 2 + 4
-    yield node("text", text=line.label, x=LEFT - 14, y=middle, text_anchor="end", fill=INK)
-    yield node("text", text=line.remark, x=WIDTH - RIGHT + 14, y=middle, fill=INK, font_weight="600")
+    marks = [*_grid(forest, tall)]
     for index, (series, found) in enumerate(zip(forest.series, line.estimates, strict=True)):
         if found and found["value"] is not None:
-            yield from _mark(forest, series, found, top + STEP * (index + 0.5))
+            marks += _mark(forest, series, found, GAP / 2 + STEP * (index + 0.5))
+    return as_text(wide_drawing(tall, _in_words(forest, line), *marks))
+
+
+def axis_svg(forest: Forest) -> str:
+    """The axis's numbers, as wide as the lines' drawings."""
+    numbers = [
+        node("text", text=tick_words(tick), x=_x(forest, tick), y=14, text_anchor="middle", fill=MUTED)
+        for tick in forest.ticks
+    ]
+    ends = " to ".join(tick_words(end) for end in forest.limits)
+    return as_text(wide_drawing(20, f"Axis from {ends}", *numbers))
+
+
+def _x(forest: Forest, value: float) -> str:
+    low, high = (math.log(end) for end in forest.limits)
+    inside = min(max(math.log(max(value, 1e-9)), low), high)
+    return f"{MARGIN + (100 - 2 * MARGIN) * (inside - low) / (high - low):.2f}%"
+
+
+def _grid(forest: Forest, height: float) -> Iterator[Node]:
+    for tick in forest.ticks:
+        x, chance_line = _x(forest, tick), tick == 1
+        yield node("line", x1=x, x2=x, y1=0, y2=height, stroke=INK if chance_line else GRID,
+                   stroke_width=1.5 if chance_line else 1,
+                   stroke_dasharray="4 3" if chance_line else "none")  # fmt: skip
 
 
 def _mark(forest: Forest, series: Series, found: Mapping[str, Any], y: float) -> Iterator[Node]:
@@ -167,21 +182,15 @@ def _mark(forest: Forest, series: Series, found: Mapping[str, Any], y: float) ->
         ends: dict[str, Any] = {"x1": _x(forest, found["low"]), "x2": _x(forest, found["high"])}
         yield node("line", **ends, y1=y, y2=y, stroke=series.colour, stroke_width=2)
     x, fill = _x(forest, found["value"]), series.colour if series.filled else "#ffffff"
-    shape: dict[str, Any] = ({"x": x - 4, "y": y - 4, "width": 8, "height": 8} if series.square
-             else {"cx": x, "cy": y, "r": 4.4})  # fmt: skip
+    shape: dict[str, Any] = ({"x": x, "y": y - 4, "width": 8, "height": 8, "transform": "translate(-4)"}
+             if series.square else {"cx": x, "cy": y, "r": 4.4})  # fmt: skip
     yield node(
         "rect" if series.square else "circle", **shape, fill=fill, stroke=series.colour, stroke_width=1.8
     )
 
 
-def _in_words(forest: Forest) -> str:
-    lines = "; ".join(
-        f"{line.label}: "
-        + ", ".join(
-            f"{series.name.split(':')[0]} {number((found or {}).get('value'), 2)}"
-            for series, found in zip(forest.series, line.estimates, strict=True)
-        )
-        + (f", {line.remark}" if line.remark else "")
-        for line in forest.lines
+def _in_words(forest: Forest, line: Line) -> str:
+    return ", ".join(
+        f"{series.name.split(':')[0]} {number((found or {}).get('value'), 2)}"
+        for series, found in zip(forest.series, line.estimates, strict=True)
     )
-    return f"{forest.title}. {forest.axis}. {lines}."

@@ -24,6 +24,7 @@ from xface.files.writing import replacing, written_aside
 from xface.report.colours import DARK_BLUE, DARK_VERMILION, HEAT_COLOURS
 from xface.report.run.csv_tables import write_tables
 from xface.report.run.figures import write_figures
+from xface.report.run.forest import axis_svg, forest_rows
 from xface.report.run.gallery import Gallery, most_confident_errors
 from xface.report.run.nearest import nearest_correct
 from xface.report.run.page_data import as_data, as_script_lines
@@ -212,6 +213,7 @@ def _environment(run: RunFolder) -> Environment:
         "attribute": run.label, "moment": words.moment, "counted": words.counted,
         "highest": words.highest,
         "sentence": words.sentence, "kind_name": words.kind_name,
+        "forest_rows": forest_rows, "axis_svg": lambda forest: Markup(axis_svg(forest)),
     }  # fmt: skip
     return environment
 

@@ -26,6 +26,16 @@ def drawing(width: float, height: float, alt: str, *children: Node) -> Node:
     return node("svg", node("title", text=alt), *children, viewBox=f"0 0 {width:g} {height:g}", role="img")
 
 
+def wide_drawing(height: float, alt: str, *children: Node) -> Node:
+    """An SVG as wide as its place, its letters and marks of their own size; places are per cent of its width.
+
+    Example:
+        >>> as_text(wide_drawing(9, "dot", node("circle", cx="50%", r=4)))
+        '<svg width="100%" height="9" role="img"><title>dot</title><circle cx="50%" r="4"></circle></svg>'
+    """
+    return node("svg", node("title", text=alt), *children, width="100%", height=height, role="img")
+
+
 def as_text(made: Node) -> str:
     """The element as HTML."""
     return Tree.tostring(made, encoding="unicode", method="html")

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from markupsafe import Markup
-
 from xface.report.run.csv_tables import CONTRAST, Table
 from xface.report.run.figures import NamedFigure, draw_forest
-from xface.report.run.forest import forest_svg, odds_forest
+from xface.report.run.forest import odds_forest
 from xface.report.run.gallery import rows_under
 from xface.report.run.sections.section import Report, Section, beside
 
@@ -19,7 +17,7 @@ CLUSTERS = ("outcome", "method", "layer", "number", "size", "medoid", "members",
 
 
 def _data(report: Report) -> dict[str, Any]:
-    return {"odds": Markup(forest_svg(odds_forest(report.run)))}
+    return {"odds": odds_forest(report.run)}
 
 
 def _figures(report: Report) -> Iterator[NamedFigure]:

@@ -11,7 +11,7 @@ from xface.files.names import safe_name
 from xface.report.run.csv_tables import CONTRAST, Table
 from xface.report.run.face_drawing import face_svg, mean_lifts, scale_svg
 from xface.report.run.figures import NamedFigure, draw_faces, draw_forest
-from xface.report.run.forest import OUTCOME_SERIES, forest_svg, lift_forest
+from xface.report.run.forest import OUTCOME_SERIES, lift_forest
 from xface.report.run.sections.section import Report, Section, beside
 from xface.runs.folder import Kind, RunFolder
 from xface.runs.regions import regions_of
@@ -30,7 +30,7 @@ def _drawing(run: RunFolder, kind: Kind) -> dict[str, Any]:
         (name, Markup(face_svg(regions, mean_lifts(run, kind, name), f"{kind.name}, {name}")))
         for name in OUTCOME_SERIES
     ]
-    return {"kind": kind, "forest": Markup(forest_svg(forest)), "series": forest.series, "faces": faces}
+    return {"kind": kind, "forest": forest, "series": forest.series, "faces": faces}
 
 
 def _figures(report: Report) -> Iterator[NamedFigure]:
