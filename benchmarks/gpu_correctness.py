@@ -97,7 +97,8 @@ def halving(setting: Setting) -> Row:
     error = max(map(difference, found, expected))
     return {
         "needed_mib": needed / 2**20, "given_mib": needed / 3 / 2**20, "batch": len(images),
-        "batch_that_fitted": part.most, "error": error, "ok": bool(part.most) and error <= BOUND,
+        "batch_that_fitted": part.fitting.most, "error": error,
+        "ok": bool(part.fitting.most) and error <= BOUND,
     }  # fmt: skip
 
 

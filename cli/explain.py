@@ -57,7 +57,7 @@ def explain(
     """
     import xface
     from xface.data.labelled_pictures import find_listed
-    from xface.explanation import checked
+    from xface.detectors.requests import checked
     from xface.report import ensure_folder
 
     pictures = find_listed(images)

@@ -61,7 +61,7 @@ def regions(
     import xface
     from xface.analysis.region_means import RegionTable
     from xface.data.labelled_pictures import find_listed
-    from xface.explanation import checked
+    from xface.detectors.requests import checked
     from xface.report import ensure_folder, save_chart
 
     pictures = find_listed(images)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xface.attribution import METHODS, Maps, attribute, gaps
-from xface.attribution.targets import Targets
+from xface.attribution import Maps, attribute, gaps
 from xface.detectors.detector import Detector, ImageLike
-from xface.errors import LandmarkError, UnknownNameError, UsageError
+from xface.detectors.requests import checked
+from xface.errors import LandmarkError
 from xface.faces import find_face, region_labels, region_outlines
 from xface.faces.measures import measure_all
 from xface.faces.plausibility import angle_between, implausible, quarter_turns, turn_note
@@ -24,7 +24,6 @@ from xface.results import AttributionMap, ByteArray, ExplanationData, Face, Floa
 if TYPE_CHECKING:
     import pandas as pd
 
-ALL_STAGES = "all"
 OTHERWISE = 60  # degrees from which on two faces lie otherwise
 PERCENT = 100
 NEAR, FAR = 0.1, 0.3  # mean distances between the landmarks of one face and of two, in its box's diagonals
@@ -131,53 +130,6 @@ def explain(
         ),
         **_measured(prepared, face, maps),
     )
-
-
-def checked(
-    detector: Detector, methods: Sequence[str] | None, layers: Sequence[str] | str | None, target: str | int
-) -> tuple[Targets, Sequence[str] | None, Sequence[str]]:
-    """Targets, methods and layers as `attribute` takes them, from what `explain` takes.
-
-    Raises:
-        UnknownNameError, TargetError: the detector has no such layer or class, or there is no such method.
-        UsageError: a method needs a layer, and the architecture recommends none.
-    """
-    if not isinstance(detector, Detector):
-        raise UsageError(
-            f"explain takes a detector from xface.load, not a {type(detector).__name__}; for a bare network "
-            "and tensors there is xface.attribute"
-        )
-    methods = [methods] if isinstance(methods, str) else methods
-    layered = [name for name in methods or () if METHODS[name].layered]  # raises for an unknown name
-    chosen = _layers(detector, layers)
-    if layered and not chosen:
-        raise UsageError(
-            f"{', '.join(layered)} works at a layer, and none is recommended for {detector.arch.name}; "
-            "name one of those that `xface layers` lists"
-        )
-    return _engine_target(detector, target), methods, chosen
-
-
-def _engine_target(detector: Detector, target: str | int) -> Targets:
-    """The classes' names come first: a class may be called `margin`."""
-    if not isinstance(target, str):
-        return target
-    if target in detector.classes or target not in ("predicted", "margin"):
-        return detector.class_index(target)
-    return detector.called if target == "predicted" else target
-
-
-def _layers(detector: Detector, layers: Sequence[str] | str | None) -> Sequence[str]:
-    if layers is None:
-        return [detector.arch.layer] if detector.arch.layer else []
-    names = [layers] if isinstance(layers, str) else layers
-    chosen = [part for name in names for part in (detector.arch.stages if name == ALL_STAGES else [name])]
-    known = dict(detector.model.named_modules(remove_duplicate=False))
-    # The engine would notice too, but only where a chosen method works at a layer.
-    for name in chosen:
-        if name not in known:
-            raise UnknownNameError("layer", name, filter(None, known), "See `xface layers`.")
-    return chosen
 
 
 def _maps(found: Maps) -> tuple[AttributionMap, ...]:

@@ -138,12 +138,29 @@ class Preprocessing:
             ImageError: its centre is to be cropped, but it is over 32 times as long as wide; or it is to keep
                 its own size, but has a side over 4096 pixels.
         """
+        view, geometry = self._resized(picture)
+        return Prepared(self.normalised(view), view, geometry)
+
+    def normalised(self, view: ByteArray) -> torch.Tensor:
+        """The tensor (3, H, W) float32 of pixels (H, W, 3) that have their size already."""
         import torch
 
-        view, geometry = self._resized(picture)
         ordered = view[..., COLOURS[self.colours]].astype(np.float32) / np.float32(self.scale)
         normal = (ordered - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
-        return Prepared(torch.from_numpy(np.ascontiguousarray(normal.transpose(2, 0, 1))), view, geometry)
+        return torch.from_numpy(np.ascontiguousarray(normal.transpose(2, 0, 1)))
+
+    def pixels_of(self, tensor: torch.Tensor) -> ByteArray:
+        """The pixels (H, W, 3) uint8 RGB of a prepared tensor (3, H, W): the inverse of `normalised`.
+
+        Example:
+            >>> grey = np.full((2, 2, 3), 77, np.uint8)
+            >>> bool((PRESETS["imagenet"].pixels_of(PRESETS["imagenet"].normalised(grey)) == grey).all())
+            True
+        """
+        normal = tensor.detach().cpu().numpy().transpose(1, 2, 0)
+        ordered = (normal * np.array(self.std, np.float32) + np.array(self.mean, np.float32)) * self.scale
+        pixels = np.rint(ordered.clip(0, 255)).astype(np.uint8)
+        return np.asarray(pixels[..., COLOURS[self.colours]])
 
     def _resized(self, picture: Picture) -> tuple[ByteArray, Geometry]:
         height, width = picture.pixels.shape[:2]

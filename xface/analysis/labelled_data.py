@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -84,11 +83,10 @@ def read_data(
     read = read_samples(source, keep_missing=True, labels=labels)
     if group_by is not None and group_by not in read.table:
         raise UnknownNameError("column", group_by, [str(name) for name in read.table])
-    digest = hashlib.sha256(read.table.to_csv(index=False).encode("utf-8", "surrogateescape")).hexdigest()
     chosen = read if split is None else read.of_split(split)
     kept, said = (chosen, ()) if limit is None else _drawn(chosen, limit)
     kept = Samples(kept.table, (*read.notes, *said))
-    return AnalysedData(source, kept, digest, group_by or GROUP, split, limit)
+    return AnalysedData(source, kept, read.sha256, group_by or GROUP, split, limit)
 
 
 def _drawn(samples: Samples, limit: int) -> tuple[Samples, tuple[str, ...]]:

@@ -16,13 +16,14 @@ from xface.attribution import Maps, attribute
 from xface.attribution.maps import furthest
 from xface.attribution.targets import Targets
 from xface.detectors.detector import Detector
-from xface.errors import XFaceError
+from xface.detectors.fitting import FittingBatches
 from xface.evaluation.scoring import positive_scores
 from xface.faces.measures import RegionMasks, amount, region_shares, region_sums, resized
 from xface.results import ByteArray, FloatArray
 
 GRID_SIDE = 28
 NO_FACE = "no_face"
+REMEDY = "ask for fewer methods or layers at once, or use --device cpu"
 
 Request = tuple[Targets, Sequence[str] | None, Sequence[str]]
 """Targets, methods and layers, as `xface.explanation.checked` gives them."""
@@ -86,7 +87,7 @@ class MapMeasurer:
         self, detector: Detector, request: Request, keep_maps: bool = False, watch: Stopwatch | None = None
     ) -> None:
         self.detector, self.request, self.keep_maps = detector, request, keep_maps
-        self.most: int | None = None
+        self.fitting = FittingBatches(detector.device, REMEDY)
         self.said = Said()
         self.watch, self.masks = watch or Stopwatch(), RegionMasks()
 
@@ -96,27 +97,7 @@ class MapMeasurer:
         Raises:
             XFaceError: not even one image fits into memory. AttributionError: as `attribute`.
         """
-        found: list[MeasuredImage] = []
-        while len(found) < len(images):
-            part = slice(len(found), len(found) + (self.most or len(images)))
-            try:
-                found += self._measured(images[part], labels[part])
-                continue
-            except torch.OutOfMemoryError as error:
-                reason = str(error)
-            # only now, without the error's frames, is the batch's memory free
-            self.most = self._halved(len(images[part]), reason)
-        return found
-
-    def _halved(self, size: int, reason: str) -> int:
-        if size == 1:
-            raise XFaceError(
-                f"one image alone does not fit into the memory of {self.detector.device} "
-                f"({reason.partition('. ')[0]}); ask for fewer methods or layers at once, or use --device cpu"
-            )
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        return (size + 1) // 2
+        return self.fitting(lambda part: self._measured(images[part], labels[part]), len(images))
 
     def _measured(self, images: Tensor, labels: Tensor) -> list[MeasuredImage]:
         device = self.detector.device

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -18,10 +16,11 @@ from xface.analysis.rows import Rows
 from xface.attribution import attribute
 from xface.detectors.crops import Crop, crop_of
 from xface.detectors.detector import Detector
+from xface.detectors.environment import device_name, versions
+from xface.detectors.requests import checked, positive_class
 from xface.errors import UsageError
-from xface.evaluation.scoring import positive_class, vocabulary
+from xface.evaluation.scoring import vocabulary
 from xface.evaluation.thresholds import Threshold, stated_threshold
-from xface.explanation import checked
 from xface.faces.attributes import ATTRIBUTES, attribute_words
 from xface.faces.drawn_regions import drawn_regions
 from xface.faces.landmarks import LANDMARKERS
@@ -36,9 +35,6 @@ BATCHES: Mapping[str, int] = {"cpu": 16, "cuda": 64}
 
 PROBE = (256, 256)
 """The size of the image that finds out which maps there are, where the pictures keep their own sizes."""
-
-PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pyarrow", "scipy", "statsmodels", "scikit-learn",
-            "dlib-bin", "opencv-python-headless", "pillow")  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +100,7 @@ class Plan:
             "command": list(command),
             "folder": str(absolute(".", UsageError)),
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+            "versions": versions(),
             "device": device_name(self.detector.device),
             "detector": self.detector.to_json(),
             "data": self.data.to_json(),
@@ -158,10 +154,3 @@ def plan_analysis(
     detector = replace(detector, notes=(*detector.notes, *probe.notes))
     limit = stated_threshold(threshold, detector.card.threshold)
     return Plan(detector, labelled, request, kinds(probe), limit, keep_maps)
-
-
-def device_name(device: torch.device) -> str:
-    """What computed: the GPU's name, or the CPU and how many threads."""
-    if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"{device} ({platform.processor() or platform.machine()}, {torch.get_num_threads()} threads)"

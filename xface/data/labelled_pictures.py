@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
@@ -66,6 +67,12 @@ class Samples:
     def labels(self) -> list[str]:
         """The class of each sample."""
         return self.column("label")
+
+    @property
+    def sha256(self) -> str:
+        """Of the whole table's content."""
+        content = self.table.to_csv(index=False).encode("utf-8", "surrogateescape")
+        return hashlib.sha256(content).hexdigest()
 
     def counts(self) -> dict[str, int]:
         """The number of samples of each class, by name."""

@@ -13,7 +13,8 @@ from torch import Tensor
 from xface.data.labels import Vocabulary
 from xface.data.reading import THREADS, read_ahead
 from xface.detectors.detector import BATCH, Detector
-from xface.errors import CheckpointError, ImageError, UsageError, XFaceError
+from xface.detectors.requests import positive_class
+from xface.errors import CheckpointError, ImageError, XFaceError
 from xface.faces.landmark_cache import LandmarkStore
 from xface.images.pictures import read_picture
 from xface.preprocessing import Prepared
@@ -116,16 +117,6 @@ def _verdict(detector: Detector, seen: Seen, logits: Tensor) -> Prediction | XFa
     except CheckpointError as error:
         return error
     return replace(found, notes=(*seen.notes, *seen.prepared.notes))
-
-
-def positive_class(detector: Detector) -> str:
-    """The class whose probability is an image's score; UsageError if none of the detector's is positive."""
-    if detector.card.positive is None:
-        raise UsageError(
-            f"no class of this detector is called fake ({', '.join(detector.classes)}); "
-            "say which one is the forgery: --positive NAME"
-        )
-    return detector.card.positive
 
 
 def vocabulary(detector: Detector, given: Mapping[str, str] | None = None) -> Vocabulary:

@@ -1,14 +1,14 @@
 """Parts: the tables of a run, written piece by piece as Parquet, and joined in the end without being held.
 
-A part is three files, of the same images: rows of images, of regions, and of thumbnails; and a note, written
-last, with their hashes. Each is written aside and renamed; a part counts when all are as the note says, so
-what a killed run leaves, or what was changed after it, is complete or absent.
+A part is a file for each table (in an analysis of images, regions and thumbnails), of the same images, and a
+note, written last, with their hashes. Each is written aside and renamed; a part counts when all are as the
+note says, so what a killed run leaves, or what was changed after it, is complete or absent.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,11 @@ from xface.runs.tables import TABLES
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a run, by number, in a folder."""
+    """The parts of a run, by number, in a folder; each has these `tables`."""
 
     folder: Path
     count: int
+    tables: Sequence[str] = TABLES
 
     def path(self, table: str, number: int) -> Path:
         """The file of one of a part's tables."""
@@ -43,7 +44,7 @@ class Parts:
         """Whether all of a part is there, as it was written."""
         note = self.note(number)
         return note is not None and all(
-            note.files.get(table) == sha256_of(self.path(table, number)) for table in TABLES
+            note.files.get(table) == sha256_of(self.path(table, number)) for table in self.tables
         )
 
     def missing(self) -> list[int]:
@@ -53,10 +54,10 @@ class Parts:
     def write(self, number: int, tables: Mapping[str, pa.Table], **said: Any) -> None:
         """Write a part and a note on it, which says what a `PartNote` does; raises OutputError."""
         self.note_path(number).unlink(missing_ok=True)
-        for name in TABLES:
+        for name in self.tables:
             with self._aside(self.path(name, number)) as aside:
                 pq.write_table(tables[name], aside)
-        files = {name: sha256_of(self.path(name, number)) for name in TABLES}
+        files = {name: sha256_of(self.path(name, number)) for name in self.tables}
         with self._aside(self.note_path(number)) as aside:
             aside.write_text(json.dumps({"files": files, **said}), encoding="utf-8")
 

@@ -31,14 +31,17 @@ Interval = Annotated[list[Number], Field(min_length=2, max_length=2)]
 class CheckWords(Record):
     """A check in words: of which kind, what its value is, and which values are better.
 
-    `ranks` says that the check takes part in the grade; `family` names the check that gave several values.
+    `family` names the check that gave several values; `percent` says that it is a rate; `ranks` that it takes
+    part in the grade: the first such check that could be made decides.
     """
 
     family: str
     title: str
     about: str
     better: Literal["higher", "lower"]
+    percent: bool = False
     ranks: bool = False
+    source: str = ""
 
 
 class PartRecord(Record):

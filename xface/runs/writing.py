@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel
 
 from xface.errors import OutputError, UsageError
 from xface.files.hashes import changed, named, sha256_of
@@ -38,6 +40,32 @@ PAST = ("xface", "command", "folder", "created", "versions", "device", "rules", 
 
 
 @dataclass(frozen=True)
+class RunKind:
+    """What the runs of one command have in their folders.
+
+    `begun` and `whole` are what the manifest says from the beginning and in the end, `tables` are joined from
+    parts, and `decided(manifest)` is what they depend on. `images` reads a whole run's table of images, with
+    `row` and `sha256`, and checks that its files are as they were written.
+    """
+
+    begun: type[BaseModel]
+    whole: type[BaseModel]
+    tables: Sequence[str]
+    decided: Callable[[Mapping[str, Any]], dict[str, Any]]
+    images: Callable[[Path], pa.Table]
+
+
+def _decided(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What an analysis depends on: the settings, and which attributes and regions are measured."""
+    units = {name: words["unit"] for name, words in attributes_of(manifest).items()}
+    regions = dict.fromkeys(regions_of(manifest), "measured")
+    return {**settings_of(manifest), "attribute": units, "region": regions}
+
+
+ANALYSIS = RunKind(BegunManifest, Manifest, TABLES, _decided, lambda folder: RunFolder.read(folder).images)
+
+
+@dataclass(frozen=True)
 class NewRun:
     """The folder `target`.part, which becomes `target` in the end.
 
@@ -46,6 +74,7 @@ class NewRun:
 
     target: Path
     lock: Held | None = None
+    kind: RunKind = ANALYSIS
 
     @property
     def folder(self) -> Path:
@@ -55,7 +84,7 @@ class NewRun:
     @property
     def manifest(self) -> dict[str, Any]:
         """What the manifest says so far; UsageError if it cannot be read."""
-        return read_json(self.folder / MANIFEST, BegunManifest, _remedy(self.folder))[0]
+        return read_json(self.folder / MANIFEST, self.kind.begun, _remedy(self.folder))[0]
 
     def check(self) -> None:
         """Raise OutputError if the folder isn't the one any more that this process holds."""
@@ -64,7 +93,7 @@ class NewRun:
 
     def parts(self, count: int) -> Parts:
         """The run's parts."""
-        return Parts(self.folder / "parts", count)
+        return Parts(self.folder / "parts", count, self.kind.tables)
 
     def maps_folder(self) -> Path:
         """Where raw maps are written, made if need be; raises OutputError."""
@@ -87,10 +116,10 @@ class NewRun:
 
     @property
     def is_joined(self) -> bool:
-        """Whether all three tables are there as they were written, and how long they took."""
+        """Whether all tables are there as they were written, and how long they took."""
         manifest = self.manifest
         written = manifest.get(FILES, {})
-        paths = map(self.table_path, TABLES)
+        paths = map(self.table_path, self.kind.tables)
         return STAGES in manifest and all(written.get(path.name) == sha256_of(path) for path in paths)
 
     def add_hashes(self, *names: str) -> None:
@@ -124,7 +153,9 @@ class NewRun:
         return self.target
 
 
-def is_finished(target: Path, manifest: Mapping[str, Any], paths: Sequence[str]) -> bool:
+def is_finished(
+    target: Path, manifest: Mapping[str, Any], paths: Sequence[str], kind: RunKind = ANALYSIS
+) -> bool:
     """Whether this very run, of these images, is there already, whole.
 
     Raises:
@@ -132,20 +163,25 @@ def is_finished(target: Path, manifest: Mapping[str, Any], paths: Sequence[str])
     """
     if not is_file(target / MANIFEST, OutputError):
         return False
-    before, _ = read_json(target / MANIFEST, Manifest, _remedy(target))
-    if different := changes(_decided(before), _decided(manifest)):
+    before, _ = read_json(target / MANIFEST, kind.whole, _remedy(target))
+    if different := changes(kind.decided(before), kind.decided(manifest)):
         raise UsageError(
             f"'{target}' exists already and was made with other settings: {'; '.join(different)}; "
             "name another folder with --out, or remove it"
         )
-    images = RunFolder.read(target).images
+    images = kind.images(target)
     _check_images(target, paths, zip(images["row"].to_pylist(), images["sha256"].to_pylist(), strict=True))
     return True
 
 
 @contextmanager
 def begin_run(
-    target: Path, manifest: Mapping[str, Any], paths: Sequence[str], count: int, resume: bool = False
+    target: Path,
+    manifest: Mapping[str, Any],
+    paths: Sequence[str],
+    count: int,
+    resume: bool = False,
+    kind: RunKind = ANALYSIS,
 ) -> Iterator[NewRun]:
     """Make the folder of a run, or resume one that was stopped; hold it, so that no other process does.
 
@@ -156,7 +192,7 @@ def begin_run(
             `resume` is false, or what it depends on has changed, with a list of what. OutputError: the folder
             cannot be made, or is lost or spoilt while it is held.
     """
-    run = NewRun(absolute(target, OutputError))
+    run = NewRun(absolute(target, OutputError), kind=kind)
     _check_free(run)
     check_utf8(run.target, UsageError, "Parquet")
     with writing(run.folder):
@@ -186,19 +222,12 @@ def _check_same(run: NewRun, manifest: Mapping[str, Any], resume: bool) -> None:
             f"'{run.folder}' is of a run that was stopped: resume it with --resume, or remove it, or name "
             "another folder with --out"
         )
-    before, _ = read_json(run.folder / MANIFEST, BegunManifest, _remedy(run.folder))
-    if different := changes(_decided(before), _decided(manifest)):
+    before, _ = read_json(run.folder / MANIFEST, run.kind.begun, _remedy(run.folder))
+    if different := changes(run.kind.decided(before), run.kind.decided(manifest)):
         raise UsageError(
             f"'{run.folder}' was started with other settings, so its parts would not fit together: "
             f"{'; '.join(different)}; use the original settings, or remove it to start again"
         )
-
-
-def _decided(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What the tables depend on: the settings, and which attributes and regions are measured."""
-    units = {name: words["unit"] for name, words in attributes_of(manifest).items()}
-    regions = dict.fromkeys(regions_of(manifest), "measured")
-    return {**settings_of(manifest), "attribute": units, "region": regions}
 
 
 def _check_images(folder: Path, paths: Sequence[str], hashed: Iterable[tuple[int, str]]) -> None:
