@@ -154,13 +154,42 @@ class RegionMeasure:
     face_lift: float | None
 
 
+EffectStatus: TypeAlias = Literal["clear", "unclear", "within_noise", "undefined"]
+
+
+@dataclass(frozen=True)
+class RegionEffect:
+    """What hiding a region does to the verdict; None where it is undefined. See `xface.evidence.effects`.
+
+    `effect` is the score (log-odds of the explained class) of the picture less that with the region hidden,
+    the mean over the `fills`; `spread` their standard deviation, `effect_probability` the same difference as
+    a probability. `control` is the effect of hiding an area of about the same size elsewhere. `flips` says
+    whether the verdict changes. `area` is the region's part of the picture. `shapley` is its Shapley value if
+    asked for, `shapley_error` the standard error of a sampled one, 0 of an exact one.
+    """
+
+    region: str
+    effect: float | None
+    effect_probability: float | None
+    spread: float | None
+    control: float | None
+    status: EffectStatus
+    flips: bool
+    area: float
+    fills: dict[str, float | None]
+    shapley: float | None = None
+    shapley_error: float | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class ExplanationData:
     """All that was found about one image, as plain data: what reports are drawn from.
 
-    `view` is the picture as the network saw it, (H, W, 3) uint8; `landmarks` (68, 2) and `outlines`
-    (name, polygon (k, 2)) are in its pixels, unlike `face`, which is in the original's. `target` is what was
-    asked for, `label` the class that it came to. `detector` is the detector as an output names it.
+    `view` is the picture as the network saw it, (H, W, 3) uint8; `landmarks` (68, 2) and `outlines` (name,
+    polygon (k, 2)) are in its pixels, unlike `face`, which is in the original's. `target` is what was asked
+    for, `label` the class that it came to. `detector` is the detector as an output names it. `effects` are
+    those of hiding each region; `flip_set` is a small set of regions whose hiding together changes the
+    verdict, None where none was found.
     """
 
     image: str
@@ -175,7 +204,14 @@ class ExplanationData:
     outlines: tuple[tuple[str, FloatArray], ...]
     maps: tuple[AttributionMap, ...]
     regions: tuple[RegionMeasure, ...]
+    effects: tuple[RegionEffect, ...] = ()
+    flip_set: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def flips(self) -> tuple[str, ...]:
+        """The regions whose hiding changes the verdict, smallest first."""
+        return tuple(row.region for row in sorted(self.effects, key=lambda row: row.area) if row.flips)
 
     @property
     def arch(self) -> str:

@@ -1,0 +1,1 @@
+"""Evidence: what a detector's verdict depends on, shown by changing the picture."""

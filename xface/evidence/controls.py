@@ -1,0 +1,87 @@
+"""Control areas: what hiding anything of a region's size does, elsewhere than in the features of the face."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from xface.faces.regions import BACKGROUND, REGIONS
+from xface.results import ByteArray
+
+FEATURES = ("right_eye", "left_eye", "right_eyebrow", "left_eyebrow", "mouth", "nose")
+ALIKE = 4.0  # regions whose areas differ by at most this factor share a control area
+MOST = 0.25  # of the picture: larger regions have no control, as it would cover what it should avoid
+
+
+@dataclass(frozen=True, eq=False)
+class Controls:
+    """Discs (C, H, W) of the sizes of a face's regions, and each region's disc in them, -1 for none."""
+
+    masks: NDArray[np.bool_]
+    of_region: NDArray[np.intp]
+
+
+def control_areas(labels: ByteArray) -> Controls:
+    """Control areas for the regions of a face.
+
+    A control is a disc that has the area of the regions it stands for, the geometric mean where several share
+    it (the smallest and largest of them differ by at most four times). It avoids eyes, eyebrows, mouth and
+    nose and the regions that it stands for; of the places that do so best it takes the one nearest to the
+    face's centre. The background, and any region over a quarter of the picture, has none.
+
+    Args:
+        labels: uint8 (H, W), from `region_labels`.
+
+    Example:
+        >>> labels = np.full((60, 60), len(REGIONS) - 1, np.uint8)
+        >>> labels[20:26, 20:30] = list(REGIONS).index("mouth")
+        >>> found = control_areas(labels)
+        >>> found.masks.sum(axis=(1, 2)).tolist(), int((found.masks[0] & (labels != len(REGIONS) - 1)).sum())
+        ([61], 0)
+    """
+    areas = np.bincount(labels[labels < len(REGIONS)], minlength=len(REGIONS))
+    groups = _alike(areas, labels.size)
+    of_region = np.full(len(REGIONS), -1)
+    masks = np.zeros((len(groups), *labels.shape), bool)
+    for number, group in enumerate(groups):
+        of_region[group] = number
+        masks[number] = _disc(labels, group, np.exp(np.log(areas[group]).mean()))
+    return Controls(masks, of_region)
+
+
+def _alike(areas: NDArray[np.intp], size: int) -> list[list[int]]:
+    """The regions that have a control, from small to large, in groups of about the same area."""
+    background = list(REGIONS).index(BACKGROUND)
+    having = [k for k in np.argsort(areas, kind="stable") if 0 < areas[k] <= MOST * size and k != background]
+    groups: list[list[int]] = []
+    for region in having:
+        if groups and areas[region] <= ALIKE * areas[groups[-1][0]]:
+            groups[-1].append(int(region))
+        else:
+            groups.append([int(region)])
+    return groups
+
+
+def _disc(labels: ByteArray, group: list[int], area: float) -> NDArray[np.bool_]:
+    """The disc that avoids the features and the group best, and then lies nearest to the face."""
+    names = list(REGIONS)
+    radius = min(math.sqrt(area / math.pi), (min(labels.shape) - 1) / 2)
+    reach = math.floor(radius)
+    avoided = np.isin(labels, [*(names.index(each) for each in FEATURES), *group])
+    rows, columns = np.indices(labels.shape)
+    kernel = _circle(np.arange(-reach, reach + 1)[:, None], np.arange(-reach, reach + 1), radius)
+    overlap = cv2.filter2D(avoided.astype(np.float32), -1, kernel.astype(np.float32))
+    face = np.argwhere(labels < names.index(BACKGROUND))
+    away = np.hypot(*(axis - at for axis, at in zip((rows, columns), face.mean(axis=0), strict=True)))
+    inside = slice(reach, labels.shape[0] - reach), slice(reach, labels.shape[1] - reach)
+    cost = (np.rint(overlap) + away / (10 * away.max()))[inside]  # the way decides between equals only
+    row, column = np.unravel_index(np.argmin(cost), cost.shape)
+    return _circle(rows - row - reach, columns - column - reach, radius)
+
+
+def _circle(rows: NDArray[np.intp], columns: NDArray[np.intp], radius: float) -> NDArray[np.bool_]:
+    return np.asarray(rows**2 + columns**2 <= radius**2)
