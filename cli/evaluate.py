@@ -49,7 +49,7 @@ FORMATS = ("csv", "parquet")
     metavar="NAME",
     help="Split of --validation to use (default: val, if the data has splits).",
 )
-@click.option("--criterion", type=Registered(Names("xface.evaluation.thresholds", "CRITERIA")),
+@click.option("--criterion", type=Registered(Names("xface.statistics.thresholds", "CRITERIA")),
               default="balanced_accuracy", show_default=True,
               help="Criterion to optimise when choosing the threshold.")  # fmt: skip
 @click.option("--out", type=Path, metavar="DIR", help="A folder for scores, JSON and a figure per set.")

@@ -23,7 +23,6 @@ from xface.attribution import METHODS
 from xface.data.sources import SOURCES
 from xface.detectors.crops import CROPS
 from xface.errors import UsageError
-from xface.evaluation.thresholds import CRITERIA
 from xface.faces import ATTRIBUTES, LANDMARKERS, REGIONS, Attribute, Landmarker, find_face
 from xface.faces.landmark_cache import LandmarkStore
 from xface.images.pictures import read_picture
@@ -36,6 +35,7 @@ from xface.report.run.sections import SECTIONS
 from xface.results import Face
 from xface.runs.folder import RunFolder
 from xface.runs.regions import regions_of
+from xface.statistics.thresholds import CRITERIA
 
 ROOT = Path(__file__).resolve().parents[1]
 FAKE = ROOT / "samples" / "fake.jpg"

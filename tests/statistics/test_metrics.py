@@ -10,10 +10,11 @@ from project import ROOT
 from speed import Later
 
 from xface.errors import UnknownNameError, UsageError
-from xface.evaluation.thresholds import CRITERIA, Threshold, choose_threshold, stated_threshold
+from xface.evaluation.thresholds import Threshold, stated_threshold
 from xface.statistics import metrics as ours
 from xface.statistics.bootstrap import LEAST_GROUPS, Estimate, estimate, group_codes
 from xface.statistics.metrics import METRICS, measure
+from xface.statistics.thresholds import CRITERIA, choose_threshold
 
 sk, scipy_stats = Later("sklearn.metrics"), Later("scipy.stats")
 

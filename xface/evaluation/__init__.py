@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from xface.evaluation.evaluation import evaluate as evaluate
     from xface.evaluation.figure import draw_evaluation as draw_evaluation
     from xface.evaluation.scoring import score as score
-    from xface.evaluation.thresholds import CRITERIA as CRITERIA
     from xface.evaluation.thresholds import Threshold as Threshold
+    from xface.statistics.thresholds import CRITERIA as CRITERIA
 
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
-        "CRITERIA": "xface.evaluation.thresholds",
+        "CRITERIA": "xface.statistics.thresholds",
         "Evaluation": "xface.evaluation.evaluation",
         "Threshold": "xface.evaluation.thresholds",
         "draw_evaluation": "xface.evaluation.figure",

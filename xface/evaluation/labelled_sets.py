@@ -15,8 +15,9 @@ from xface.detectors.detector import Detector
 from xface.errors import UsageError
 from xface.evaluation.evaluation import OWN, Evaluation, check_columns, evaluate
 from xface.evaluation.scoring import score, vocabulary
-from xface.evaluation.thresholds import Threshold, choose_threshold
+from xface.evaluation.thresholds import Threshold
 from xface.files.paths import absolute, as_utf8, identity
+from xface.statistics.thresholds import choose_threshold
 from xface.wording import UNTRAINED_RUN
 
 MANIFEST = "manifest"
