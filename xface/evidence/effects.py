@@ -140,7 +140,7 @@ def region_effects(
     """
     masks = torch.stack([face.labels == index for index in range(len(REGIONS))])
     controls = control_areas(face.labels.cpu().numpy().astype(np.uint8))
-    ask = _Asking(detector, face, target, tuple(fills))
+    ask = Asking(detector, face, target, tuple(fills))
     areas = feathered(torch.cat([masks, torch.from_numpy(controls.masks).to(masks.device)]), face.iod)
     before, after = ask.untouched, ask.hidden(areas)
     there = masks.flatten(1).any(dim=1).cpu().numpy()
@@ -168,7 +168,7 @@ def _by_most(changed: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _flip_set(
-    ask: _Asking, areas: Tensor, changed: NDArray[np.bool_], own: FloatArray
+    ask: Asking, areas: Tensor, changed: NDArray[np.bool_], own: FloatArray
 ) -> tuple[str, ...] | None:
     names, sizes = list(REGIONS), areas.flatten(1).sum(dim=1).cpu().numpy()
     if changed.any():
@@ -188,7 +188,7 @@ def _flip_set(
     return tuple(names[k] for k in order[:high])
 
 
-class _Asking:
+class Asking:
     """Asks a detector about a face with parts of it hidden."""
 
     def __init__(self, detector: Detector, face: ShownFace, target: int, fills: tuple[str, ...]) -> None:
