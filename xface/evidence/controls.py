@@ -14,12 +14,12 @@ from xface.results import ByteArray
 
 FEATURES = ("right_eye", "left_eye", "right_eyebrow", "left_eyebrow", "mouth", "nose")
 ALIKE = 4.0  # regions whose areas differ by at most this factor share a control area
-MOST = 0.25  # of the picture: larger regions have no control, as it would cover what it should avoid
+MOST = 0.25  # of the picture: a disc of more would cover what it should avoid
 
 
 @dataclass(frozen=True, eq=False)
 class Controls:
-    """Discs (C, H, W) of the sizes of a face's regions, and each region's disc in them, -1 for none."""
+    """Discs (C, H, W) of the sizes of a face's regions, and each region's disc in them, -1 for no pixels."""
 
     masks: NDArray[np.bool_]
     of_region: NDArray[np.intp]
@@ -31,7 +31,8 @@ def control_areas(labels: ByteArray) -> Controls:
     A control is a disc that has the area of the regions it stands for, the geometric mean where several share
     it (the smallest and largest of them differ by at most four times). It avoids eyes, eyebrows, mouth and
     nose and the regions that it stands for; of the places that do so best it takes the one nearest to the
-    face's centre. The background, and any region over a quarter of the picture, has none.
+    face's centre. The background, and any region over a quarter of the picture, has the largest disc: hiding
+    as much elsewhere is not possible, and what a smaller area does it must do too.
 
     Args:
         labels: uint8 (H, W), from `region_labels`.
@@ -50,6 +51,7 @@ def control_areas(labels: ByteArray) -> Controls:
     for number, group in enumerate(groups):
         of_region[group] = number
         masks[number] = _disc(labels, group, np.exp(np.log(areas[group]).mean()))
+    of_region[(of_region < 0) & (areas > 0)] = len(groups) - 1  # -1 again where there is no disc at all
     return Controls(masks, of_region)
 
 
