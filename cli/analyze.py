@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from xface.analysis.plan import Plan
 
 METHODS = ("gradcam",)
-PRINTED = 5  # findings, at most
 
 
 @click.command(
@@ -120,16 +119,16 @@ def _say_new_notes(run: Path, plan: Plan) -> None:
 
 
 def _say_what_was_found(run: Path) -> None:
-    """Print cautions and the first findings; where there are none, what was looked for."""
-    from xface.wording import printable
+    """Print cautions and the findings that stand against all; where there are none, what was looked for."""
+    from xface.wording import counted, printable
 
     sentences = json.loads((run / "findings.json").read_text(encoding="utf-8"))["sentences"]
     cautions = [each["text"] for each in sentences if each["about"] == "caution"]
-    found = [each["text"] for each in sentences if each["about"] not in ("none", "caution")]
+    top = [each["text"] for each in sentences if each.get("top")]
     silent = [each["text"] for each in sentences if each["about"] == "none"]
-    click.echo("\n".join(map(printable, [*cautions, *(found[:PRINTED] or silent)])))
-    if len(found) > PRINTED:
-        click.echo(f"and {len(found) - PRINTED} more in the report")
+    click.echo("\n".join(map(printable, [*cautions, *(top or silent)])))
+    if more := len(sentences) - len(cautions) - len(top) - len(silent):
+        click.echo(f"and {counted(more, 'finding')} of single tables in the report")
 
 
 def _say_what_failed(run: Path) -> None:

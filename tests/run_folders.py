@@ -13,6 +13,7 @@ from test_regions import FACE
 REGIONS = ("right_eye", "left_eye", "right_eyebrow", "left_eyebrow", "mouth", "nose", "forehead", "jaw",
            "right_cheek", "left_cheek", "background")  # fmt: skip
 AREAS = np.array([0.02, 0.02, 0.02, 0.02, 0.04, 0.06, 0.1, 0.08, 0.1, 0.1, 0.44])
+CONTRASTS = ("FP-TP", "FN-TN", "FP-TN", "FN-TP")
 KINDS = (("gradcam", "layer4", (7, 6)), ("vanilla", "", (28, 23)))
 ATTRIBUTES = ("sharpness", "eye_sharpness", "brightness", "contrast", "exposure", "blockiness", "face_size",
               "eye_openness", "mouth_openness", "yaw", "pitch", "roll")  # fmt: skip
@@ -247,7 +248,8 @@ def findings(images: dict, lifts: np.ndarray, evil: str) -> dict:
                       "lifts": mean_lifts(lifts[rows[number::2], 0])}
                      for name, rows in (("FP", fp), ("FN", fn)) for number in (0, 1)],
         "sentences": [
-            {"text": eyes, "about": "region", "contrast": "FP-TN", "name": "right_eye", "rows": fp[:12]},
+            {"text": eyes, "about": "region", "contrast": "FP-TN", "name": "right_eye", "rows": fp[:12],
+             "top": 1, "p_all": 0.004},
             {"text": "False positives have less sharp eyes than true negatives.", "about": "attribute",
              "contrast": "FP-TN", "name": "eye_sharpness", "rows": fp[:5]},
             {"text": "False negatives against true positives: nothing significant.", "about": "none",
@@ -268,10 +270,11 @@ def region_rows(outcome: np.ndarray, ok: np.ndarray, lifts: np.ndarray):
 def contrast_rows(outcome: np.ndarray, ok: np.ndarray, lifts: np.ndarray, images: dict):
     for kind, (method, layer, _) in enumerate(KINDS):
         for number, region in enumerate(REGIONS):
-            for contrast in ("FP-TN", "FN-TP"):
+            for contrast in CONTRASTS:
                 one, other = (lifts[(outcome == each) & ok, kind, number] for each in contrast.split("-"))
                 yield {"method": method, "layer": layer, "region": region, "contrast": contrast,
-                       **comparison(one, other, contrast == "FP-TN" and region.endswith("_eye"))}  # fmt: skip
+                       **at_equal_scores(one, other, contrast == "FP-TN" and region.endswith("_eye")),
+                       "coarse": region == "left_eye"}  # fmt: skip
 
 
 def attribute_rows(images: dict):
@@ -285,6 +288,13 @@ def attribute_rows(images: dict):
                 "means": [estimate(one), estimate(other)],
                 **found,
             }
+
+
+def at_equal_scores(one: np.ndarray, other: np.ndarray, finding: bool) -> dict:
+    found = comparison(one, other, finding)
+    raw = {name: found[name] for name in ("difference", "delta", "p", "q")}
+    return {**found, "adjusted": True, "raw": {**raw, "finding": True}, "p_all": 0.004 if finding else 1.0,
+            "equivalence": {"margin": 0.2, "p": 0.01, "same": not finding}}  # fmt: skip
 
 
 def comparison(one: np.ndarray, other: np.ndarray, finding: bool) -> dict:

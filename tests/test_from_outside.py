@@ -92,7 +92,7 @@ def test_an_attribute_is_measured_tested_and_worded(reddened, tmp_path, monkeypa
     assert images["redness"].to_numpy() == pytest.approx([red / green for red, green, _ in light])
     found = json.loads((folder / "findings.json").read_text())
     rows = [row for row in found["attributes"] if row["attribute"] == "redness"]
-    assert [row["contrast"] for row in rows] == ["FP-TN", "FN-TP"]
+    assert [row["contrast"] for row in rows] == ["FP-TP", "FN-TN", "FP-TN", "FN-TP"]
     assert any(row["finding"] for row in rows)
     [told, *_] = [each["text"] for each in found["sentences"] if each["name"] == "redness"]
     assert " are redder than true " in told

@@ -30,6 +30,9 @@ POSITIVES = ("TP", "FN")
 CONTRASTS = {"FP-TN": ("FP", "TN"), "FN-TP": ("FN", "TP")}
 """The errors of each true class, against its images that are classified correctly."""
 
+LIKENESSES = {"FP-TP": ("FP", "TP"), "FN-TN": ("FN", "TN")}
+"""The errors of each predicted class, against its images that are classified correctly: are they alike?"""
+
 
 def outcome_of(is_positive: bool, called_positive: bool) -> Outcome:
     """The outcome of an image, from its true and its predicted class.

@@ -143,6 +143,16 @@ def counted(count: int, noun: str) -> str:
     return f"{number(count)} {noun}{'' if count == 1 else 's'}"
 
 
+def listed(words: Sequence[str]) -> str:
+    """Words as a list in a sentence.
+
+    Example:
+        >>> listed(["dark"]), listed(["dark", "small", "turned"])
+        ('dark', 'dark, small and turned')
+    """
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+
+
 def decimal(value: float | None) -> str:
     """A score to three decimals, or a dash.
 

@@ -12,6 +12,7 @@ from xface.analysis.labelled_data import read_data
 from xface.analysis.pipeline import analyze
 from xface.analysis.plan import plan_analysis
 from xface.data.labelled_pictures import read_samples
+from xface.results import CONTRASTS
 
 PAIRS, PART, GAIN = 150, 1 / 3, 0.3
 
@@ -43,8 +44,10 @@ def test_darkness_that_was_planted_is_named(darkened, tmp_path):
     wrong = images["outcome"].isin(["FP", "FN"])
     assert wrong[dark].mean() > wrong[~dark].mean() + 0.1  # it is a cause
     found = json.loads((run / "findings.json").read_text())
-    rows = [row for row in found["attributes"] if row["attribute"] == "brightness" and row["finding"]]
+    differs = [row for row in found["attributes"] if row["attribute"] == "brightness" and row["finding"]]
+    rows = [row for row in differs if row["contrast"] in CONTRASTS]
     assert rows
+    assert " darker than " in next(each["text"] for each in found["sentences"] if each["top"] == 1)
     for row in rows:
         assert row["difference"]["high"] < 0
         one, other = {
@@ -55,6 +58,7 @@ def test_darkness_that_was_planted_is_named(darkened, tmp_path):
             each["text"]
             for each in found["sentences"]
             if (each["about"], each["contrast"], each["name"]) == ("attribute", row["contrast"], "brightness")
+            and not each["top"]
         ]
         assert sentence.startswith(f"{one} are darker than {other}: brightness")
         page = (run / "report" / "index.html").read_text(encoding="utf-8")

@@ -9,9 +9,9 @@ import pytest
 from xface.findings.columns import attribute_columns, on_the_face, region_columns
 from xface.findings.findings import conclude
 from xface.findings.health import check_health
-from xface.results import CONTRASTS
+from xface.results import CONTRASTS, LIKENESSES
 from xface.runs.attributes import attributes_of
-from xface.statistics.effects import unevenness
+from xface.statistics.effects import ALPHA, unevenness
 
 REGIONS = ("right_eye", "left_eye", "mouth", "nose", "background")
 AREAS = np.array([0.05, 0.05, 0.1, 0.1, 0.7])
@@ -75,7 +75,10 @@ def test_the_planted_cause_is_named_and_not_what_follows_it(found, planted):
     assert [row.attribute for row in found.regression.rows if row.finding] == ["brightness"]
     assert "true class is held constant" in found.regression.note
     assert [found.regressions[contrast].outcome for contrast in CONTRASTS] == ["FP", "FN"]
-    first, *others = [each for each in about(found, "attribute") if each.contrast == "FP-TN"]
+    top, first, *others = [each for each in about(found, "attribute") if each.contrast == "FP-TN"]
+    assert top.text.startswith(
+        "False positives are darker than true negatives and true positives (brightness"
+    )
     images, _ = planted
     one, other = (images["brightness"][images["outcome"] == each].mean() for each in ("FP", "TN"))
     start = f"False positives are darker than true negatives: brightness {one:.2f} against {other:.2f}"
@@ -95,9 +98,7 @@ def test_a_run_brings_the_words_of_attributes_that_xface_does_not_have(planted):
     words = {"label": "how red", "unit": "", "more": "redder", "less": "paler"}
     manifest = {**MANIFEST, "attributes": dict.fromkeys(("redness", "sharpness", "face_size"), words)}
     found = conclude(images.rename(columns={"brightness": "redness"}), regions, manifest)
-    assert about(found, "attribute")[0].text.startswith(
-        "False positives are paler than true negatives: redness"
-    )
+    assert about(found, "attribute")[0].text.startswith("False positives are paler than true negatives")
     assert [row.attribute for row in found.regression.rows if row.finding] == ["redness"]
     assert [condition.attribute for condition in found.slices[0].conditions] == ["redness"]
 
@@ -114,7 +115,8 @@ def test_examples_are_the_errors_that_show_it_most_one_of_a_group(found, planted
 
 def test_the_planted_region_is_found_and_said(found):
     rows = [row for row in found.contrasts if row.name["region"] == "mouth"]
-    assert all(row.finding and row.delta > 0.3 for row in rows)
+    assert all(row.finding and row.p_all <= ALPHA for row in rows if row.contrast in LIKENESSES)
+    assert all(row.raw.finding and row.delta > 0.3 and row.difference.value > 0.5 for row in rows)
     said = [each.text for each in about(found, "region") if each.name == "mouth" and each.contrast == "FP-TN"]
     assert said[0].startswith(
         "For false positives, gradcam at layer4 puts more weight on the mouth than for true negatives: lift"
@@ -124,7 +126,7 @@ def test_the_planted_region_is_found_and_said(found):
 def test_the_primary_contrast_is_the_part_on_the_face(found, planted):
     images, regions = planted
     on_face = 1 - regions[regions["region"] == "background"].set_index("row")["share"]
-    means = [on_face[images["row"][images["outcome"] == each]].mean() for each in ("FP", "TN")]
+    means = [on_face[images["row"][images["outcome"] == each]].mean() for each in ("FP", "TP")]
     result = found.primary.result
     assert [each.value for each in result.means] == pytest.approx(means)
     assert (result.q, result.finding) == (None, result.p <= 0.05)
@@ -154,12 +156,13 @@ def test_the_slice_is_the_dark_end_and_reported_once(found):
 def test_where_nothing_is_nothing_is_found_and_said_so():
     found = conclude(*tables(seed=4), MANIFEST)
     texts = [each.text for each in about(found, "none")]
-    assert {each.about for each in found.sentences} == {"none"}
+    assert {each.about for each in found.sentences} == {"none", "same"}
+    assert not [each for each in found.sentences if each.top]
     assert any(
         text.startswith("False positives against true negatives: nothing significant in 5 comparisons of")
         for text in texts
     )
-    assert len(texts) == 6  # regions and attributes by contrast, the regression, slices
+    assert len(texts) + len(about(found, "same")) == 10  # two tables of four contrasts, regression, slices
 
 
 def without(images, outcome):

@@ -37,6 +37,10 @@ class Columns:
         chosen = [k for k, name in enumerate(self.names) if fixed.items() <= name.items()]
         return Columns(tuple(self.names[k] for k in chosen), self.values[:, chosen])
 
+    def beside(self, other: Columns) -> Columns:
+        """These columns, then another's."""
+        return Columns((*self.names, *other.names), np.column_stack([self.values, other.values]))
+
 
 def region_columns(
     images: pd.DataFrame, regions: pd.DataFrame, measure: str, kinds: Sequence[Mapping[str, Any]]
@@ -72,11 +76,12 @@ def attribute_columns(images: pd.DataFrame, names: Sequence[str]) -> Columns:
 
 @dataclass(frozen=True)
 class Judged:
-    """The images with a score: their rows, outcomes, groups and how sure their verdicts are, each (N,)."""
+    """The images with a score: rows, outcomes, groups, scores and how sure the verdicts are, each (N,)."""
 
     rows: Codes
     outcomes: Any
     codes: Codes
+    scores: FloatArray
     sureness: FloatArray
 
     @staticmethod
@@ -85,7 +90,7 @@ class Judged:
         codes = group_codes(images["group"].fillna("").astype(str).to_numpy(), len(images))
         score = images["score"].to_numpy(np.float64)
         outcomes = images["outcome"].astype(str).to_numpy(dtype="U2")
-        return Judged(images["row"].to_numpy(np.intp), outcomes, codes, np.abs(score - threshold))
+        return Judged(images["row"].to_numpy(np.intp), outcomes, codes, score, np.abs(score - threshold))
 
     @property
     def wrong(self) -> Mask:

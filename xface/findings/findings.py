@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +12,17 @@ from xface.findings.columns import Columns, Judged, attribute_columns, on_the_fa
 from xface.findings.contrasts import Contrast, contrasts, corrected
 from xface.findings.health import Health, check_health, summarise
 from xface.findings.sentences import (
+    SIDES,
     Sentence,
     attribute_sentences,
+    likeness_sentences,
     nothing_found,
     region_sentences,
     regression_sentences,
     slice_sentences,
 )
-from xface.results import CONTRASTS, OUTCOMES, WRONG
+from xface.findings.top import Evidence, with_p_all
+from xface.results import CONTRASTS, LIKENESSES, OUTCOMES, WRONG
 from xface.runs.attributes import attributes_of
 from xface.runs.folder import is_trained
 from xface.statistics.bootstrap import Estimate
@@ -28,15 +31,17 @@ from xface.statistics.effects import ALPHA
 from xface.statistics.means import groups_with, mean_differences, within
 from xface.statistics.regression import Regression, regress
 from xface.statistics.slices import Slice, find_slices, members
-from xface.wording import UNTRAINED_RUN, kind_name
+from xface.wording import UNTRAINED_RUN, kind_name, outcome_words
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PRIMARY = "FP-TN"
+PRIMARY = "FP-TP"
 NOTE = (
-    f"Each of five families (the primary contrast, regions, attributes, the regression, slices) is tested at "
-    f"{100 * ALPHA:.0f} %, not all together: with nothing there, about one run in five shows something."
+    f"The sentences at the top stand against all that the run tests: with nothing there, at most "
+    f"{100 * ALPHA:.0f} % of runs have any. Below, each of five families (the primary contrast, regions, "
+    f"attributes, the regression, slices) is tested at {100 * ALPHA:.0f} % by itself: with nothing there, "
+    f"about one run in five shows something."
 )
 """How often is in benchmarks/results/conclusions.json."""
 
@@ -126,38 +131,76 @@ def conclude(images: pd.DataFrame, regions: pd.DataFrame, manifest: Mapping[str,
     words = attributes_of(manifest)
     attributes = attribute_columns(scored, tuple(words))
     regression, regressions = regress_all(attributes, judged)
+    health = check_health(images, regions)
+    primary = primary_contrast(shares, judged)
+    tables = (
+        [primary.result] if primary else [],
+        region_contrasts(lifts, judged, health.coarse_regions),
+        attribute_contrasts(attributes, judged),
+    )
+    slices = find_slices(attributes.short, attributes.values, judged.wrong, judged.codes)
+    (of_primary, of_regions, of_attributes), slices = with_p_all(tables, slices)
     found = Findings(
         summary={
             "trained": is_trained(manifest),
             **summarise(images, scored, judged, manifest["threshold"]),
         },
-        health=check_health(images, regions),
-        primary=primary_contrast(shares, judged),
+        health=health,
+        primary=primary and replace(primary, result=of_primary[0]),
         regions=tuple(region_means(lifts, shares, judged)),
-        contrasts=corrected(contrasts(lifts.names, lifts.values, judged.outcomes, judged.codes)),
-        attributes=corrected(contrasts(attributes.names, attributes.values, judged.outcomes, judged.codes)),
+        contrasts=of_regions,
+        attributes=of_attributes,
         regression=regression,
         regressions=regressions,
-        slices=find_slices(attributes.short, attributes.values, judged.wrong, judged.codes),
+        slices=slices,
         clusters=tuple(clusters_of_errors(lifts, shares, judged)),
         sentences=(),
     )
-    return replace(found, sentences=tuple(tell(found, lifts, shares, attributes, judged, words)))
+    meanings = meanings_of(manifest)
+    return replace(found, sentences=tuple(tell(found, lifts, shares, attributes, judged, words, meanings)))
+
+
+def meanings_of(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """What the outcomes mean in the run's classes, where the manifest says which they are."""
+    if "positive" not in manifest or "classes" not in manifest:
+        return {}
+    return outcome_words(manifest["positive"], manifest["classes"])
+
+
+def region_contrasts(
+    lifts: Columns, judged: Judged, coarse: Sequence[Mapping[str, str]]
+) -> tuple[Contrast, ...]:
+    """All contrasts of the lifts at equal scores: a map explains the score, so the two go together anyway."""
+    given = (lifts.names, lifts.values, judged.outcomes, judged.codes)
+    rows = corrected(contrasts(*given, scores=judged.scores, sides=SIDES))
+    return tuple(replace(row, coarse=row.name in coarse) for row in rows)
+
+
+def attribute_contrasts(attributes: Columns, judged: Judged) -> tuple[Contrast, ...]:
+    """Those with right verdicts of the same predicted class at equal scores, those of the same truth as is.
+
+    An attribute is measured on the picture alone. That darkness moves the score, and so the verdict, is what
+    is asked; at equal scores nothing of it would be left.
+    """
+    given = (attributes.names, attributes.values, judged.outcomes, judged.codes)
+    alike = contrasts(*given, scores=judged.scores, sides=LIKENESSES)
+    return corrected([*alike, *contrasts(*given, sides=CONTRASTS)])
 
 
 def primary_contrast(shares: Columns, judged: Judged) -> Primary | None:
-    """The first kind's part on the face, false positives against true negatives; None without a map."""
+    """The first kind's part on the face, false positives against true positives; None without a map."""
     face = on_the_face(shares)
     if not face.names:
         return None
     name = face.names[0]
-    one, other = (OUTCOMES[outcome] for outcome in CONTRASTS[PRIMARY])
+    one, other = (OUTCOMES[outcome] for outcome in SIDES[PRIMARY])
     text = (
         f"Primary test: does the share of {kind_name(name)} on the face (1 - the background's share) differ "
-        f"between {one} and {other}? Fixed before the analysis and tested alone, at {100 * ALPHA:.0f} %."
+        f"between {one} and {other} at equal scores? "
+        f"Fixed before the analysis and tested alone, at {100 * ALPHA:.0f} %."
     )
-    rows = contrasts(face.names[:1], face.values[:, :1], judged.outcomes, judged.codes)
-    [row] = [row for row in rows if row.contrast == PRIMARY]
+    given = (face.names[:1], face.values[:, :1], judged.outcomes, judged.codes)
+    [row] = contrasts(*given, scores=judged.scores, sides={PRIMARY: SIDES[PRIMARY]})
     result = replace(row, finding=row.p is not None and row.p <= ALPHA)
     return Primary(text, name["method"], name["layer"], PRIMARY, name["region"], result)
 
@@ -205,16 +248,30 @@ def tell(
     attributes: Columns,
     judged: Judged,
     words: Mapping[str, Mapping[str, str]],
+    meanings: Mapping[str, str],
 ) -> Iterator[Sentence]:
-    """All sentences: a caution, the primary contrast, regions, attributes, the regression, slices."""
+    """All sentences: a caution, the top, what is the same, then by family what was found and what was not."""
     if not found.summary["trained"]:
         yield Sentence(f"{UNTRAINED_RUN}.", "caution", "", "untrained", ())
-    if found.primary:
-        yield from region_sentences([found.primary.result], on_the_face(shares), judged, "share")
+    inside = [members(each, attributes.short, attributes.values) for each in found.slices]
+    primary = [found.primary.result] if found.primary else []
+    yield from Evidence(
+        found.attributes,
+        (*primary, *found.contrasts),
+        tuple(zip(found.slices, inside, strict=True)),
+        attributes,
+        lifts.beside(on_the_face(shares)),
+        judged,
+        found.regressions,
+        words,
+        meanings,
+    ).sentences()
+    yield from likeness_sentences(found.contrasts, "regions", judged)
+    yield from likeness_sentences(found.attributes, "attributes", judged)
+    yield from region_sentences(primary, on_the_face(shares), judged, "share")
     yield from region_sentences(found.contrasts, lifts, judged)
     yield from nothing_found(found.contrasts, "regions")
     yield from attribute_sentences(found.attributes, attributes, judged, found.regressions, words)
     yield from nothing_found(found.attributes, "attributes")
     yield from regression_sentences(found.regression, attributes, judged)
-    inside = [members(each, attributes.short, attributes.values) for each in found.slices]
     yield from slice_sentences(found.slices, inside, judged)

@@ -19,12 +19,9 @@ from xface.wording import counted, spaced
 if TYPE_CHECKING:
     import pandas as pd
 
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 MOSTLY = 0.5
 KIND = ["method", "layer"]
+REGION = [*KIND, "region"]
 UNDEFINED = {"zero": "zero map", "non_finite": "map not finite"}
 
 
@@ -59,6 +56,11 @@ class Health:
     statuses: tuple[Missing, ...]
     coarse: tuple[Mapping[str, Any], ...]
     warnings: tuple[str, ...]
+
+    @property
+    def coarse_regions(self) -> list[Mapping[str, str]]:
+        """Method, layer and region of which most maps are too coarse."""
+        return [{key: str(each[key]) for key in REGION} for each in self.coarse if each["part"] > MOSTLY]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -112,9 +114,8 @@ def _counts(names: pd.Series[Any], amiss: Mask, order: Sequence[str] = ()) -> di
 
 def _coarse(regions: pd.DataFrame) -> tuple[Mapping[str, Any], ...]:
     """The part of each region's defined maps whose cells are too large for it, where there are any."""
-    keys = [*KIND, "region"]
     defined = regions[regions["status"] == "ok"].assign(part=regions["coarse"].astype(float))
-    parts = defined.groupby(keys, sort=False, observed=True)["part"].mean().reset_index()
+    parts = defined.groupby(REGION, sort=False, observed=True)["part"].mean().reset_index()
     return tuple({str(k): v for k, v in each.items()} for each in parts[parts["part"] > 0].to_dict("records"))
 
 

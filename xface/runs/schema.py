@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from xface.results import Outcome
 from xface.runs.tables import OWN_COLUMNS
 
+MOST_AT_THE_TOP = 3
 MOST = 2**53  # whole numbers up to here are exact as floats
 
 Number = Annotated[float, Field(ge=-1e300, le=1e300)]
@@ -217,8 +218,30 @@ class HealthRecord(Record):
     warnings: list[str]
 
 
+class UnadjustedRecord(Record):
+    """A difference without regard to the score, which may do no more than follow it."""
+
+    difference: EstimateRecord
+    delta: Number | None
+    p: Share | None
+    q: Share | None
+    finding: bool
+
+
+class EquivalenceRecord(Record):
+    """Whether the sides are the same: p that they differ by the margin or more."""
+
+    margin: NotNegative | None
+    p: Share | None
+    same: bool
+
+
 class ContrastRecord(Record):
-    """A number's mean on one outcome against another's."""
+    """A number's mean on one outcome against another's.
+
+    Where `adjusted`, all but `raw` is at equal scores. Older runs lack what has a default here: there nothing
+    is adjusted, and nothing is at the top.
+    """
 
     contrast: str
     n: Pair
@@ -229,6 +252,10 @@ class ContrastRecord(Record):
     q: Share | None
     finding: bool
     note: str
+    adjusted: bool = False
+    raw: UnadjustedRecord | None = None
+    equivalence: EquivalenceRecord | None = None
+    p_all: Share | None = None
 
     @model_validator(mode="after")
     def _is_of_something(self) -> ContrastRecord:
@@ -238,11 +265,12 @@ class ContrastRecord(Record):
 
 
 class OfRegion(ContrastRecord):
-    """A contrast of a region's lift."""
+    """A contrast of a region's lift; `coarse`: the map's cells are too large for the region."""
 
     method: str
     layer: Layer
     region: str
+    coarse: bool = False
 
 
 class OfAttribute(ContrastRecord):
@@ -326,13 +354,18 @@ class ClusterRecord(Record):
 
 
 class SentenceRecord(Record):
-    """A finding in words, and the images that show it."""
+    """A finding in words, and the images that show it; `top` is its place in what a page begins with.
+
+    `about` is attribute, region, regression, slice, same, caution, or none for what was not found.
+    """
 
     text: str
     about: str
     contrast: str
     name: str
     rows: list[Row]
+    top: Annotated[int, Field(ge=1, le=MOST_AT_THE_TOP)] | None = None
+    p_all: Share | None = None
 
 
 class FindingsRecord(Record):

@@ -37,6 +37,11 @@ class Permuted:
         top = np.fmax.reduce(self.drawn, axis=1, initial=-np.inf)[:, None]
         return self._p(np.broadcast_to(top, self.drawn.shape), self.observed)
 
+    def furthest(self) -> FloatArray:
+        """Two-sided p against the furthest of all columns, for any of them (Westfall and Young 1993)."""
+        top = np.fmax.reduce(np.abs(self.drawn), axis=1, initial=-np.inf)[:, None]
+        return self._p(np.broadcast_to(top, self.drawn.shape), np.abs(self.observed))
+
     @staticmethod
     def _p(drawn: FloatArray, observed: FloatArray) -> FloatArray:
         reached = (drawn >= observed - TIE * np.abs(observed)).sum(axis=0)
@@ -71,7 +76,7 @@ def permute(
     """
     observed = np.full(values.shape[1], np.nan)
     drawn = np.full((permutations, values.shape[1]), np.nan)
-    for columns in _alike(values):
+    for columns in columns_alike(values):
         kept = np.isfinite(values[:, columns[0]])
         if not kept.any():
             continue
@@ -81,7 +86,7 @@ def permute(
     return Permuted(observed, drawn)
 
 
-def _alike(values: FloatArray | Mask) -> Iterator[Codes]:
+def columns_alike(values: FloatArray | Mask) -> Iterator[Codes]:
     """The columns that are defined for the same images, some at a time."""
     patterns = np.packbits(np.isfinite(values), axis=0)
     _, kinds = np.unique(patterns, axis=1, return_inverse=True)

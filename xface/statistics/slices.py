@@ -37,7 +37,7 @@ class Condition:
 class Slice:
     """Images under one or two conditions: how often they are wrong, and how often the rest is.
 
-    `p` is that of this slice alone, `q` against the best of all slices.
+    `p` is that of this slice alone, `q` against the best of all slices, `p_all` against all that a run tests.
     """
 
     conditions: tuple[Condition, ...]
@@ -49,6 +49,7 @@ class Slice:
     p: float
     q: float
     finding: bool
+    p_all: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""

@@ -14,8 +14,12 @@ from xface.files.csv_files import write_rows
 
 ESTIMATE = {"value", "low", "high"}
 UNKNOWN = dict.fromkeys(("value", "low", "high"))
-CONTRAST = ("contrast", "n", "groups", "missing", "means", "difference", "delta", "p", "q", "finding", "note")
-STAND_INS = {"means": [UNKNOWN, UNKNOWN], **dict.fromkeys(
+UNADJUSTED = {"difference": UNKNOWN, **dict.fromkeys(("delta", "p", "q", "finding"))}
+EQUIVALENCE = dict.fromkeys(("margin", "p", "same"))
+NESTED = {"raw": UNADJUSTED, "equivalence": EQUIVALENCE}
+CONTRAST = ("contrast", "n", "groups", "missing", "means", "difference", "delta", "p", "q", "finding", "note",
+            "adjusted", "raw", "equivalence", "p_family", "p_all", "coarse")  # fmt: skip
+STAND_INS = {"means": [UNKNOWN, UNKNOWN], **NESTED, **dict.fromkeys(
     ("lift", "share", "difference", "odds_ratio", "rate", "rest"), UNKNOWN)}  # fmt: skip
 
 
@@ -48,7 +52,7 @@ def write_csv(rows: Iterable[Mapping[str, Any]], path: Path, empty: Mapping[str,
 
     Estimates and pairs of them are columns of their own, lists are JSON, what is undefined is empty.
     """
-    flat = (dict(_flat(row)) for row in rows)
+    flat = (dict(_flat(_whole(row))) for row in rows)
     first = next(flat, None)
     columns = list(first or dict(_flat(empty)))
     write_rows(path, columns, chain([first] if first else [], flat))
@@ -69,11 +73,18 @@ def _columns(name: str, value: Any) -> Iterable[tuple[str, Any]]:
     if _is_estimate(value):
         named = {"": "value", "_low": "low", "_high": "high"}
         return [(name + end, _cell(value[part])) for end, part in named.items()]
+    if name in NESTED:
+        return [cell for part, each in value.items() for cell in _columns(f"{name}_{part}", each)]
     if _is_pair(value):
         return [
             cell for side, part in zip("ab", value, strict=True) for cell in _columns(f"{name}_{side}", part)
         ]
     return [(name, _cell(value))]
+
+
+def _whole(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A record whose records within are all there, so that every row has the same columns."""
+    return {name: NESTED[name] if value is None and name in NESTED else value for name, value in row.items()}
 
 
 def _is_estimate(value: Any) -> bool:

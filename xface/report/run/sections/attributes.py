@@ -17,7 +17,9 @@ CLUSTERS = ("outcome", "method", "layer", "number", "size", "medoid", "members",
 
 
 def _data(report: Report) -> dict[str, Any]:
-    return {"odds": odds_forest(report.run)}
+    rows = report.run.findings["attributes"] or ()
+    raw = [(report.run.label(row["attribute"]), row) for row in rows if row.get("raw")]
+    return {"odds": odds_forest(report.run), "raw": raw}
 
 
 def _figures(report: Report) -> Iterator[NamedFigure]:

@@ -15,11 +15,12 @@ FAMILIES = {"regions": "contrasts", "attributes": "attributes", "slices": "slice
 
 @dataclass(frozen=True)
 class Sentences:
-    """The sentences of a run: what was found, what was tested and not found, and what was not tested.
+    """The sentences of a run: the top, what else was found, what was tested and not found, and what was not.
 
     A caution is none of these: the page has it at its head.
     """
 
+    top: tuple[Row, ...]
     found: tuple[Row, ...]
     absent: tuple[Row, ...]
     untested: tuple[Row, ...]
@@ -29,9 +30,11 @@ class Sentences:
     def of(cls, findings: Mapping[str, Any]) -> Sentences:
         """Sort the sentences; each keeps its `number`."""
         numbered = [{**each, "number": number} for number, each in enumerate(findings["sentences"] or ())]
+        found = [each for each in numbered if each["about"] not in ("none", "caution")]
         silent = [each for each in numbered if each["about"] == "none"]
         return cls(
-            tuple(each for each in numbered if each["about"] not in ("none", "caution")),
+            tuple(each for each in found if each.get("top")),
+            tuple(each for each in found if not each.get("top")),
             tuple(each for each in silent if _is_tested(each, findings)),
             tuple(each for each in silent if not _is_tested(each, findings)),
             any(row["p"] is not None for row in _all_tests(findings)),
@@ -64,7 +67,7 @@ FINDINGS = Section(
     lambda report: {"sentences": Sentences.of(report.run.findings)},
     heading="What was found",
     tables=lambda report: [
-        Table("sentences", ("text", "about", "contrast", "name", "rows"), _sentences(report))
+        Table("sentences", ("text", "about", "contrast", "name", "rows", "top", "p_all"), _sentences(report))
     ],
     subsets=lambda report: {"sentences": [each["rows"] for each in _sentences(report)]},
 )

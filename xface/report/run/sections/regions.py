@@ -15,6 +15,7 @@ from xface.report.run.forest import OUTCOME_SERIES, lift_forest
 from xface.report.run.sections.section import Report, Section, beside
 from xface.runs.folder import Kind, RunFolder
 from xface.runs.regions import regions_of
+from xface.wording import spaced
 
 OF_REGION = ("method", "layer", "region")
 
@@ -30,7 +31,12 @@ def _drawing(run: RunFolder, kind: Kind) -> dict[str, Any]:
         (name, Markup(face_svg(regions, mean_lifts(run, kind, name), f"{kind.name}, {name}")))
         for name in OUTCOME_SERIES
     ]
-    return {"kind": kind, "forest": forest, "series": forest.series, "faces": faces}
+    raw = [
+        (spaced(row["region"]), row)
+        for row in run.findings["contrasts"] or ()
+        if row.get("raw") and (row["method"], row["layer"] or "") == (kind.method, kind.layer)
+    ]
+    return {"kind": kind, "forest": forest, "series": forest.series, "faces": faces, "raw": raw}
 
 
 def _figures(report: Report) -> Iterator[NamedFigure]:

@@ -1,0 +1,234 @@
+"""The top of a run's findings: at most three sentences, of what stands against all that was tested."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, groupby
+from typing import Any
+
+from xface.findings.columns import BACKGROUND, Columns, Judged
+from xface.findings.contrasts import Contrast
+from xface.findings.sentences import SIDES, Sentence, fixed, places_of, rows_of, sign_of, stands
+from xface.results import CONTRASTS, LIKENESSES, OUTCOMES, WRONG
+from xface.runs.schema import MOST_AT_THE_TOP
+from xface.statistics.effects import ALPHA, against_all
+from xface.statistics.regression import Regression
+from xface.statistics.slices import Slice
+from xface.wording import kind_name, listed, spaced
+
+MOST = 3  # regions or attributes in a sentence
+MIRRORED = ("right_", "left_")
+TRUTH_FIRST = (*CONTRASTS, *LIKENESSES)
+COMPARED = {name: OUTCOMES[sides[1]] for name, sides in SIDES.items()}
+"""What the errors of each contrast are compared with."""
+
+
+def with_p_all(
+    tables: Sequence[Sequence[Contrast]], slices: Sequence[Slice]
+) -> tuple[list[tuple[Contrast, ...]], tuple[Slice, ...]]:
+    """Tables of contrasts and the slices with `p_all`, p against all of them together.
+
+    A family is one contrast of one table, corrected by its furthest number, or the slices; families are
+    corrected by Holm's method.
+    """
+    families = [list(rows) for table in tables for _, rows in groupby(table, key=lambda row: row.contrast)]
+    ps: list[list[float | None]] = [[row.p_family for row in rows] for rows in families]
+    *found, of_slices = against_all([*ps, [each.q for each in slices]])
+    rows = (
+        replace(row, p_all=p)
+        for family, corrected in zip(families, found, strict=True)
+        for row, p in zip(family, corrected, strict=True)
+    )
+    whole = [tuple(next(rows) for _ in table) for table in tables]
+    return whole, tuple(replace(each, p_all=p) for each, p in zip(slices, of_slices, strict=True))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the top is taken from: the rows of each table with their columns, the slices, and words."""
+
+    attributes: Sequence[Contrast]
+    maps: Sequence[Contrast]
+    slices: Sequence[tuple[Slice, Any]]
+    columns: Columns
+    map_columns: Columns
+    judged: Judged
+    regressions: Mapping[str, Regression]
+    words: Mapping[str, Mapping[str, str]]
+    meanings: Mapping[str, str]
+
+    def sentences(self) -> list[Sentence]:
+        """At most three: attributes before slices before maps; what belongs together is in one."""
+        every = chain(self._of_attributes(), self._of_slices(), self._of_maps())
+        places = range(1, MOST_AT_THE_TOP + 1)
+        return [replace(each, top=place) for place, each in zip(places, every, strict=False)]
+
+    def _of_attributes(self) -> Iterator[Sentence]:
+        """One for false positives and one for false negatives."""
+        for error, rows in by_error(self.attributes):
+            said: dict[str, str] = {}
+            for contrast, some in by_contrast(rows, TRUTH_FIRST):
+                chosen = self._beside_others(contrast, some)
+                adjectives = [self._adjective(row) for row in chosen[:MOST]]
+                told = [each for each in adjectives if each in " ".join(said.values())]
+                said[contrast] = listed(list(dict.fromkeys(told or adjectives)))
+            contrast, some = next(by_contrast(rows, TRUTH_FIRST))
+            first = self._beside_others(contrast, some)[0]
+            name = first.name["attribute"]
+            clauses = against(said, "than")
+            text = f"{self._who(error)} are {clauses} ({spaced(name)} {_figures(first)})."
+            yield self._sentence(text, "attribute", first, name, self.columns, rows)
+
+    def _beside_others(self, contrast: str, rows: Sequence[Contrast]) -> Sequence[Contrast]:
+        """Those that also count with the other attributes held constant, if any do."""
+        if contrast not in self.regressions:
+            return rows
+        odds = {each.attribute: each for each in self.regressions[contrast].rows}
+        return [row for row in rows if stands(row, odds.get(row.name["attribute"]))] or rows
+
+    def _adjective(self, row: Contrast) -> str:
+        return self.words[row.name["attribute"]]["more" if sign_of(row) > 0 else "less"]
+
+    def _of_slices(self) -> Iterator[Sentence]:
+        """The first that stands, unless a sentence on attributes has told of all it is made of."""
+        told = {row.name["attribute"] for row in self.attributes if is_top(row) and row.contrast in CONTRASTS}
+        for each, inside in self.slices:
+            if each.p_all is None or each.p_all > ALPHA:
+                return
+            if {condition.attribute for condition in each.conditions} <= told:
+                continue
+            where = " and ".join(condition.words for condition in each.conditions)
+            text = (
+                f"With {where}, {100 * (each.rate.value or 0):.0f} % of {each.n} images are misclassified, "
+                f"of the rest {100 * (each.rest.value or 0):.0f} %."
+            )
+            rows = self.judged.examples(self.judged.wrong & inside, self.judged.sureness)
+            name = " ".join(condition.attribute for condition in each.conditions)
+            yield Sentence(text, "slice", "", name, rows, p_all=each.p_all)
+            return
+
+    def _of_maps(self) -> Iterator[Sentence]:
+        """One for false positives and one for false negatives."""
+        for error, rows in by_error(self.maps):
+            kinds = list(dict.fromkeys(kind_name(row.name) for row in rows))
+            said = {contrast: places(some, kinds) for contrast, some in by_contrast(rows)}
+            first = next(by_contrast(rows))[1][0]
+            who = self._who(error)
+            text = (
+                f"For {who[:1].lower()}{who[1:]}, {'the maps put' if kinds[1:] else f'{kinds[0]} puts'} "
+                f"{against(said, 'than for')}, at equal scores ({spaced(first.name['region'])}: "
+                f"{_figures(first)})."
+            )
+            yield self._sentence(text, "region", first, first.name["region"], self.map_columns, rows)
+
+    def _who(self, outcome: str) -> str:
+        meaning = self.meanings.get(outcome)
+        return f"{OUTCOMES[outcome].capitalize()}{f' ({meaning})' if meaning else ''}"
+
+    def _sentence(
+        self, text: str, about: str, row: Contrast, name: str, columns: Columns, rows: Sequence[Contrast]
+    ) -> Sentence:
+        least = min(each.p_all for each in rows if each.p_all is not None)
+        return Sentence(text, about, row.contrast, name, rows_of(row, columns, self.judged), p_all=least)
+
+
+def is_top(row: Contrast) -> bool:
+    """Whether a contrast stands against all that was tested."""
+    return row.p_all is not None and row.p_all <= ALPHA
+
+
+def by_error(rows: Iterable[Contrast]) -> Iterator[tuple[str, list[Contrast]]]:
+    """The rows that stand, of false positives and of false negatives, where there are any."""
+    standing = [row for row in rows if is_top(row)]
+    for error in WRONG:
+        if of := [row for row in standing if row.contrast.startswith(error)]:
+            yield error, of
+
+
+def by_contrast(
+    rows: Sequence[Contrast], order: Iterable[str] = SIDES
+) -> Iterator[tuple[str, list[Contrast]]]:
+    """The rows of each contrast, the largest effect first."""
+    for contrast in order:
+        if of := [row for row in rows if row.contrast == contrast]:
+            yield contrast, sorted(of, key=lambda row: -abs(row.delta or 0))
+
+
+def against(said: Mapping[str, str], than: str) -> str:
+    """What is said of each contrast, and against what; what is the same is said once.
+
+    Example:
+        >>> against({"FP-TN": "darker", "FP-TP": "darker"}, "than")
+        'darker than true negatives and true positives'
+    """
+    return listed(
+        [
+            f"{words} {than} {listed([COMPARED[contrast] for contrast in said if said[contrast] == words])}"
+            for words in dict.fromkeys(said.values())
+        ]
+    )
+
+
+def places(rows: Sequence[Contrast], kinds: Sequence[str]) -> str:
+    """Where maps of these kinds lie more and less: both sides of a pair in one, each region once.
+
+    What only some of the kinds show has their names. A background of less is a face of more: one of them is
+    named, and none where parts of the face are.
+    """
+    named: dict[tuple[str, int], list[Contrast]] = {}
+    for row in rows:
+        named.setdefault((row.name["region"], sign_of(row)), []).append(row)
+    for sign in (1, -1):
+        whole = [key for key in (("face", sign), (BACKGROUND, -sign)) if key in named]
+        parts = [key for key in named if key[1] == sign and key[0] not in ("face", BACKGROUND)]
+        for key in whole if parts else whole[1:]:
+            del named[key]
+    said = list(_paired(named))
+    told: dict[int, list[str]] = {1: [], -1: []}
+    for words, sign, some in said[:MOST]:
+        where = "" if len(some) == len(kinds) else f" ({listed(list(some))})"
+        told[sign].append(f"{words}{where}")
+    more = f" and {len(said) - MOST} more" if len(said) > MOST else ""
+    amounts = {1: "more", -1: "less"}
+    halves = [f"{amounts[sign]} weight on {listed(some)}" for sign, some in told.items() if some]
+    return " and ".join(halves) + more
+
+
+def _paired(
+    named: Mapping[tuple[str, int], Sequence[Contrast]],
+) -> Iterator[tuple[str, int, dict[str, None]]]:
+    """What each region is called, with its sign and kinds of maps: of a left and a right one "both"."""
+    done = set()
+    for (region, sign), rows in named.items():
+        if (region, sign) in done:
+            continue
+        mirrored, plural = mirror(region)
+        pair = [*rows, *named.get((mirrored, sign), ())]
+        done.add((mirrored, sign))
+        words = f"both {spaced(plural)}" if (mirrored, sign) in named else f"the {spaced(region)}"
+        coarse = " (coarse)" if any(row.coarse for row in pair) else ""
+        yield f"{words}{coarse}", sign, dict.fromkeys(kind_name(row.name) for row in pair)
+
+
+def mirror(region: str) -> tuple[str, str]:
+    """The region on the face's other side, and what the two are called; "" where it has none.
+
+    Example:
+        >>> mirror("left_eye"), mirror("nose")
+        (('right_eye', 'eyes'), ('', ''))
+    """
+    for side, other in (MIRRORED, MIRRORED[::-1]):
+        if region.startswith(side):
+            return other + region.removeprefix(side), region.removeprefix(side) + "s"
+    return "", ""
+
+
+def _figures(row: Contrast) -> str:
+    if row.adjusted:
+        way = "higher" if sign_of(row) > 0 else "lower"
+        size = fixed(abs(row.difference.value or 0), places_of(row.difference))
+        what = ("share " if row.name.get("region") == "face" else "lift ") if "region" in row.name else ""
+        return f"{what}{way} by {size}{'' if 'region' in row.name else ' at equal scores'}"
+    one, other = (fixed(mean.value, places_of(row.difference)) for mean in row.means)
+    return f"{one} against {other}"
