@@ -11,6 +11,7 @@ from xface.errors import UsageError
 from xface.evidence.controls import control_areas
 from xface.evidence.effects import region_effects
 from xface.evidence.hiding import FILLS, NEUTRAL, ShownFace, feathered, hide, inpaint
+from xface.evidence.verdicts import face_parts, verdict_effects
 from xface.faces.regions import REGIONS
 from xface.images.pictures import read_picture
 
@@ -116,6 +117,52 @@ class EitherOf(torch.nn.Module):
         left = torch.stack([p(images)[:, 0] / f for p, f in zip(self.parts, self.full, strict=True)])
         logit = left.amax(dim=0) - 0.6 + 0.01 * left.sum(dim=0)
         return torch.stack([logit, -logit], dim=1)
+
+
+def test_a_verdict_that_either_eye_decides_is_turned_by_hiding_both(faces):
+    face = faces[0]
+    eyes = (face.labels == NAMES.index(name) for name in ("right_eye", "left_eye"))
+    detector = as_detector(EitherOf(*eyes, face))
+    found = verdict_effects(detector, face, 0, 0.5)
+    parts = np.array(found.parts)
+    assert parts[found.effects.flips].tolist() == ["eyes"]
+    assert not found.control_flips.any()
+    assert parts[np.argmax(found.effects.effect)] == "eyes"
+    singles = region_effects(detector, face, 0)
+    np.testing.assert_allclose(found.effects.values[:, : len(NAMES)], singles.values, atol=1e-5)
+    alike = found.control_areas / found.effects.areas
+    assert ((alike > 1 / 1.6) & (alike < 1.6))[parts != "background"].all()
+    other = verdict_effects(detector, face, 1, 0.5)  # called negative: the same verdict, the same effects
+    assert (found.sign, other.sign) == (1, -1)
+    np.testing.assert_allclose(other.effects.values, found.effects.values, atol=1e-5)
+    assert (other.effects.flips == found.effects.flips).all()
+    assert not verdict_effects(detector, face, 0, 0.01).effects.flips.any()
+
+
+def test_what_is_not_finite_turns_no_verdict(faces):
+    class Overflowing(torch.nn.Module):
+        def forward(self, images):
+            changed = (images != faces[0].image).any(dim=3).any(dim=2).any(dim=1)
+            return torch.where(changed, float("nan"), 1.0)[:, None] * torch.tensor([[1.0, -1.0]])
+
+    found = verdict_effects(as_detector(Overflowing()), faces[0], 0, 0.5)
+    assert not found.effects.flips.any()
+    assert set(found.effects.status) == {"undefined"}
+
+
+def test_mirrored_regions_are_parts_of_a_face_together():
+    def chin(axes):
+        return axes.face
+
+    with (
+        REGIONS.having("right_ear", chin),
+        REGIONS.having("left_ear", chin),
+        REGIONS.having("right_arm", chin),
+    ):
+        parts = face_parts()
+    assert parts["ears"] == ("right_ear", "left_ear")
+    assert "arms" not in parts
+    assert list(parts)[: len(NAMES)] == NAMES
 
 
 def test_a_region_that_is_not_in_the_picture_is_undefined(faces):

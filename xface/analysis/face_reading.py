@@ -17,6 +17,7 @@ from xface.detectors.crops import Crop, prepare_cropped
 from xface.errors import ImageError, LandmarkError
 from xface.faces import region_labels
 from xface.faces.attributes import ATTRIBUTES, face_attributes
+from xface.faces.face_axes import FaceAxes
 from xface.faces.landmark_cache import LandmarkStore
 from xface.files.hashes import sha256_of
 from xface.images.pictures import read_hashed
@@ -52,12 +53,14 @@ class ReadFace:
 class Stack:
     """The pictures of a batch that have one size: their `places` in it, tensors and region labels.
 
-    `images` is (n, 3, H, W) float32, `labels` (n, H, W) uint8: as `region_labels`, or 255 without a face.
+    `images` is (n, 3, H, W) float32, `labels` (n, H, W) uint8: as `region_labels`, or 255 without a face;
+    `iods` are the inter-ocular distances in their pixels, NaN without a face.
     """
 
     places: tuple[int, ...]
     images: Tensor
     labels: Tensor
+    iods: tuple[float, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +71,8 @@ class ReadBatch:
     stacks: tuple[Stack, ...]
 
 
-Shown = tuple[Tensor, ByteArray]
-"""A prepared tensor and the region labels of its pixels."""
+Shown = tuple[Tensor, ByteArray, float]
+"""A prepared tensor, the region labels of its pixels, and the inter-ocular distance in them."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ class FaceReader:
             status = "unreadable" if os.path.lexists(path) else "missing"
             return ReadFace(row, status, str(error), sha256_of(path), seconds=watch.seconds), None
         with watch("landmarks"):
-            labels, reason = _labelled(prepared, found)
+            labels, iod, reason = _labelled(prepared, found)
             known = None if reason else found.landmarks
         with watch("attributes"):
             attributes = face_attributes(picture, known)
@@ -113,7 +116,7 @@ class FaceReader:
         status = "no_face" if reason else "ok"
         size = (width, height)
         face = ReadFace(row, status, reason, sha256, size, thumbnail, points, attributes, watch.seconds)
-        return face, (prepared.tensor, labels)
+        return face, (prepared.tensor, labels, iod)
 
 
 def stacked(read: Sequence[tuple[ReadFace, Shown | None]]) -> ReadBatch:
@@ -127,20 +130,22 @@ def stacked(read: Sequence[tuple[ReadFace, Shown | None]]) -> ReadBatch:
 
 
 def _stack(places: Sequence[int], shown: Sequence[Any]) -> Stack:
-    images = torch.stack([tensor for tensor, _ in shown])
-    return Stack(tuple(places), images, torch.from_numpy(np.stack([labels for _, labels in shown])))
+    images, labels, iods = zip(*shown, strict=True)
+    return Stack(tuple(places), torch.stack(images), torch.from_numpy(np.stack(labels)), iods)
 
 
-def _labelled(prepared: Prepared, face: Face) -> tuple[ByteArray, str]:
-    """The region of each pixel of the network's view and "", or no regions and the reason."""
+def _labelled(prepared: Prepared, face: Face) -> tuple[ByteArray, float, str]:
+    """The region of each pixel of the network's view, the inter-ocular distance and ""; or the reason for
+    none."""
     height, width = prepared.view.shape[:2]
     nowhere = np.full((height, width), NO_REGION, np.uint8)
     if face.landmarks is None:
-        return nowhere, "; ".join(("no face was found", *face.notes))
+        return nowhere, float("nan"), "; ".join(("no face was found", *face.notes))
     try:
-        return region_labels(prepared.geometry.to_input(face.landmarks), (height, width)), ""
+        points = prepared.geometry.to_input(face.landmarks)
+        return region_labels(points, (height, width)), FaceAxes.of(points, (height, width)).iod, ""
     except LandmarkError as error:
-        return nowhere, str(error)
+        return nowhere, float("nan"), str(error)
 
 
 def _thumbnail(prepared: Prepared, landmarks: FloatArray | None) -> tuple[bytes, FloatArray | None]:

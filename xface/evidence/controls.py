@@ -25,17 +25,21 @@ class Controls:
     of_region: NDArray[np.intp]
 
 
-def control_areas(labels: ByteArray) -> Controls:
-    """Control areas for the regions of a face.
+def control_areas(
+    labels: ByteArray, areas: NDArray[np.bool_] | None = None, alike: float = ALIKE
+) -> Controls:
+    """Control areas for the regions of a face, or for other areas of it.
 
     A control is a disc that has the area of the regions it stands for, the geometric mean where several share
-    it (the smallest and largest of them differ by at most four times). It avoids eyes, eyebrows, mouth and
+    it (the smallest and largest of them differ by at most `alike` times). It avoids eyes, eyebrows, mouth and
     nose and the regions that it stands for; of the places that do so best it takes the one nearest to the
     face's centre. The background, and any region over a quarter of the picture, has the largest disc: hiding
     as much elsewhere is not possible, and what a smaller area does it must do too.
 
     Args:
         labels: uint8 (H, W), from `region_labels`.
+        areas: (K, H, W), which may overlap; the regions if None.
+        alike: how much larger of two areas that share a control one may be.
 
     Example:
         >>> labels = np.full((60, 60), len(REGIONS) - 1, np.uint8)
@@ -44,36 +48,38 @@ def control_areas(labels: ByteArray) -> Controls:
         >>> found.masks.sum(axis=(1, 2)).tolist(), int((found.masks[0] & (labels != len(REGIONS) - 1)).sum())
         ([61], 0)
     """
-    areas = np.bincount(labels[labels < len(REGIONS)], minlength=len(REGIONS))
-    groups = _alike(areas, labels.size)
-    of_region = np.full(len(REGIONS), -1)
+    face = labels < list(REGIONS).index(BACKGROUND)
+    areas = labels == np.arange(len(REGIONS))[:, None, None] if areas is None else areas
+    sizes = areas.sum(axis=(1, 2))
+    having = (areas & face).any(axis=(1, 2)) & (sizes <= MOST * labels.size)
+    groups = _alike(sizes, np.flatnonzero(having), alike)
+    of_region = np.full(len(areas), -1)
     masks = np.zeros((len(groups), *labels.shape), bool)
     for number, group in enumerate(groups):
         of_region[group] = number
-        masks[number] = _disc(labels, group, np.exp(np.log(areas[group]).mean()))
-    of_region[(of_region < 0) & (areas > 0)] = len(groups) - 1  # -1 again where there is no disc at all
+        masks[number] = _disc(labels, np.logical_or.reduce(areas[group]), np.exp(np.log(sizes[group]).mean()))
+    of_region[(of_region < 0) & (sizes > 0)] = len(groups) - 1  # -1 again where there is no disc at all
     return Controls(masks, of_region)
 
 
-def _alike(areas: NDArray[np.intp], size: int) -> list[list[int]]:
-    """The regions that have a control, from small to large, in groups of about the same area."""
-    background = list(REGIONS).index(BACKGROUND)
-    having = [k for k in np.argsort(areas, kind="stable") if 0 < areas[k] <= MOST * size and k != background]
+def _alike(sizes: NDArray[np.intp], having: NDArray[np.intp], alike: float) -> list[list[int]]:
+    """Those of the areas that have a control, from small to large, in groups of about the same size."""
     groups: list[list[int]] = []
-    for region in having:
-        if groups and areas[region] <= ALIKE * areas[groups[-1][0]]:
-            groups[-1].append(int(region))
+    for area in having[np.argsort(sizes[having], kind="stable")]:
+        if groups and sizes[area] <= alike * sizes[groups[-1][0]]:
+            groups[-1].append(int(area))
         else:
-            groups.append([int(region)])
+            groups.append([int(area)])
     return groups
 
 
-def _disc(labels: ByteArray, group: list[int], area: float) -> NDArray[np.bool_]:
-    """The disc that avoids the features and the group best, and then lies nearest to the face."""
+def _disc(labels: ByteArray, of: NDArray[np.bool_], area: float) -> NDArray[np.bool_]:
+    """The disc that avoids the features and what it is the control `of` best, and then is nearest to the
+    face."""
     names = list(REGIONS)
     radius = min(math.sqrt(area / math.pi), (min(labels.shape) - 1) / 2)
     reach = math.floor(radius)
-    avoided = np.isin(labels, [*(names.index(each) for each in FEATURES), *group])
+    avoided = np.isin(labels, [names.index(each) for each in FEATURES]) | of
     rows, columns = np.indices(labels.shape)
     kernel = _circle(np.arange(-reach, reach + 1)[:, None], np.arange(-reach, reach + 1), radius)
     overlap = cv2.filter2D(avoided.astype(np.float32), -1, kernel.astype(np.float32))

@@ -146,7 +146,7 @@ def region_effects(
     there = masks.flatten(1).any(dim=1).cpu().numpy()
     gaps = before.scores - after.scores
     of_region = np.where(controls.of_region < 0, 0, controls.of_region + len(REGIONS))
-    changed = _by_most(after.called[:, : len(REGIONS)] != before.called) & there
+    changed = by_most(after.called[:, : len(REGIONS)] != before.called) & there
     own = np.where(there, (before.own_scores - after.own_scores)[:, : len(REGIONS)].mean(axis=0), -np.inf)
     return Effects(
         fills=ask.fills,
@@ -162,7 +162,7 @@ def region_effects(
     )
 
 
-def _by_most(changed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def by_most(changed: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Whether (F, K) holds for more than half of the fills, (K,)."""
     return np.asarray(2 * changed.sum(axis=0) > len(changed))
 
@@ -177,7 +177,7 @@ def _flip_set(
 
     def flips(count: int) -> bool:
         joint = areas[order[:count]].amax(dim=0)[None]
-        return bool(_by_most(ask.hidden(joint).called != ask.untouched.called)[0])
+        return bool(by_most(ask.hidden(joint).called != ask.untouched.called)[0])
 
     if len(order) < 2 or not flips(len(order)):
         return None
