@@ -9,6 +9,7 @@ setup(
         "xface": [
             "py.typed",
             "networks/*.json",
+            "report/html/template/*",
             "report/run/template/*",
             "report/run/sections/*",
             "runs/*.json",

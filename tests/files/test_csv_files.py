@@ -16,7 +16,7 @@ from xface.errors import LandmarkError
 from xface.evaluation.folder import TABLE_FORMATS, save_evaluations
 from xface.faces import read_landmarks
 from xface.files.csv_files import escaped, read_rows, unescaped, write_rows, write_table
-from xface.report.run.csv_tables import write_csv
+from xface.report.html.csv_tables import write_csv
 from xface.training.data_module import write_samples
 from xface.training.history import COLUMNS, write_epochs
 from xface.training.history import read_rows as read_epochs

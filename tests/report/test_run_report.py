@@ -28,9 +28,10 @@ from xface.faces import REGIONS as DRAWN_REGIONS
 from xface.faces import region_labels
 from xface.faces.drawn_regions import drawn_regions
 from xface.report.colours import contrast, ink_on, lift_colour
-from xface.report.run.csv_tables import Table, empty_row, write_csv, write_tables
+from xface.report.html.csv_tables import Table, empty_row, write_csv, write_tables
+from xface.report.html.forest import forest_rows
 from xface.report.run.face_drawing import HEIGHT, WIDTH, beneath_first, face_svg
-from xface.report.run.forest import forest_rows, lift_forest
+from xface.report.run.forest import lift_forest
 from xface.report.run.gallery import most_confident_errors, rows_under
 from xface.report.run.nearest import nearest_correct, traits_of
 from xface.report.run.page import SINGLE_IMAGES, Page, write_report

@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any
 
 from xface.report.colours import LIMIT, ink_on, lift_colour
-from xface.report.run.svg import Node, as_text, drawing, node
+from xface.report.html.svg import Node, as_text, drawing, node
 from xface.runs.folder import Kind, RunFolder
 from xface.runs.regions import Regions
 from xface.wording import number, spaced

@@ -16,8 +16,9 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Shape
 
 from xface.report.colours import LIFT_COLOURS, LIMIT, ink_on, lift_colour
+from xface.report.html.forest import Forest
 from xface.report.run.face_drawing import HEIGHT, WIDTH, beneath_first, label_words, mean_lifts
-from xface.report.run.forest import NEGATIVE, OUTCOME_SERIES, POSITIVE, Forest, tick_words
+from xface.report.run.forest import NEGATIVE, OUTCOME_SERIES, POSITIVE
 from xface.runs.folder import Kind, RunFolder
 from xface.runs.regions import Regions, regions_of
 from xface.wording import drawable, outcome_words
@@ -43,7 +44,7 @@ def write_figures(figures: Iterable[NamedFigure], folder: Path, caution: str = "
 
 def draw_forest(forest: Forest) -> Figure:
     """A forest plot, as the page draws it."""
-    lines, marks = len(forest.lines), len(forest.series)
+    lines, marks, axis = len(forest.lines), len(forest.series), forest.measure
     figure = _figure(7.2, 1.4 + lines * (0.16 + 0.13 * marks))
     cell = figure.subplots()
     for index, series in enumerate(forest.series):
@@ -62,8 +63,8 @@ def draw_forest(forest: Forest) -> Figure:
         cell.axhspan(place, place + 1, color="black", alpha=0.03 * (place % 2 == 0), linewidth=0)
     cell.axvline(1, color="black", linestyle="--", linewidth=0.9)
     cell.set_xscale("log", base=2)
-    cell.set_xlim(*forest.limits)
-    cell.set_xticks(forest.ticks, list(map(tick_words, forest.ticks)))
+    cell.set_xlim(axis.low, axis.high)
+    cell.set_xticks(axis.ticks, list(map(axis.words, axis.ticks)))
     cell.set_ylim(lines, 0)
     cell.set_yticks(np.arange(lines) + 0.5, [drawable(line.label) for line in forest.lines])
     _dress(cell, forest.title, forest.axis)

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property
-from importlib.resources import files
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
-from jinja2 import ChainableUndefined, Environment, FunctionLoader
+from jinja2 import Environment
 from markupsafe import Markup
 
 from xface import wording as words
 from xface.errors import OutputError
 from xface.files.writing import replacing, written_aside
-from xface.report.colours import DARK_BLUE, DARK_VERMILION, HEAT_COLOURS
-from xface.report.run.csv_tables import write_tables
+from xface.report.colours import HEAT_COLOURS
+from xface.report.html.csv_tables import write_tables
+from xface.report.html.document import asset, closed, dressed, environment
 from xface.report.run.figures import write_figures
-from xface.report.run.forest import axis_svg, forest_rows
 from xface.report.run.gallery import Gallery, most_confident_errors
 from xface.report.run.nearest import nearest_correct
 from xface.report.run.page_data import as_data, as_script_lines
@@ -34,6 +31,7 @@ from xface.results import WRONG
 from xface.runs.folder import RunFolder
 from xface.runs.lock import held
 
+PACKAGE = "xface.report.run"
 LOCK = ".xface-report-lock"
 """Not the run's own: what makes a run holds that while its report is drawn."""
 SINGLE_IMAGES, SINGLE_BYTES = 200, 7_000_000
@@ -121,25 +119,23 @@ class Page(Report):
 
     def html(self) -> str:
         """The page as text; whatever came from outside is escaped by the templates or by `as_data`."""
-        environment = _environment(self.run)
+        made = environment(PACKAGE, {"attribute": self.run.label})
         context = self._context()
         stored = {**self.stored, "page": self._settings()}
-        return environment.get_template("page.html").render(
+        return made.get_template("page.html").render(
             context,
-            sections=list(self._sections(environment, context)),
+            sections=list(self._sections(made, context)),
             name=self.run.name,
             untrained=not self.run.trained and words.UNTRAINED_RUN,
-            style=Markup(_style()),
-            script=Markup(self._script),
-            policy=self._policy(),
+            **dressed(self._script, "" if self.is_single else "'self' file:"),
             data={name: Markup(as_data(value)) for name, value in stored.items()},
         )
 
-    def _sections(self, environment: Environment, context: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def _sections(self, made: Environment, context: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """What the page's template shows of each section that this report has."""
         for name, section in SECTIONS.items():
             if (data := section.data(self)) is not None:
-                html = environment.from_string(section.template).render(context, **data)
+                html = made.from_string(section.template).render(context, **data)
                 yield {"name": name, "title": section.title, "heading": section.heading, "html": Markup(html)}
 
     def _context(self) -> dict[str, Any]:
@@ -187,50 +183,8 @@ class Page(Report):
     def _present(self, rows: list[int]) -> list[int]:
         return [row for row in rows if row in self.shown] if self.is_single else rows
 
-    @cached_property
+    @property
     def _script(self) -> str:
-        scripts = [_asset("store.js"), _asset("verdicts.js")]
+        scripts = [asset(PACKAGE, "store.js"), asset(PACKAGE, "verdicts.js")]
         scripts += [section.script for section in SECTIONS.values() if section.script]
-        return _closed("\n".join([*scripts, _asset("page.js")]))
-
-    def _policy(self) -> str:
-        """Nothing but the page's own script and style, its folder's scripts and its pictures is let in."""
-        beside = "" if self.is_single else "'self' file:"
-        script, style = _hash(self._script), _hash(_style())
-        return (f"default-src 'none'; script-src {beside} {script}; style-src {style}; "
-                f"img-src {beside} data:; base-uri 'none'; form-action 'none'")  # fmt: skip
-
-
-def _environment(run: RunFolder) -> Environment:
-    """Jinja's, which escapes every value and finds the templates of this package by their names."""
-    environment = Environment(
-        autoescape=True, undefined=ChainableUndefined, trim_blocks=True, lstrip_blocks=True,
-        keep_trailing_newline=True, loader=FunctionLoader(_asset),
-    )  # fmt: skip
-    environment.filters |= {
-        "number": words.number, "decimal": words.decimal, "estimate": words.estimate,
-        "percent": words.percent, "p_value": words.p_value, "spaced": words.spaced,
-        "attribute": run.label, "moment": words.moment, "counted": words.counted,
-        "highest": words.highest,
-        "sentence": words.sentence, "kind_name": words.kind_name,
-        "forest_rows": forest_rows, "axis_svg": lambda forest: Markup(axis_svg(forest)),
-    }  # fmt: skip
-    return environment
-
-
-def _closed(script: str) -> str:
-    """A script whose names nothing outside it sees."""
-    return f'"use strict";\n(() => {{\n{script}\n}})();\n'
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}'"
-
-
-def _style() -> str:
-    """The page's style sheet, with the colours of its figures."""
-    return f":root {{ --blue: {DARK_BLUE}; --orange: {DARK_VERMILION}; }}\n{_asset('page.css')}"
-
-
-def _asset(name: str) -> str:
-    return files("xface.report.run").joinpath(f"template/{name}").read_text(encoding="utf-8")
+        return closed("\n".join([*scripts, asset(PACKAGE, "page.js")]))

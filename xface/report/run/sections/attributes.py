@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from xface.report.run.csv_tables import CONTRAST, Table
+from xface.report.html.csv_tables import CONTRAST, Table
 from xface.report.run.figures import NamedFigure, draw_forest
 from xface.report.run.forest import odds_forest
 from xface.report.run.gallery import rows_under

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xface.report.run.csv_tables import Table
+from xface.report.html.csv_tables import Table
 from xface.report.run.sections.section import Report, Section, beside
 
 Row = Mapping[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from xface.report.run.csv_tables import Table
+from xface.report.html.csv_tables import Table
 from xface.report.run.sections.section import Report, Section, beside
 from xface.runs.folder import BATCH
 

@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from xface.files.names import safe_name
-from xface.report.run.csv_tables import CONTRAST, Table
+from xface.report.html.csv_tables import CONTRAST, Table
 from xface.report.run.face_drawing import face_svg, mean_lifts, scale_svg
 from xface.report.run.figures import NamedFigure, draw_faces, draw_forest
 from xface.report.run.forest import OUTCOME_SERIES, lift_forest

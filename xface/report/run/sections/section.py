@@ -8,7 +8,7 @@ from functools import cached_property
 from importlib.resources import files
 from typing import Any
 
-from xface.report.run.csv_tables import Table
+from xface.report.html.csv_tables import Table
 from xface.report.run.figures import NamedFigure
 from xface.runs.folder import RunFolder
 

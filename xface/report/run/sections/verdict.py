@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from xface.report.run.csv_tables import Table
+from xface.report.html.csv_tables import Table
 from xface.report.run.sections.section import Report, Section, beside
 from xface.wording import SCORE_WORDS, counted
 
