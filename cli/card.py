@@ -23,6 +23,7 @@ Examples:
   xface card mine.pth --classes real,fake --preset imagenet
   xface card mine.pth --positive fake --threshold 0.7
   xface card mine.pth --crop box:0.3
+  xface card mine.pth --trust results/trust
 """
 
 
@@ -43,6 +44,7 @@ Examples:
     help="Part of a picture that the network sees: its face ({names}), or with none all of it.",
 )
 @click.option("--training", metavar="TEXT", help="Text about the training data and procedure.")
+@click.option("--trust", metavar="RUN|none", help="What its maps earned in this run of `xface trust`.")
 @click.option("--notes", metavar="TEXT", help="Text with further remarks.")
 @click.option("--json", "as_json", is_flag=True, help="The card as one JSON object, on stdout.")
 @click.argument("weights", metavar="FILE|NAME")
@@ -56,6 +58,7 @@ def card(
     threshold: str | None,
     crop: str | None,
     training: str | None,
+    trust: str | None,
     notes: str | None,
     as_json: bool,
 ) -> None:
@@ -67,7 +70,7 @@ def card(
     """
     from xface.detectors.card_editing import CardChanges
 
-    changes = CardChanges(classes, preset, positive, threshold, crop, training, notes)
+    changes = CardChanges(classes, preset, positive, threshold, crop, training, notes, trust)
     if changes:
         _change(weights, changes, arch, state_key, as_json)
     else:
@@ -147,5 +150,20 @@ def _entries(card: Card) -> dict[str, str]:
         "scores": ", ".join(f"{name} {score:g}" for name, score in card.scores.items()),
         "notes": card.notes,
         "sha256": card.sha256 or "",
+        "trust": _trust_words(card),
     }
     return {name: printable(text) for name, text in entries.items()}
+
+
+def _trust_words(card: Card) -> str:
+    """How many maps earned which grade, on what and when."""
+    from collections import Counter
+
+    from xface.wording import counted, moment
+
+    if card.trust is None:
+        return ""
+    grades = Counter(each.grade for each in card.trust.maps)
+    data = card.trust.data
+    on = f"checked on {counted(data.images, 'picture')} of {data.source}, {moment(card.trust.created)}"
+    return "; ".join([on, *(f"{counted(count, 'map')} {grade}" for grade, count in grades.items())])

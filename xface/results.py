@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from math import isfinite
 from typing import Any, Literal, TypeAlias
 
@@ -182,6 +182,33 @@ class RegionEffect:
     fills: dict[str, float | None]
     shapley: float | None = None
     shapley_error: float | None = None
+
+
+@dataclass(frozen=True)
+class MapTrust:
+    """What a method at a layer earned when the detector was checked by `xface trust`.
+
+    `grade` is one of its grades, `words` say why; `value`, with its 95 % `interval` over groups and number of
+    cases `n`, is that on the `check` that ranks maps, `baseline` that of the `best_baseline`. All are None
+    where nothing was measured. `few` says the same in few words.
+    """
+
+    method: str
+    layer: str | None
+    grade: str
+    words: str
+    check: str | None = None
+    value: float | None = None
+    interval: tuple[float, float] | None = None
+    n: int | None = None
+    best_baseline: str | None = None
+    baseline: float | None = None
+    few: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, without what the map itself says."""
+        own = asdict(self)
+        return {name: value for name, value in own.items() if name not in ("method", "layer", "few")}
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ Kind = TypeVar("Kind")
 
 WORDS = {
     "missing": "is missing",
+    "unexpected_keyword_argument": "is unknown",
     "greater_than": "must be over {gt}",
     "greater_than_equal": "must be {ge} or more",
     "less_than": "must be under {lt}",
@@ -45,7 +46,7 @@ WORDS = {
 }
 """Pydantic's kinds of errors in the users' words."""
 
-_WITHOUT_VALUE = ("missing", "union_tag_not_found")
+_WITHOUT_VALUE = ("missing", "unexpected_keyword_argument", "union_tag_not_found")
 LONGEST_VALUE = 60
 
 

@@ -78,7 +78,7 @@ class Plan:
         card, face_detector = self.detector.card.to_json(), self.detector.face_detector
         return {
             "weights_sha256": self.detector.weights_sha256,
-            "card": {key: value for key, value in card.items() if key not in ("sha256", "source")},
+            "card": {key: value for key, value in card.items() if key not in ("sha256", "source", "trust")},
             "face_detector": {"name": face_detector, **LANDMARKERS[face_detector].to_json()},
             "data_sha256": self.data.sha256,
             "split": self.data.split,

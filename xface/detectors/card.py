@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xface.detectors.crops import CropSettings
+from xface.detectors.trust_digest import TrustDigest
 from xface.errors import CheckpointError, OutputError, TargetError, UsageError, XFaceError
 from xface.files.json_text import parse
 from xface.files.paths import is_file, read_text, status, writing
@@ -27,8 +28,8 @@ class Card:
     `positive` is the forgery, by default the class that is called fake in any spelling of case; an image is
     called that from the probability `threshold` up, without one if no other class is likelier. `crop` is done
     before the preprocessing. `scores` are measured on held-out data, `training` says on what and how it was
-    trained, `sha256` is that of the weights file, and `source` says where this card comes from. Raises
-    CheckpointError for values without sense.
+    trained, `sha256` is that of the weights file, and `source` says where this card comes from. `trust` is
+    what the maps earned in a run of `xface trust`. Raises CheckpointError for values without sense.
 
     Example:
         >>> card = Card("resnet18", ("Fake", "Real"), Preprocessing((224, 224)))
@@ -46,6 +47,7 @@ class Card:
     scores: Mapping[str, float] = field(default_factory=dict)
     notes: str = ""
     sha256: str | None = None
+    trust: TrustDigest | None = None
     source: str = "given in code"
 
     def __post_init__(self) -> None:
@@ -114,6 +116,12 @@ def read_card(path: Path, weights_sha256: str | None = None) -> Card:
         raise CheckpointError(
             f"the card {str(path)!r} belongs to other weights: it says sha256 {card.sha256[:12]}..., "
             f"the file beside it has {weights_sha256[:12]}...; pair the right two, or correct the card"
+        )
+    if weights_sha256 and card.trust and card.trust.weights_sha256 != weights_sha256:
+        raise CheckpointError(
+            f"the card {str(path)!r} has the trust of other weights ("
+            f"{card.trust.weights_sha256[:12]}..., not "
+            f"{weights_sha256[:12]}...); take `trust` out of that file"
         )
     return card
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -11,11 +12,14 @@ from xface.detectors.card import Card, card_path, write_card
 from xface.detectors.class_names import class_names
 from xface.detectors.crops import CropSettings
 from xface.detectors.loading import UNTRAINED, Opened, open_weights
+from xface.detectors.trust_digest import TrustDigest, digest_of
 from xface.errors import CheckpointError, UsageError
 from xface.files.writing import written_among_others
 from xface.preprocessing import PRESETS
 
-NO_THRESHOLD = NO_CROP = "none"
+NO_THRESHOLD = NO_CROP = NO_TRUST = "none"
+SEEN_BY = ("classes", "positive", "preprocessing", "crop")
+"""What on a card says how pictures are asked about: what was measured with others of these says nothing."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,8 @@ class CardChanges:
     """What a card is to say from now on; None leaves an entry as it is.
 
     `preset` names a preprocessing preset, `threshold` is a number or `"none"`, `crop` is `"outline"`,
-    `"box"`, `"box:0.1"` (with a margin) or `"none"`. False if nothing changes.
+    `"box"`, `"box:0.1"` (with a margin) or `"none"`, `trust` the folder of a run of `xface trust`, or
+    `"none"`. False if nothing changes.
     Raises UsageError for classes that are not at least two different names.
 
     Example:
@@ -39,6 +44,7 @@ class CardChanges:
     crop: str | None = None
     training: str | None = None
     notes: str | None = None
+    trust: str | None = None
 
     def __post_init__(self) -> None:
         folded = {name.casefold() for name in self.classes or ()} - {""}
@@ -49,9 +55,10 @@ class CardChanges:
         return any(getattr(self, field.name) is not None for field in fields(self))
 
     def on(self, card: Card) -> Card:
-        """The card with these changes.
+        """The card with these changes, but for a new `trust`, which depends on the weights too.
 
-        A positive class that is no longer a class is found again, as on a card that names none.
+        A positive class that is no longer a class is found again, as on a card that names none. What maps
+        earned is taken off where pictures are asked about otherwise from now on.
 
         Raises:
             UsageError: no such preset or crop, no number, a threshold that was another class's, or a card
@@ -70,7 +77,9 @@ class CardChanges:
                 training=card.training if self.training is None else self.training,
                 notes=card.notes if self.notes is None else self.notes,
             )
-            return replace(changed, threshold=self._threshold(card, changed.positive))
+            kept = self.trust != NO_TRUST and _asks_alike(card, changed)
+            threshold = self._threshold(card, changed.positive)
+            return replace(changed, threshold=threshold, trust=card.trust if kept else None)
         except CheckpointError as error:
             raise UsageError(f"such a card has no sense: {error}") from error
 
@@ -89,6 +98,10 @@ class CardChanges:
         if threshold is not None and positive is None:
             raise UsageError("a threshold is the forgery's; say which class that is (--positive NAME)")
         return threshold
+
+
+def _asks_alike(card: Card, other: Card) -> bool:
+    return all(getattr(card, name) == getattr(other, name) for name in SEEN_BY)
 
 
 def _crop(text: str) -> CropSettings | None:
@@ -135,8 +148,10 @@ def change_card(
     card = replace(fitting_card(found, changes), source=path.name)
     with written_among_others(path) as part:
         write_card(card, part)
-    notes = (*contradictions(found, changes.classes), *card.notes_on_use)
-    return ChangedCard(path, card, found.card if found.card_file else None, notes)
+    notes = [*contradictions(found, changes.classes), *card.notes_on_use]
+    if found.card.trust and not card.trust and changes.trust is None:
+        notes.append("`trust` was taken off, as it was measured otherwise; run xface trust again")
+    return ChangedCard(path, card, found.card if found.card_file else None, tuple(notes))
 
 
 def fitting_card(found: Opened, changes: CardChanges) -> Card:
@@ -145,14 +160,39 @@ def fitting_card(found: Opened, changes: CardChanges) -> Card:
     New classes that contradict the file itself are taken, and its own go to the card's notes.
 
     Raises:
-        UsageError: a change is wrong. CheckpointError: the card does not fit the weights.
+        UsageError: a change is wrong, or the run of `xface trust` is of another detector.
+        CheckpointError: the card does not fit the weights.
     """
     card = changes.on(replace(found.card, arch=found.restored.arch.name))
+    if changes.trust not in (None, NO_TRUST):
+        card = replace(card, trust=_trust_of(found, card, Path(str(changes.trust))))
     found.check(replace(card, source="with these changes") if changes else card)
     notes = card.notes
     for outdated in contradictions(found, found.card.classes if changes.classes else None):
         notes = notes.replace(outdated, "").strip()
     return replace(card, notes=" ".join(filter(None, (notes, *contradictions(found, changes.classes)))))
+
+
+def _trust_of(found: Opened, card: Card, run: Path) -> TrustDigest:
+    """The digest of a run; raises UsageError unless it is of these weights, asked as this card says."""
+    from xface.runs.trust import read_trust
+
+    record = read_trust(run)
+    digest, sha256 = digest_of(record), found.checkpoint.sha256
+    if not (digest.weights_sha256 and record.detector.get("trained", True)):
+        raise UsageError(f"'{run}' is of an untrained network; run xface trust with these weights")
+    if digest.weights_sha256 != sha256:
+        raise UsageError(
+            f"'{run}' is of other weights: sha256 {digest.weights_sha256[:12]}..., these have "
+            f"{sha256[:12]}...; run xface trust with these"
+        )
+    own, asked = json.loads(json.dumps(card.to_json())), record.detector.get("card")
+    known = asked if isinstance(asked, dict) else {}
+    if other := [name for name in SEEN_BY if known.get(name) != own[name]]:
+        raise UsageError(
+            f"'{run}' was made with other {' and '.join(other)} than the card says; run xface trust again"
+        )
+    return digest
 
 
 def contradictions(found: Opened, classes: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -125,7 +125,9 @@ def _written(found: Opened, card: Card, target: Path) -> Card:
         except (SafetensorError, RuntimeError) as error:
             reason = f"{target}: cannot be written ({error}); give another folder, or make room"
             raise OutputError(reason) from error
-        card = replace(card, sha256=read_checkpoint(part).sha256, source=card_file.name)
+        sha256 = read_checkpoint(part).sha256
+        trust = card.trust and replace(card.trust, weights_sha256=sha256)  # the network is the same
+        card = replace(card, sha256=sha256, trust=trust, source=card_file.name)
         with written_among_others(card_file) as card_part:
             write_card(card, card_part)
             copymode(card_part, part)  # safetensors makes a file that nobody else may read

@@ -152,12 +152,16 @@ class Detector:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """What an output says: architecture, if trained, weights' SHA-256, card, notes, face detector."""
+        """What an output says: architecture, if trained, weights' SHA-256, card, notes, face detector.
+
+        Of the card's `trust` each map says its own part.
+        """
+        card = {name: value for name, value in self.card.to_json().items() if name != "trust"}
         return {
             "arch": self.arch.name,
             "trained": self.trained,
             "weights_sha256": self.weights_sha256,
-            "card": self.card.to_json(),
+            "card": card,
             "notes": list(self.notes),
             "face_detector": self.face_detector,
         }

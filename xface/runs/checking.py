@@ -17,6 +17,7 @@ from xface.validation import dotted, in_words
 
 Model = TypeVar("Model", bound=BaseModel)
 REMEDY = "make the run again"
+COMMANDS = {"trust.json": "trust"}  # that write what not every run has
 
 
 def read_json(file: Path, model: type[Model], remedy: str = REMEDY) -> tuple[dict[str, Any], Model]:
@@ -59,7 +60,8 @@ def failures_named(file: Path, remedy: str = REMEDY) -> Iterator[None]:
     except XFaceError:
         raise
     except FileNotFoundError as error:
-        remedy = "give the folder that `xface analyze --out` made, or finish the run with --resume"
+        command = COMMANDS.get(file.name, "analyze")
+        remedy = f"give the folder that `xface {command} --out` made, or finish the run with --resume"
         raise UsageError(f"{file} is missing; {remedy}") from error
     except RecursionError as error:
         raise UsageError(f"{file}: cannot be read (it is nested too deeply); {remedy}") from error
