@@ -18,6 +18,7 @@ COMMANDS = {
     "predict": "Classify images as real or fake.",
     "evaluate": "Measure a detector on labelled images, with intervals.",
     "analyze": "Find out where a detector fails, and what it was looking at.",
+    "trust": "Check which maps of a detector can be believed.",
     "report": "Draw the report of an analysis again, from its folder.",
     "train": "Train a detector from a config, or resume a run.",
     "models": "List the networks that can be restored, with their sizes and stages.",

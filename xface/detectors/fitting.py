@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import torch
@@ -29,7 +29,7 @@ class FittingBatches:
         self.device, self.remedy = device, remedy
         self.most: int | None = None
 
-    def __call__(self, job: Callable[[slice], Sequence[Result]], count: int) -> list[Result]:
+    def __call__(self, job: Callable[[slice], Iterable[Result]], count: int) -> list[Result]:
         """The results of `job`, one for each of `count` images, given those of each part.
 
         Raises:
@@ -39,7 +39,7 @@ class FittingBatches:
         while len(found) < count:
             part = slice(len(found), min(count, len(found) + (self.most or count)))
             try:
-                found += job(part)
+                found.extend(job(part))
                 continue
             except torch.OutOfMemoryError as error:
                 reason = str(error)

@@ -217,14 +217,20 @@ class Asking:
         scores = class_scores(logits, len(logits)).double()
         probabilities = self.detector.probabilities(logits)
         return Answers(
-            _log_odds(scores, self.target),
+            log_odds(scores, self.target),
             probabilities[:, self.target].double().cpu().numpy(),
             self.detector.called(logits).cpu().numpy(),
-            _log_odds(scores, self._own),
+            log_odds(scores, self._own),
         )
 
 
-def _log_odds(scores: Tensor, index: int) -> FloatArray:
+def log_odds(scores: Tensor, index: int) -> FloatArray:
+    """The log-odds (N,) of one of the classes, for scores (N, C); 0 where there is no other.
+
+    Example:
+        >>> log_odds(torch.tensor([[3.0, 1.0]]), 0)
+        array([2.], dtype=float32)
+    """
     if scores.shape[1] == 1:
         return np.zeros(len(scores))
     others = torch.cat([scores[:, :index], scores[:, index + 1 :]], dim=1)

@@ -137,7 +137,7 @@ def _in_window(image: Tensor, hidden: Tensor) -> Tensor:
     filled = image[None].clone()
     if hidden.any():
         rows, columns = (_extent(hidden.any(dim=1 - axis)) for axis in (0, 1))
-        filled[..., rows, columns] = _imputed(filled[..., rows, columns], ~hidden[None, None, rows, columns])
+        filled[..., rows, columns] = imputed(filled[..., rows, columns], ~hidden[None, None, rows, columns])
     return filled
 
 
@@ -147,14 +147,14 @@ def _extent(along: Tensor) -> slice:
     return slice(max(int(there[0]) - 1, 0), int(there[-1]) + 2)
 
 
-def _imputed(image: Tensor, known: Tensor) -> Tensor:
+def imputed(image: Tensor, known: Tensor) -> Tensor:
     """(K, 3, H, W) of images (K or 1, 3, H, W): `known` (K, 1, H, W) pixels as they are, others from them."""
     if min(image.shape[-2:]) <= COARSEST:
         count = known.sum(dim=(2, 3), keepdim=True)
         return torch.where(known, image, (image * known).sum(dim=(2, 3), keepdim=True) / count.clamp(min=1))
     part = F.avg_pool2d(known.to(image), 2, ceil_mode=True, count_include_pad=False)
     small = F.avg_pool2d(image * known, 2, ceil_mode=True, count_include_pad=False) / part.clamp(min=1e-6)
-    coarse = _imputed(small, part > 0)
+    coarse = imputed(small, part > 0)
     start = F.interpolate(coarse, size=image.shape[-2:], mode="bilinear", align_corners=False)
     return _relaxed(torch.where(known, image, start), image, known)
 

@@ -15,14 +15,15 @@ from xface.runs.checking import read_json
 from xface.runs.schema import Count, Layer, Number, Record
 
 TRUST = "trust.json"
-INFORMATIVE = "informative"
-NO_BETTER = "no better than the face's centre"
-CONTRADICTED = "contradicted by randomisation"
-NOT_CHECKED = "not checked"
 Grade: TypeAlias = Literal[
     "informative", "no better than the face's centre", "contradicted by randomisation", "not checked"
 ]
 """What a map's checks come to; `not checked` where the data leaves too little to judge by."""
+
+INFORMATIVE: Grade = "informative"
+NO_BETTER: Grade = "no better than the face's centre"
+CONTRADICTED: Grade = "contradicted by randomisation"
+NOT_CHECKED: Grade = "not checked"
 
 Interval = Annotated[list[Number], Field(min_length=2, max_length=2)]
 """A 95 % interval over groups: its low and its high end."""
