@@ -37,10 +37,10 @@ METHODS = ("vanilla", "guided", "deconvnet", "gradcam", "guided_gradcam", "gradc
 QUICK = 60
 """Pictures of each kind of a quick run."""
 
-PART = 32
+PART = 16
 """Cases in a part."""
 
-BATCHES = {"cpu": 8, "cuda": 32}
+BATCHES = {"cpu": 8, "cuda": 16}
 """Cases at once, by kind of device; parts are whole batches."""
 
 PROBE = (256, 256)
