@@ -11,6 +11,7 @@ setup(
             "networks/*.json",
             "report/html/template/*",
             "report/run/template/*",
+            "report/trust/template/*",
             "report/run/sections/*",
             "runs/*.json",
         ],

@@ -18,18 +18,31 @@ MEASURED = ("row", "method", "layer", "status", "region", "lift")
 @click.option("--single-file", is_flag=True, help="One file for mail, RUN/report.html, of the worst errors.")
 @click.argument("run", type=Path)
 def report(run: Path, compare: Path | None, single_file: bool) -> None:
-    """Draw the report of a run of `xface analyze` again, from its folder alone.
+    """Draw the report of a run of `xface analyze` or `xface trust` again, from its folder alone.
 
     The page opens from disk, without a network. Tables as CSV and figures as PNG lie beside it.
     """
     from xface.report.run.page import write_report
     from xface.runs.folder import RunFolder
+    from xface.runs.trust import TRUST
 
+    if (run / TRUST).is_file():
+        click.echo(_trust_report(run, single_file or compare is not None))
+        return
     runs = [RunFolder.read(each) for each in (run, compare) if each is not None]
     page = write_report(runs[0], single_file, _compared(*runs) if compare else None)
     for each in runs:
         _say_if_untrained(each, each.name if compare else "xface")
     click.echo(page)
+
+
+def _trust_report(run: Path, otherwise: bool) -> Path:
+    from xface.errors import UsageError
+    from xface.report.trust.page import write_trust_report
+
+    if otherwise:
+        raise UsageError(f"'{run}' is a run of xface trust, which --compare and --single-file are not for")
+    return write_trust_report(run)
 
 
 def _say_if_untrained(run: RunFolder, name: str) -> None:

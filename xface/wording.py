@@ -28,6 +28,13 @@ STATUS_WORDS = {
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
           "November", "December")  # fmt: skip
 NOTHING = "\N{EN DASH}"
+BASELINE_WORDS = {
+    "gaussian": "the face's centre",
+    "edges": "an edge filter",
+    "random": "random numbers",
+    "untrained": "the same on the untrained network",
+}
+"""What maps are held against by `xface trust`."""
 
 
 def negative_name(positive: str, classes: Iterable[str]) -> str:

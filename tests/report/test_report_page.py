@@ -1,8 +1,6 @@
 """The report's page, driven in a real browser: what a reader presses, types and sees."""
 
-import os
 import shutil
-from importlib.resources import files
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,29 +11,10 @@ from run_folders import HOSTILE, SCRIPT, make_run
 from xface.report.run.page import SINGLE_BYTES, write_report
 from xface.runs.folder import RunFolder
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 ROWS = 1200
-READER = Path(__file__).with_name("reader.js").read_text(encoding="utf-8")
-"""What a reader of the page sees of it: text that is cut, and how well letters are told from their ground."""
 READY = "body[data-ready=yes]"
-
-
-def browser_path() -> str:
-    found = os.environ.get("XFACE_CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
-    if not found:
-        pytest.skip("no Chromium: apt-get install chromium-headless-shell, or set XFACE_CHROMIUM to one")
-    return found
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = browser_path()
-    with playwright.sync_playwright() as tool:
-        started = tool.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -282,16 +261,10 @@ def test_pages_turn(page, run):
     assert shown(page) == everything[:24]
 
 
-@pytest.fixture(scope="module")
-def axe() -> str:
-    package = pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
-    return files(package).joinpath("axe.min.js").read_text(encoding="utf-8")
-
-
 @pytest.mark.parametrize("width", [1280, 420])
-def test_no_text_is_cut_or_lies_on_another_and_axe_finds_nothing_wrong(page, axe, width):
+def test_no_text_is_cut_or_lies_on_another_and_axe_finds_nothing_wrong(page, axe, reader, width):
     page.set_viewport_size({"width": width, "height": 900})
-    page.evaluate(f"{axe}\n{READER}")
+    page.evaluate(f"{axe}\n{reader}")
     page.evaluate("openAll()")
     for opened in (False, True):  # the page, then an image over it
         if opened:
@@ -304,9 +277,9 @@ def test_no_text_is_cut_or_lies_on_another_and_axe_finds_nothing_wrong(page, axe
         assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found] == []
 
 
-def test_letters_are_told_from_their_ground_whatever_the_state(page, axe):
+def test_letters_are_told_from_their_ground_whatever_the_state(page, axe, reader):
     """Axe sees a page as it is: here each kind of control is under the mouse, focused, held and pressed."""
-    page.evaluate(f"{axe}\n{READER}")
+    page.evaluate(f"{axe}\n{reader}")
     page.evaluate("openAll()")
     session = page.context.new_cdp_session(page)
     session.send("DOM.enable")

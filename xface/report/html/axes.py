@@ -15,6 +15,8 @@ MOST_TICKS = 7
 class Axis:
     """An axis from `low` to `high`; a line is drawn at `reference`, which all else is compared with.
 
+    With `percent` its numbers are per cent of the values.
+
     Example:
         >>> Axis(1.0, 4.0, (1.0, 2.0, 4.0), 1.0, "log").place(2.0), Axis(0.0, 4.0, (0.0, 4.0), 0.0).place(9.0)
         (0.5, 1.0)
@@ -39,10 +41,10 @@ class Axis:
 
         Example:
             >>> Axis(0.25, 4.0, (), 1.0, "log").words(0.25), Axis(0.0, 1.0, (), 0.0, percent=True).words(0.5)
-            ('1/4', '50 %')
+            ('1/4', '50')
         """
         if self.percent:
-            return f"{100 * tick:.4g} %"
+            return f"{100 * tick:.4g}"
         return f"1/{1 / tick:g}" if self.scale == "log" and tick < 1 else f"{tick:.4g}"
 
 

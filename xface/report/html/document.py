@@ -16,6 +16,8 @@ from xface.report.colours import DARK_BLUE, DARK_VERMILION
 from xface.report.html.forest import axis_svg, forest_rows
 
 SHARED = "xface.report.html"
+LOCK = ".xface-report-lock"
+"""Not the run's own: what makes a run holds that while its report is drawn."""
 
 
 def environment(package: str, filters: Mapping[str, Any]) -> Environment:
@@ -35,14 +37,15 @@ def environment(package: str, filters: Mapping[str, Any]) -> Environment:
     return made
 
 
-def dressed(script: str = "", beside: str = "") -> dict[str, Any]:
+def dressed(script: str = "", beside: str = "", style: str = "") -> dict[str, Any]:
     """What the shared template shows of style and script, and the policy that lets in these.
 
     Args:
         script: JavaScript, as `closed` returns it; "" for a page that needs none.
         beside: from where else scripts and pictures may come, such as `'self' file:`.
+        style: what is added to the shared style sheet.
     """
-    style = _style()
+    style = _style() + style
     scripts = f"script-src {beside} {_hash(script)}; " if script else ""
     policy = (f"default-src 'none'; {scripts}style-src {_hash(style)}; "
               f"img-src {beside} data:; base-uri 'none'; form-action 'none'")  # fmt: skip

@@ -20,7 +20,7 @@ from xface.errors import OutputError
 from xface.files.writing import replacing, written_aside
 from xface.report.colours import HEAT_COLOURS
 from xface.report.html.csv_tables import write_tables
-from xface.report.html.document import asset, closed, dressed, environment
+from xface.report.html.document import LOCK, asset, closed, dressed, environment
 from xface.report.run.figures import write_figures
 from xface.report.run.gallery import Gallery, most_confident_errors
 from xface.report.run.nearest import nearest_correct
@@ -32,8 +32,6 @@ from xface.runs.folder import RunFolder
 from xface.runs.lock import held
 
 PACKAGE = "xface.report.run"
-LOCK = ".xface-report-lock"
-"""Not the run's own: what makes a run holds that while its report is drawn."""
 SINGLE_IMAGES, SINGLE_BYTES = 200, 7_000_000
 """How many errors a page for mail shows, and its largest size: mail makes it a third larger, and many servers
 refuse 10 MB."""
