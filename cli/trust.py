@@ -134,7 +134,7 @@ def _say_verdicts(record: TrustRecord, run: Path) -> None:
 
     for answerer in (*record.effects, *record.maps):
         click.echo(f"{printable(method_at(answerer.method, answerer.layer or ''))}: {answerer.verdict}")
-    click.echo(f"written to {printable(str(run))}")
+    click.echo(f"written to {printable(str(run))}; open {printable(str(run / 'report' / 'index.html'))}")
 
 
 def _say_left_out(record: TrustRecord) -> None:

@@ -153,6 +153,18 @@ def test_planted_truths_are_told_apart(found):
     assert all(each.verdict.startswith(each.grade) for each in (*record.maps, *record.effects))
 
 
+def test_best_and_worst_are_shown_on_a_page(found):
+    record, out = found
+    page = (out / "report" / "index.html").read_text()
+    assert f"xface report: {out.name}<" in page
+    assert {(each.method, each.end) for each in record.examples} >= {("vanilla", "best"), ("noise", "worst")}
+    noise = {each.end: each.value for each in record.examples if each.method == "noise"}
+    assert noise["worst"] < record.maps[-1].checks["pixel_auc"].value < noise["best"]
+    for number, each in enumerate(record.examples):
+        assert Image.open(out / each.file).size == (2 * SIDE, SIDE)
+        assert f'src="examples/{number}.jpg"' in page
+
+
 def test_the_record_says_what_was_asked_and_what_was_left_out(found):
     record, out = found
     left = {(each.what, each.reason[:20]): each.count for each in record.data.left_out}

@@ -12,6 +12,7 @@ from xface.errors import UsageError
 from xface.report.trust.answers import forests, rows_of
 from xface.report.trust.page import write_trust_report
 from xface.runs.trust import TrustRecord, read_trust
+from xface.wording import sentence
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def test_the_verdicts_come_first_in_words(page, folder):
         "region effects", "vanilla", "gradcam at layer3", "gradcam at layer4"
     ]  # fmt: skip
     assert rows.locator(".why").all_inner_texts() == [
-        each.verdict for each in (*record.effects, *record.maps)
+        sentence(each.verdict.split(": ", 1)[1]) for each in (*record.effects, *record.maps)
     ]
     assert page.locator("#verdicts .lead").inner_text().startswith("2 of 3 maps are informative")
 

@@ -93,7 +93,7 @@ class TrustPlan:
         card, face_detector = self.detector.card.to_json(), self.detector.face_detector
         return {
             "weights_sha256": self.detector.weights_sha256,
-            "card": {key: value for key, value in card.items() if key not in ("sha256", "source")},
+            "card": {key: value for key, value in card.items() if key not in ("sha256", "source", "trust")},
             "face_detector": {"name": face_detector, **LANDMARKERS[face_detector].to_json()},
             "data_sha256": self.samples.sha256,
             **self.choice,

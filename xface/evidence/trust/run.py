@@ -21,11 +21,13 @@ from xface.data.reading import read_ahead
 from xface.data.workers import dead_workers_reported
 from xface.detectors.detector import takes
 from xface.evidence.trust.examining import Examiner, Finding
+from xface.evidence.trust.examples import write_examples
 from xface.evidence.trust.plan import TrustPlan
 from xface.evidence.trust.reading import CaseReader, ReadCase
 from xface.evidence.trust.tables import TABLES, by_figure, tables
 from xface.evidence.trust.verdicts import Judge, check_words
 from xface.faces.landmark_cache import LandmarkStore
+from xface.report.trust.page import write_trust_report
 from xface.runs.checking import check_hashes
 from xface.runs.schema import Record
 from xface.runs.trust import TRUST, LeftOut, TrustData, TrustRecord
@@ -85,7 +87,7 @@ def trust(
         progress: see `Progress`.
 
     Returns:
-        The folder: `trust.json` (see `xface.runs.trust`), and the tables behind it.
+        The folder: `trust.json` (see `xface.runs.trust`), the tables behind it, and its page in `report/`.
 
     Raises:
         UsageError: as `begin_run` and `is_finished`. OutputError: it cannot be written. XFaceError: a worker
@@ -101,8 +103,9 @@ def trust(
         parts = run.parts(plan.part_count)
         for table in TABLES:
             parts.join(table, run.table_path(table))
-        _conclude(plan, run)
+        _conclude(plan, run, store)
         run.add_hashes(*(run.table_path(table).name for table in TABLES), TRUST)
+        write_trust_report(run.folder)
         run.drop_parts()
         return run.finish()
 
@@ -171,12 +174,10 @@ class PartMaker:
         return list(self.plan.network.notes)
 
 
-def _conclude(plan: TrustPlan, run: NewRun) -> None:
-    """Write `trust.json`."""
-    cases = pq.read_table(run.table_path("cases"))
-    judge = Judge(
-        plan.answerers, by_figure(pq.read_table(run.table_path("figures")), cases["group"].to_pylist())
-    )
+def _conclude(plan: TrustPlan, run: NewRun, store: LandmarkStore) -> None:
+    """Write `trust.json`, and the pictures that it names."""
+    cases, figures = (pq.read_table(run.table_path(name)) for name in ("cases", "figures"))
+    judge = Judge(plan.answerers, by_figure(figures, cases["group"].to_pylist()))
     notes = [said for note in run.parts(plan.part_count).notes() for said in note.notes]
     manifest = {name: run.manifest[name] for name in TrustManifest.model_fields if name != "files"}
     record = TrustRecord(
@@ -186,6 +187,7 @@ def _conclude(plan: TrustPlan, run: NewRun) -> None:
         maps=judge.maps(),
         baselines=judge.baselines(),
         effects=judge.effects(),
+        examples=write_examples(plan, figures, store, run.folder),
         notes=list(dict.fromkeys(notes)),
     )
     run.write(TRUST, record.model_dump(mode="json"))

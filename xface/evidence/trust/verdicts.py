@@ -23,6 +23,7 @@ from xface.runs.trust import (
 )
 from xface.statistics.bootstrap import LEAST_GROUPS, Estimate
 from xface.statistics.means import Codes, mean_differences, within
+from xface.wording import BASELINE_WORDS
 
 RANDOMISATION = "randomisation"
 MOST_ALIKE = 0.5
@@ -30,12 +31,6 @@ MOST_ALIKE = 0.5
 interval, lies above this."""
 
 EFFECTS, UNTRAINED = "effects", "untrained"
-IN_WORDS = {
-    "gaussian": "the face's centre",
-    "edges": "an edge filter",
-    "random": "random numbers",
-    UNTRAINED: "the same on the untrained network",
-}
 
 
 @dataclass(frozen=True)
@@ -246,7 +241,7 @@ def _against(words: Words, check: CheckRecord, baseline: str, value: float) -> s
     if check.interval:
         low, high = (said(end, words) for end in check.interval)
         own += f" (95 % {low.removesuffix(' %')} to {high})"
-    return f"{own}; {IN_WORDS.get(baseline, baseline)}: {said(value, words)}"
+    return f"{own}; {BASELINE_WORDS.get(baseline, baseline)}: {said(value, words)}"
 
 
 def said(value: float | None, words: Words) -> str:

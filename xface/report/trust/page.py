@@ -43,7 +43,7 @@ def write_trust_report(run: Path) -> Path:
     target = run / "report"
     with held(run, LOCK) as lock, lock.loss_reported("make room"), replacing(target) as part:
         write_tables([Table("checks", COLUMNS, table_rows(record))], part / "tables")
-        page = TrustPage(record, run.name, list(_pictures(record, run, part)))
+        page = TrustPage(record, run.name.removesuffix(".part"), list(_pictures(record, run, part)))
         (part / "index.html").write_text(page.html(), encoding="utf-8")
     return target / "index.html"
 
