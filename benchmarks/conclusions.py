@@ -1,14 +1,14 @@
 """Whether the statistics of `xface analyze` hold: how often they find what is not there, and what is.
 
-    python benchmarks/conclusions.py [--runs N] [--seed N] [--out FILE]
+    python benchmarks/conclusions.py [--runs N] [--seed N] [--only PART]... [--out FILE]
 
-Each run simulates 60 videos of 20 frames of real faces. The numbers of a video's frames are correlated by
-0.7, its odds of an error vary from video to video by a standard deviation of 1.5, and where no effect is
-planted the two have nothing to do with one another. A family has found something if any of its rows is a
-finding at 5 %. A run shows something if `conclude` says so of any family: half of its videos are forged, and
-two kinds of map have eleven regions each. The same is asked of Student's test over frames, as if they were
-independent. Then all errors add half a standard deviation to every number, and the intervals are asked
-whether they hold it. Run r has seed `seed` + r.
+A scenario simulates whole runs for `conclude`: videos of real and of forged faces, whose frames' scores,
+twelve attributes and two kinds of maps of eleven regions belong together within a video by 0.7, and have
+nothing to do with one another but for what is planted. Verdicts are by scores at 0.5. `top` counts runs with
+any sentence at the top, `any` those with any finding at all, `same` those that say of false positives or of
+false negatives that their maps look like those of right verdicts. `families` asks each family by itself, and
+Student's test over frames as if they were independent. The other parts ask whether intervals hold what was
+planted, and how often two sides are called the same. Run r has seed `seed` + r.
 """
 
 from __future__ import annotations
@@ -16,16 +16,23 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 from scipy.stats import ttest_ind
 
+from xface.findings import contrasts as row_contrasts
+from xface.findings import findings
 from xface.findings.contrasts import contrasts, corrected
-from xface.findings.findings import conclude
+from xface.findings.findings import Findings, conclude
 from xface.runs.attributes import attributes_of
+from xface.statistics.adjustment import MARGIN, adjusted_differences
 from xface.statistics.bootstrap import estimate
 from xface.statistics.effects import false_discovery
 from xface.statistics.means import mean_differences
@@ -37,7 +44,167 @@ VIDEOS, FRAMES, ICC, SPREAD, EFFECT = 60, 20, 0.7, 1.5, 0.5
 REGIONS, ATTRIBUTES, LEVEL = 22, 12, 0.05
 PERMUTATIONS = 1999
 KINDS = [{"method": "gradcam", "layer": layer} for layer in ("layer3", "layer4")]
-NAMES = [*(f"region{k}" for k in range(REGIONS // len(KINDS) - 1)), "background"]
+NAMES = ["right_eye", "left_eye", *(f"region{k}" for k in range(REGIONS // len(KINDS) - 3)), "background"]
+MANIFEST = {"threshold": {"value": 0.5, "origin": "given"}, "kinds": KINDS}
+Rng = np.random.Generator
+
+findings.clusters_of_errors = findings.region_means = lambda *given: ()
+findings.summarise = lambda *given: {}
+row_contrasts.mean_differences = partial(mean_differences, resamples=99)
+"""What no sentence tells is left out, and intervals, on which none depends, are rough, to be quick."""
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Simulated frames, verdicts by the score at 0.5: `codes` are their videos, all (N,).
+
+    `attributes` (N, 12) and `maps` (N, kinds, regions), the logarithms of unnormalised shares, are normal.
+    """
+
+    codes: np.ndarray
+    fake: np.ndarray
+    logit: np.ndarray
+    attributes: np.ndarray
+    maps: np.ndarray
+
+    @property
+    def wrong(self) -> np.ndarray:
+        return (self.logit >= 0) != self.fake
+
+
+Plant = Callable[[Frames, np.ndarray], np.ndarray]
+"""From frames and shares (N, kinds, regions) to the shares with something planted."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """How many videos of each class and how long; how their scores vary, within and between them.
+
+    `distance` is how far the mean logit of a class lies on its right side.
+    """
+
+    videos: int = VIDEOS // 2
+    frames: Callable[[Rng, int], np.ndarray] = lambda rng, videos: np.full(videos, 12)
+    distance: float = 1.2
+    between: float = SPREAD
+    within: float = 1.0
+    plant: Plant = lambda frames, shares: shares
+    attribute: float = 0.0
+
+    def draw(self, rng: Rng) -> Frames:
+        lengths = np.maximum(1, self.frames(rng, 2 * self.videos))
+        codes = np.repeat(np.arange(2 * self.videos), lengths)
+        fake = codes % 2 == 0
+        sign = np.where(fake, 1, -1)
+        score = sign * self.distance + self.between * rng.normal(size=2 * self.videos)[codes]
+        score += self.within * rng.normal(size=len(codes))
+        numbers = correlated(rng, codes, ATTRIBUTES + REGIONS)
+        numbers[:, 0] -= self.attribute * ((score >= 0) != fake)
+        maps = numbers[:, ATTRIBUTES:].reshape(len(codes), len(KINDS), -1)
+        return Frames(codes, fake, score, numbers[:, :ATTRIBUTES], maps)
+
+    def conclude(self, seed: int) -> Findings:
+        """What `conclude` says of a run."""
+        frames = self.draw(np.random.default_rng(seed))
+        shares = np.exp(frames.maps / 2)
+        shares = self.plant(frames, shares / shares.sum(axis=2, keepdims=True))
+        return conclude(*tables(frames, shares), MANIFEST)
+
+
+def correlated(rng: Rng, codes: np.ndarray, columns: int) -> np.ndarray:
+    own = rng.normal(size=(codes.max() + 1, columns))[codes]
+    return np.sqrt(ICC) * own + np.sqrt(1 - ICC) * rng.normal(size=(len(codes), columns))
+
+
+def follows(curve: Callable[[np.ndarray], np.ndarray]) -> Plant:
+    """The eyes' shares follow the logit of the score in a curve, from about a tenth to a half of the map."""
+
+    def plant(frames: Frames, shares: np.ndarray) -> np.ndarray:
+        eyes = shares[:, :, :2]
+        part = (
+            0.3 + 0.07 * curve(frames.logit)[:, None, None] + 0.2 * (eyes.sum(axis=2, keepdims=True) - 0.18)
+        )
+        part = np.clip(part, 0.01, 0.9)
+        eyes = eyes / eyes.sum(axis=2, keepdims=True) * part
+        rest = shares[:, :, 2:] / shares[:, :, 2:].sum(axis=2, keepdims=True) * (1 - part)
+        return np.concatenate([eyes, rest], axis=2)
+
+    return plant
+
+
+def on_false_alarms(frames: Frames, shares: np.ndarray) -> np.ndarray:
+    """False alarms have half as much again on the eyes."""
+    raised = shares.copy()
+    raised[frames.wrong & ~frames.fake, :, :2] *= 1.5
+    return raised / raised.sum(axis=2, keepdims=True)
+
+
+def unequal(rng: Rng, videos: int) -> np.ndarray:
+    """Videos from one frame to some hundred."""
+    return np.minimum(np.exp(1.8 + 1.2 * rng.normal(size=videos)), 400).astype(int)
+
+
+def single(rng: Rng, videos: int) -> np.ndarray:
+    return np.ones(videos, int)
+
+
+def short(rng: Rng, videos: int) -> np.ndarray:
+    return np.full(videos, 6)
+
+
+def curved(score: np.ndarray) -> np.ndarray:
+    return 2 * np.tanh(score / 1.5 + 0.7)
+
+
+FEW = {"videos": 24, "distance": 0.0, "between": 3.0, "within": 0.3}
+SCENARIOS = {
+    "correlated frames": Scenario(),
+    "single images": Scenario(videos=300, frames=single, distance=1.5),
+    "12 against 12 videos": Scenario(**FEW),
+    "12 against 12 images": Scenario(**FEW, frames=single),
+    "unequal videos": Scenario(frames=unequal),
+    "share linear in the logit": Scenario(plant=follows(lambda z: z)),
+    "share linear in the probability": Scenario(plant=follows(lambda z: 4 * expit(z) - 2)),
+    "share linear, 12 against 12 videos": Scenario(**FEW, plant=follows(lambda z: z / 2)),
+    "share linear, unequal videos": Scenario(frames=unequal, plant=follows(lambda z: z)),
+    "share curved in the logit": Scenario(plant=follows(curved)),
+    "share linear, 300 videos": Scenario(videos=150, frames=short, plant=follows(lambda z: z)),
+    "share curved, 300 videos": Scenario(
+        videos=150, frames=short, plant=follows(lambda z: 2 * np.tanh(z / 1.5 + 0.7))
+    ),
+    "eyes on false alarms": Scenario(plant=on_false_alarms),
+    "an attribute of errors": Scenario(attribute=1.0),
+}
+
+
+def tables(frames: Frames, shares: np.ndarray) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The tables of a run."""
+    fake, called, count = frames.fake, frames.logit >= 0, len(frames.codes)
+    images = pd.DataFrame({
+        "row": np.arange(count), "image": "", "group": frames.codes.astype(str),
+        "label": np.where(fake, "fake", "real"), "status": "ok", "reason": "", "score": expit(frames.logit),
+        "outcome": np.select([fake & called, fake, called], ["TP", "FN", "FP"], "TN"),
+    })  # fmt: skip
+    images[list(attributes_of({}))] = frames.attributes
+    index = pd.MultiIndex.from_product([range(count), [kind["layer"] for kind in KINDS], NAMES])
+    table = pd.DataFrame({"share": shares.ravel(), "lift": shares.ravel() * len(NAMES)}, index)
+    table = table.rename_axis(["row", "layer", "region"]).reset_index()
+    return images, table.assign(method="gradcam", status="ok", coarse=False)
+
+
+def scenario(name: str, seed: int) -> dict[str, bool]:
+    """What a run of a scenario shows: at the top, and at all."""
+    found = SCENARIOS[name].conclude(seed)
+    top = [each for each in found.sentences if each.top]
+    return {
+        "top": bool(top),
+        "top: maps": any(each.about == "region" for each in top),
+        "top: attributes": any(each.about == "attribute" for each in top),
+        "top: slices": any(each.about == "slice" for each in top),
+        "any": any(each.about not in ("none", "same") for each in found.sentences),
+        "raw FP-TN or FN-TP": any(row.raw.finding for row in found.contrasts if row.equivalence is None),
+        "same": any(each.about == "same" and each.name == "regions" for each in found.sentences),
+    }
 
 
 def simulated(seed: int, columns: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -45,12 +212,11 @@ def simulated(seed: int, columns: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
     rng = np.random.default_rng(seed)
     codes = np.repeat(np.arange(VIDEOS), FRAMES)
     odds = -1.2 + SPREAD * rng.normal(size=VIDEOS)
-    wrong = rng.random(len(codes)) < 1 / (1 + np.exp(-odds[codes]))
-    own = rng.normal(size=(VIDEOS, columns))[codes]
-    return np.sqrt(ICC) * own + np.sqrt(1 - ICC) * rng.normal(size=(len(codes), columns)), wrong, codes
+    wrong = rng.random(len(codes)) < expit(odds[codes])
+    return correlated(rng, codes, columns), wrong, codes
 
 
-def without_effect(seed: int) -> dict[str, bool]:
+def families(name: str, seed: int) -> dict[str, bool]:
     """Which families find something where there is nothing; regions are long-tailed, as lifts are."""
     values, wrong, codes = simulated(seed, REGIONS + ATTRIBUTES)
     regions, attributes = np.exp(values[:, :REGIONS] / 2), values[:, REGIONS:]
@@ -65,7 +231,6 @@ def without_effect(seed: int) -> dict[str, bool]:
         "regression": any(row.finding for row in regress(names, attributes, wrong, codes).rows),
         "slices": any(each.finding for each in slices),
         "primary contrast, frames taken for independent": naive[0] <= LEVEL,
-        "any of the five": shows_something(regions, attributes, wrong, codes),
         "region table, frames taken for independent": min(false_discovery(naive.tolist())) <= LEVEL,
     }
 
@@ -75,32 +240,10 @@ def found(values: np.ndarray, outcomes: np.ndarray, codes: np.ndarray, seed: int
     return any(row.finding for row in corrected(rows))
 
 
-def shows_something(
-    regions: np.ndarray, attributes: np.ndarray, wrong: np.ndarray, codes: np.ndarray
-) -> bool:
-    """Whether a run with these numbers has any sentence that is not "nothing found"."""
-    fake, count = codes % 2 == 0, len(codes)
-    images = pd.DataFrame({
-        "row": np.arange(count), "image": "", "group": codes.astype(str),
-        "label": np.where(fake, "fake", "real"), "status": "ok", "reason": "",
-        "score": np.where(fake ^ wrong, 0.75, 0.25),
-        "outcome": np.select([fake & wrong, fake, wrong], ["FN", "TP", "FP"], "TN"),
-    })  # fmt: skip
-    images[list(attributes_of({}))] = attributes
-    shares = regions.reshape(count, len(KINDS), -1)
-    shares = shares / shares.sum(axis=2, keepdims=True)
-    index = pd.MultiIndex.from_product([range(count), [kind["layer"] for kind in KINDS], NAMES])
-    table = pd.DataFrame({"share": shares.ravel(), "lift": shares.ravel() * len(NAMES)}, index)
-    table = table.rename_axis(["row", "layer", "region"]).reset_index()
-    table = table.assign(method="gradcam", status="ok", coarse=False)
-    found = conclude(images, table, {"threshold": {"value": 0.5, "origin": "given"}, "kinds": KINDS})
-    return any(sentence.about != "none" for sentence in found.sentences)
-
-
-def with_effect(seed: int) -> dict[str, bool]:
+def intervals(name: str, seed: int) -> dict[str, bool]:
     """Whether a planted difference is found, and held by its interval: symmetric bootstrap-t, percentiles."""
     values, wrong, codes = simulated(seed, 2)
-    values[:, 1] = (np.exp(values[:, 1]) - np.exp(0.5)) / np.sqrt(np.e * (np.e - 1))
+    values[:, 1] = standard_lognormal(values[:, 1])
     values += EFFECT * wrong[:, None]
     names = ("a normal number", "a long-tailed number")
     held = mean_differences(values, wrong, ~wrong, codes, seed=seed)
@@ -120,37 +263,85 @@ def with_effect(seed: int) -> dict[str, bool]:
     }
 
 
-def holds(interval) -> bool:
-    return interval.low is not None and interval.low <= EFFECT <= interval.high
+def standard_lognormal(values: np.ndarray) -> np.ndarray:
+    return (np.exp(values) - np.exp(0.5)) / np.sqrt(np.e * (np.e - 1))
+
+
+def holds(interval, value: float = EFFECT) -> bool:
+    return interval.low is not None and interval.low <= value <= interval.high
+
+
+def heavy_tails(name: str, seed: int) -> dict[str, float]:
+    """How often intervals of 10 against 60 groups of log-normal numbers (sigma 1) hold no difference."""
+    rng, found = np.random.default_rng(seed), {}
+    for words, frames in (("single images", 1), ("videos", FRAMES)):
+        codes = np.repeat(np.arange(70), frames)
+        for few in (codes < 10, codes >= 60):
+            values = standard_lognormal(correlated(rng, codes, COLUMNS))
+            held = [holds(each, 0.0) for each in mean_differences(values, few, ~few, codes, seed=seed)]
+            found[f"held: {words}"] = found.get(f"held: {words}", 0.0) + np.mean(held) / 2
+    return found
+
+
+COLUMNS = 10
+EQUAL = {"videos": Scenario(), "12 against 12 videos": Scenario(**FEW),
+         "single images": Scenario(videos=300, frames=single, distance=1.5)}  # fmt: skip
+
+
+def equal_scores(name: str, seed: int) -> dict[str, bool]:
+    """Comparisons of false alarms with hits, and with right verdicts on real faces, at equal scores.
+
+    One number follows the score, one differs by the margin besides, and one by `EFFECT`, in each scenario.
+    """
+    result = {}
+    for words, each in EQUAL.items():
+        frames = each.draw(np.random.default_rng(seed))
+        alarms = frames.wrong & ~frames.fake
+        values = frames.attributes[:, :3] + 0.5 * frames.logit[:, None]
+        values[:, 1] += MARGIN * alarms
+        values[:, 2] += EFFECT * alarms
+        for against, side in (("hits", frames.fake & ~frames.wrong), ("right", ~frames.fake & ~frames.wrong)):
+            both = alarms | side
+            given = (values[both], alarms[both], expit(frames.logit[both]), frames.codes[both])
+            found = adjusted_differences(*given, PERMUTATIONS, seed)
+            result[f"held: {against}, {words}"] = holds(found.differences[2])
+            result[f"found where nothing is: {against}, {words}"] = found.tested.p_values()[0] <= LEVEL
+            if against == "hits":
+                same = found.equivalence(np.full(3, MARGIN)) <= LEVEL
+                result |= {f"called the same at the margin: {words}": same[1],
+                           f"called the same where nothing is: {words}": same[0]}  # fmt: skip
+    return result
+
+
+PARTS = {
+    **dict.fromkeys(SCENARIOS, scenario), "families": families, "intervals": intervals,
+    "heavy tails, 10 against 60 groups": heavy_tails, "at equal scores": equal_scores,
+}  # fmt: skip
 
 
 @click.command()
 @click.option("--runs", default=500)
 @click.option("--seed", default=0)
-@click.option("--out", type=click.Path(path_type=Path))
-def main(runs: int, seed: int, out: Path | None) -> None:
-    start, nothing, planted = time.process_time(), Counter(), Counter()
-    for number in range(runs):
-        nothing.update({name: int(hit) for name, hit in without_effect(seed + number).items()})
-        planted.update({name: int(hit) for name, hit in with_effect(seed + number).items()})
-        if (number + 1) % 50 == 0:
-            click.echo(
-                f"{number + 1} runs, {time.process_time() - start:.0f} s: {dict(nothing)} {dict(planted)}"
+@click.option("--only", multiple=True, type=click.Choice(list(PARTS)))
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="What is not run anew is left as it stands there."
+)
+def main(runs: int, seed: int, only: tuple[str, ...], out: Path | None) -> None:
+    before = json.loads(out.read_text()) if out and out.exists() else {}
+    kept = before.get("parts", {}) if only else {}
+    for name in only or PARTS:
+        start, counts = time.process_time(), Counter()
+        for number in range(seed, seed + runs):
+            counts.update({key: float(hit) for key, hit in PARTS[name](name, number).items()})
+            if (number + 1 - seed) % 50 == 0:
+                click.echo(f"{name}: {number + 1 - seed} runs, {dict(counts)}", err=True)
+        rates = {key: round(count / runs, 4) for key, count in counts.items()}
+        kept[name] = {"runs": runs, "seed": seed, "cpu_seconds": round(time.process_time() - start), **rates}
+        click.echo(json.dumps({name: kept[name]}))
+        if out:
+            out.write_text(
+                json.dumps({"parts": {each: kept[each] for each in PARTS if each in kept}}, indent=2) + "\n"
             )
-    result = {
-        "runs": runs,
-        "seed": seed,
-        "videos": VIDEOS,
-        "frames": FRAMES,
-        "correlation_of_frames": ICC,
-        "effect": EFFECT,
-        "found_without_effect": {name: round(count / runs, 4) for name, count in nothing.items()},
-        "with_effect": {name: round(count / runs, 4) for name, count in planted.items()},
-        "cpu_seconds": round(time.process_time() - start),
-    }
-    click.echo(json.dumps(result, indent=2))
-    if out:
-        out.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

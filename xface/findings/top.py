@@ -12,11 +12,12 @@ from xface.findings.contrasts import Contrast
 from xface.findings.sentences import SIDES, Sentence, fixed, places_of, rows_of, sign_of, stands
 from xface.results import CONTRASTS, LIKENESSES, OUTCOMES, WRONG
 from xface.runs.schema import MOST_AT_THE_TOP
-from xface.statistics.effects import ALPHA, against_all
+from xface.statistics.effects import against_all
 from xface.statistics.regression import Regression
 from xface.statistics.slices import Slice
 from xface.wording import kind_name, listed, spaced
 
+LEVEL = 0.03  # tests are exact for many groups only: so that also of few at most 5 % of runs show anything
 MOST = 3  # regions or attributes in a sentence
 MIRRORED = ("right_", "left_")
 TRUTH_FIRST = (*CONTRASTS, *LIKENESSES)
@@ -94,7 +95,7 @@ class Evidence:
         """The first that stands, unless a sentence on attributes has told of all it is made of."""
         told = {row.name["attribute"] for row in self.attributes if is_top(row) and row.contrast in CONTRASTS}
         for each, inside in self.slices:
-            if each.p_all is None or each.p_all > ALPHA:
+            if each.p_all is None or each.p_all > LEVEL:
                 return
             if {condition.attribute for condition in each.conditions} <= told:
                 continue
@@ -135,7 +136,7 @@ class Evidence:
 
 def is_top(row: Contrast) -> bool:
     """Whether a contrast stands against all that was tested."""
-    return row.p_all is not None and row.p_all <= ALPHA
+    return row.p_all is not None and row.p_all <= LEVEL
 
 
 def by_error(rows: Iterable[Contrast]) -> Iterator[tuple[str, list[Contrast]]]:

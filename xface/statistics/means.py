@@ -59,12 +59,12 @@ def mean_differences(
 
     Groups are drawn with replacement, each with all its rows; a resample gives t* = (d* - d) / se*, with se
     the infinitesimal jackknife's over groups, and the interval is d plus and minus se times the 95th
-    percentile of |t*| (the symmetric bootstrap-t: Hall, J. R. Stat. Soc. B 1988), but no less than Student's t
-    has for the side with fewer groups G, G / (G - 1) times (as if each group had been left out of the mean it
-    is compared with: HC3, MacKinnon and White 1985). Where groups are few or the numbers long-tailed,
-    percentiles hold the truth too seldom, and so does bootstrap-t where the few miss the long tail. NaN in `values` (N, K) is left out. No
-    interval where a side has fewer than 10 groups, or where more than 5 % of the resamples are undefined or
-    nothing varies.
+    percentile of |t*| (the symmetric bootstrap-t: Hall, J. R. Stat. Soc. B 1988), but no less than Student's
+    t for the side with fewer groups G, G / (G - 1) times (as if each group were compared with the mean of the
+    others: HC3, MacKinnon and White 1985). Where groups are few or the numbers long-tailed, percentiles hold
+    the truth too seldom, and so does bootstrap-t where the few groups miss the long tail. NaN in `values`
+    (N, K) is left out. No interval where a side has fewer than 10 groups, or where more than 5 % of the
+    resamples are undefined or nothing varies.
 
     Example:
         >>> rows = np.arange(40.0)[:, None]
@@ -121,11 +121,16 @@ def _intervals(parts: FloatArray, resamples: int, seed: int) -> list[Estimate]:
         drawn = [_studentised(w, parts, pairs) for w in _draws(groups, resamples, seed)]
         means, errors = (np.concatenate(each) for each in zip(*drawn, strict=True))
         scaled = (means - value) / errors
-    smaller = (parts[1::2] > 0).sum(axis=1).min(axis=0)
-    return [
-        _interval(*each) if each[-1] >= LEAST_GROUPS else Estimate(finite(each[0]))
-        for each in zip(value, error, scaled.T, smaller, strict=True)
-    ]
+    least = _least_reach((parts[1::2] > 0).sum(axis=1).min(axis=0))
+    return [_interval(*each) for each in zip(value, error, scaled.T, least, strict=True)]
+
+
+def _least_reach(groups: Codes) -> FloatArray:
+    """The least reach of an interval in errors, by the groups of the smaller side (K,); NaN for too few."""
+    from scipy.stats import t
+
+    known = np.where(groups < LEAST_GROUPS, np.nan, groups)
+    return np.asarray(t.ppf((1 + LEVEL) / 2, known - 1) * known / (known - 1))
 
 
 def _draws(groups: int, resamples: int, seed: int) -> Iterator[FloatArray]:
@@ -157,12 +162,10 @@ def _studentised(
     return value, np.sqrt(np.maximum(variance, 0))
 
 
-def _interval(value: float, error: float, scaled: FloatArray, groups: int) -> Estimate:
-    from scipy.stats import t
-
+def _interval(value: float, error: float, scaled: FloatArray, least: float) -> Estimate:
     defined = scaled[np.isfinite(scaled)]
-    if not np.isfinite(value) or not error > 0 or len(defined) < (1 - MOST_UNDEFINED) * len(scaled):
+    known = np.isfinite(value) and np.isfinite(least) and error > 0
+    if not known or len(defined) < (1 - MOST_UNDEFINED) * len(scaled):
         return Estimate(finite(value))
-    least = t.ppf((1 + LEVEL) / 2, groups - 1) * groups / (groups - 1)
     reach = error * max(np.quantile(np.abs(defined), LEVEL), least)
     return Estimate(float(value), float(value - reach), float(value + reach))
