@@ -172,8 +172,8 @@ SCENARIOS = {
     "share curved, 300 videos": Scenario(
         videos=150, frames=short, plant=follows(lambda z: 2 * np.tanh(z / 1.5 + 0.7))
     ),
-    "eyes on false alarms": Scenario(plant=on_false_alarms),
-    "an attribute of errors": Scenario(attribute=1.0),
+    "eyes on false alarms, 300 videos": Scenario(videos=150, frames=short, plant=on_false_alarms),
+    "an attribute of errors, 300 videos": Scenario(videos=150, frames=short, attribute=0.5),
 }
 
 

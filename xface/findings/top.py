@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, groupby
+from itertools import chain, groupby, zip_longest
 from typing import Any
 
-from xface.findings.columns import BACKGROUND, Columns, Judged
+from xface.findings.columns import BACKGROUND, EXAMPLES, Columns, Judged
 from xface.findings.contrasts import Contrast
 from xface.findings.sentences import SIDES, Sentence, fixed, places_of, rows_of, sign_of, stands
 from xface.results import CONTRASTS, LIKENESSES, OUTCOMES, WRONG
@@ -66,20 +66,21 @@ class Evidence:
         return [replace(each, top=place) for place, each in zip(places, every, strict=False)]
 
     def _of_attributes(self) -> Iterator[Sentence]:
-        """One for false positives and one for false negatives."""
-        for error, rows in by_error(self.attributes):
-            said: dict[str, str] = {}
-            for contrast, some in by_contrast(rows, TRUTH_FIRST):
-                chosen = self._beside_others(contrast, some)
-                adjectives = [self._adjective(row) for row in chosen[:MOST]]
-                told = [each for each in adjectives if each in " ".join(said.values())]
-                said[contrast] = listed(list(dict.fromkeys(told or adjectives)))
-            contrast, some = next(by_contrast(rows, TRUTH_FIRST))
-            first = self._beside_others(contrast, some)[0]
-            name = first.name["attribute"]
-            clauses = against(said, "than")
-            text = f"{self._who(error)} are {clauses} ({spaced(name)} {_figures(first)})."
-            yield self._sentence(text, "attribute", first, name, self.columns, rows)
+        """One for false positives and one for false negatives, or one for both."""
+        for told in together([self._told_by_attributes(rows) for rows in by_error(self.attributes)]):
+            first = told.firsts[0]
+            figures = f"{spaced(first.name['attribute'])} {_figures(first)}"
+            text = f"{self._who(told.errors)} are {against(told.said, 'than')} ({figures})."
+            yield self._sentence(text, "attribute", told, first.name["attribute"], self.columns)
+
+    def _told_by_attributes(self, rows: Sequence[Contrast]) -> Told:
+        said: dict[str, str] = {}
+        chosen = {name: self._beside_others(name, some) for name, some in by_contrast(rows, TRUTH_FIRST)}
+        for contrast, some in chosen.items():
+            adjectives = [self._adjective(row) for row in some[:MOST]]
+            again = [each for each in adjectives if each in " ".join(said.values())]
+            said[contrast] = listed(list(dict.fromkeys(again or adjectives)))
+        return Told.of(rows, said, next(iter(chosen.values()))[0])
 
     def _beside_others(self, contrast: str, rows: Sequence[Contrast]) -> Sequence[Contrast]:
         """Those that also count with the other attributes held constant, if any do."""
@@ -110,28 +111,51 @@ class Evidence:
             return
 
     def _of_maps(self) -> Iterator[Sentence]:
-        """One for false positives and one for false negatives."""
-        for error, rows in by_error(self.maps):
-            kinds = list(dict.fromkeys(kind_name(row.name) for row in rows))
-            said = {contrast: places(some, kinds) for contrast, some in by_contrast(rows)}
-            first = next(by_contrast(rows))[1][0]
-            who = self._who(error)
-            text = (
-                f"For {who[:1].lower()}{who[1:]}, {'the maps put' if kinds[1:] else f'{kinds[0]} puts'} "
-                f"{against(said, 'than for')}, at equal scores ({spaced(first.name['region'])}: "
-                f"{_figures(first)})."
-            )
-            yield self._sentence(text, "region", first, first.name["region"], self.map_columns, rows)
+        """One for false positives and one for false negatives, or one for both."""
+        kinds = list(dict.fromkeys(kind_name(row.name) for rows in by_error(self.maps) for row in rows))
+        who = "the maps put" if kinds[1:] else f"{''.join(kinds)} puts"
+        for told in together([_told_by_maps(rows, kinds) for rows in by_error(self.maps)]):
+            first = told.firsts[0]
+            errors = self._who(told.errors)
+            figures = f"{spaced(first.name['region'])}: {_figures(first)}"
+            text = f"For {errors[:1].lower()}{errors[1:]}, {who} {against(told.said, 'than for')}"
+            text = f"{text}, at equal scores ({figures})."
+            yield self._sentence(text, "region", told, first.name["region"], self.map_columns)
 
-    def _who(self, outcome: str) -> str:
-        meaning = self.meanings.get(outcome)
-        return f"{OUTCOMES[outcome].capitalize()}{f' ({meaning})' if meaning else ''}"
+    def _who(self, errors: Sequence[str]) -> str:
+        meanings = {outcome: f" ({meaning})" for outcome, meaning in self.meanings.items()}
+        named = listed([f"{OUTCOMES[each]}{meanings.get(each, '')}" for each in errors])
+        return named[:1].upper() + named[1:]
 
-    def _sentence(
-        self, text: str, about: str, row: Contrast, name: str, columns: Columns, rows: Sequence[Contrast]
-    ) -> Sentence:
-        least = min(each.p_all for each in rows if each.p_all is not None)
-        return Sentence(text, about, row.contrast, name, rows_of(row, columns, self.judged), p_all=least)
+    def _sentence(self, text: str, about: str, told: Told, name: str, columns: Columns) -> Sentence:
+        least = min(row.p_all for row in told.rows if row.p_all is not None)
+        shown = zip_longest(*(rows_of(row, columns, self.judged) for row in told.firsts))
+        rows = [row for some in shown for row in some if row is not None]
+        return Sentence(text, about, told.firsts[0].contrast, name, tuple(rows[:EXAMPLES]), p_all=least)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is told of `errors`: `said` of each contrast, the `rows` behind it, the `firsts` that show it."""
+
+    errors: tuple[str, ...]
+    said: Mapping[str, str]
+    rows: tuple[Contrast, ...]
+    firsts: tuple[Contrast, ...]
+
+    @classmethod
+    def of(cls, rows: Sequence[Contrast], said: Mapping[str, str], first: Contrast) -> Told:
+        """Of one kind of errors."""
+        return cls((SIDES[first.contrast][0],), said, tuple(rows), (first,))
+
+
+def together(told: Sequence[Told]) -> Sequence[Told]:
+    """Both kinds of errors in one, where the same is said of them."""
+    if len(told) < 2 or len({words for each in told for words in each.said.values()}) > 1:
+        return told
+    one, other = told
+    said = {**one.said, **other.said}
+    return [Told(one.errors + other.errors, said, one.rows + other.rows, one.firsts + other.firsts)]
 
 
 def is_top(row: Contrast) -> bool:
@@ -139,12 +163,12 @@ def is_top(row: Contrast) -> bool:
     return row.p_all is not None and row.p_all <= LEVEL
 
 
-def by_error(rows: Iterable[Contrast]) -> Iterator[tuple[str, list[Contrast]]]:
+def by_error(rows: Iterable[Contrast]) -> Iterator[list[Contrast]]:
     """The rows that stand, of false positives and of false negatives, where there are any."""
     standing = [row for row in rows if is_top(row)]
     for error in WRONG:
-        if of := [row for row in standing if row.contrast.startswith(error)]:
-            yield error, of
+        if of := [row for row in standing if SIDES[row.contrast][0] == error]:
+            yield of
 
 
 def by_contrast(
@@ -162,13 +186,21 @@ def against(said: Mapping[str, str], than: str) -> str:
     Example:
         >>> against({"FP-TN": "darker", "FP-TP": "darker"}, "than")
         'darker than true negatives and true positives'
+        >>> against({"FP-TN": "darker", "FN-TP": "darker"}, "than")
+        'darker than correctly classified images'
     """
-    return listed(
-        [
-            f"{words} {than} {listed([COMPARED[contrast] for contrast in said if said[contrast] == words])}"
-            for words in dict.fromkeys(said.values())
-        ]
-    )
+    errors = {SIDES[contrast][0] for contrast in said}
+    clauses = []
+    for words in dict.fromkeys(said.values()):
+        others = dict.fromkeys(COMPARED[contrast] for contrast in said if said[contrast] == words)
+        whom = listed(list(others)) if len(errors) == 1 else "correctly classified images"
+        clauses.append(f"{words} {than} {whom}")
+    return listed(clauses)
+
+
+def _told_by_maps(rows: Sequence[Contrast], kinds: Sequence[str]) -> Told:
+    said = {contrast: places(some, kinds) for contrast, some in by_contrast(rows)}
+    return Told.of(rows, said, next(by_contrast(rows))[1][0])
 
 
 def places(rows: Sequence[Contrast], kinds: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ SCORE_ENDS = 1e-6
 CUBIC_FROM = 20  # groups of the smaller side, from which on the logit has a cubic spline
 GROUPS_EACH = 5  # and for each so many more it has a knot
 MOST_KNOTS = 12
+VARIES = 1e-12  # less is a rounding error
 SAME_DIRECTION = 1e-4  # of the largest singular value: less is a direction that is there already
 TOLD_APART = 0.99  # part of the sides' variance that the score explains, from which on nothing is left
 MARGIN = 0.5
@@ -67,7 +68,8 @@ def adjusted_differences(
     signs of whole groups are flipped (Hemerik, Goeman and Finos 2020), each part being freed of the group's
     own pull on the fit, as in the jackknife (MacKinnon, Nielsen and Webb, J. Appl. Econometrics 2023: the
     score wild cluster bootstrap). The error of b is the jackknife's over groups, its interval from Student's
-    t with one degree less than groups. Images of a group may depend on one another as they like.
+    t with one degree less than the smaller side has groups. Images of a group may depend on one another as
+    they like.
 
     Columns are undefined where the score all but tells the sides apart. NaN in `values` is left out, column
     by column.
@@ -91,7 +93,7 @@ def adjusted_differences(
         fit = _Fit.of(values[np.ix_(kept, columns)], mask[kept], scores[kept], groups)
         if fit is None:
             continue
-        gaps[columns], errors[columns], degrees[columns] = fit.gaps, fit.errors(), groups.max()
+        gaps[columns], errors[columns], degrees[columns] = fit.gaps, fit.errors(), fit.smaller - 1
         left[np.ix_(kept, columns)] = fit.unexplained
         used = np.unique(codes[kept])
         signs = (each[:, used] for each in _signs(int(codes.max()) + 1, permutations, seed))
@@ -130,9 +132,10 @@ def score_functions(scores: FloatArray, groups: int) -> FloatArray:
     logits -= np.log1p(-np.clip(scores, SCORE_ENDS, 1 - SCORE_ENDS))
     columns = np.column_stack([scores, _spline(logits, groups)])
     columns = columns - columns.mean(axis=0)
-    columns /= np.maximum(columns.std(axis=0), SAME_DIRECTION**2)
+    spread = columns.std(axis=0)
+    columns = columns[:, spread > VARIES] / spread[spread > VARIES]
     left, sizes, _ = np.linalg.svd(columns, full_matrices=False)
-    kept = left[:, sizes > SAME_DIRECTION * sizes[0]]
+    kept = left[:, sizes > SAME_DIRECTION * sizes.max(initial=0)]
     return np.column_stack([np.full(len(scores), len(scores) ** -0.5), kept])
 
 
@@ -151,8 +154,12 @@ def _spline(logits: FloatArray, groups: int) -> FloatArray:
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
-    """What the functions of the score (N, B) leave of the mask, `side` (N,), and of the columns (N, K)."""
+    """What the functions of the score (N, B) leave of the mask, `side` (N,), and of the columns (N, K).
 
+    `smaller` is how many groups the smaller side has.
+    """
+
+    smaller: int
     functions: FloatArray
     mask: Mask
     side: FloatArray
@@ -168,7 +175,7 @@ class _Fit:
         if side @ side <= (1 - TOLD_APART) * mask.var() * len(mask):
             return None
         left[:, np.ptp(values, axis=0) == 0] = 0  # a constant's rest may be a rounding error
-        return cls(functions, mask, side, left, codes)
+        return cls(smaller, functions, mask, side, left, codes)
 
     @property
     def gaps(self) -> FloatArray:
