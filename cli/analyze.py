@@ -18,8 +18,6 @@ from .options import LABELS, detector_options
 if TYPE_CHECKING:
     from xface.analysis.plan import Plan
 
-METHODS = ("gradcam",)
-
 
 @click.command(
     epilog="Example: xface analyze --weights meso4 --data faces/manifest.csv --split test --out run"
@@ -30,10 +28,12 @@ METHODS = ("gradcam",)
 @click.option("--split", metavar="NAME", help="Use only the rows of this split, such as test.")
 @click.option("--limit", type=int, metavar="N", help="Use only N images of each class, drawn at random.")
 @click.option("--group-by", metavar="COLUMN", help="Column that groups dependent images (default: group).")
-@click.option("--method", "methods", multiple=True, default=METHODS, show_default=True, metavar="NAME",
-              help="A method of `xface methods`; may be repeated.")  # fmt: skip
+@click.option("--method", "methods", multiple=True, metavar="NAME",
+              help="A method of `xface methods`; may be repeated (default: the best by xface trust, else "
+              "gradcam).")  # fmt: skip
 @click.option("--layer", "layers", multiple=True, metavar="NAME",
-              help="A layer, or `all` stages; may be repeated (default: the recommended one).")  # fmt: skip
+              help="A layer, or `all` stages; may be repeated (default: the best by xface trust, else the "
+              "recommended one).")  # fmt: skip
 @click.option(
     "--threshold",
     type=float,
@@ -75,12 +75,23 @@ def analyze(
     say_cautions(detector)
     read = read_data(data, split, limit, group_by, vocabulary(detector, labels))
     say_notes(read.samples.notes)
-    plan = plan_analysis(detector, read, methods, layers or None, threshold, maps)
+    plan = plan_analysis(detector, read, methods or None, layers or None, threshold, maps)
     say_notes(plan.detector.notes[len(detector.notes) :])
+    _say_trust(plan)
     run = _run(plan, out, workers, resume)
     _say_new_notes(run, plan)
     _say_what_was_found(run)
     _say_what_failed(run)
+
+
+def _say_trust(plan: Plan) -> None:
+    """Say what each map earned, and what was chosen by it; or that nobody knows."""
+    from xface.detectors.choosing import caution
+    from xface.wording import method_at
+
+    lines = [f"{method_at(each.method, each.layer)}: {each.words}" for each in plan.trust]
+    unknown = caution(plan.detector)
+    say_notes(tuple(filter(None, (*lines, plan.choice, unknown and f"maps are {unknown}"))))
 
 
 def _run(plan: Plan, out: Path, workers: int | None, resume: bool) -> Path:

@@ -28,6 +28,9 @@ STATUS_WORDS = {
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
           "November", "December")  # fmt: skip
 NOTHING = "\N{EN DASH}"
+NOT_CHECKED = "not checked for this detector: run xface trust"
+"""Of maps, where nobody has tried what they are worth."""
+
 BASELINE_WORDS = {
     "gaussian": "the face's centre",
     "edges": "an edge filter",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -14,6 +14,7 @@ from xface.analysis.labelled_data import AnalysedData
 from xface.analysis.measuring import Request, kinds
 from xface.analysis.rows import Rows
 from xface.attribution import attribute
+from xface.detectors.choosing import choose, earned
 from xface.detectors.crops import Crop, crop_of
 from xface.detectors.detector import Detector
 from xface.detectors.environment import device_name, versions
@@ -25,10 +26,14 @@ from xface.faces.attributes import ATTRIBUTES, attribute_words
 from xface.faces.drawn_regions import drawn_regions
 from xface.faces.landmarks import LANDMARKERS
 from xface.files.paths import absolute
+from xface.results import MapTrust
 from xface.runs.tables import OWN_COLUMNS
 
 PART = 128
 """Images in a part."""
+
+METHOD = "gradcam"
+"""Of the maps where no method is named, and no map leads."""
 
 BATCHES: Mapping[str, int] = {"cpu": 16, "cuda": 64}
 """Images shown to the network at once, by kind of device; parts are whole batches."""
@@ -42,7 +47,7 @@ class Plan:
     """A detector, the images it is asked about, the maps it is asked for, and the threshold.
 
     Every map is of the positive class, so that those of images called fake and real answer one question.
-    `kinds` are method, layer and rule of each map, in order. Made by `plan_analysis`.
+    `kinds` are method, layer and rule of each map, in order, `choice` why these. Made by `plan_analysis`.
     """
 
     detector: Detector = field(repr=False)
@@ -51,6 +56,7 @@ class Plan:
     kinds: Sequence[Mapping[str, str]]
     threshold: Threshold
     keep_maps: bool = False
+    choice: str = ""
 
     @property
     def crop(self) -> Crop | None:
@@ -67,6 +73,11 @@ class Plan:
         step = BATCHES[self.detector.device.type]
         end = min((part + 1) * PART, len(self.data))
         return [range(start, min(start + step, end)) for start in range(part * PART, end, step)]
+
+    @property
+    def trust(self) -> tuple[MapTrust, ...]:
+        """What each map earned; nothing where the detector was not checked."""
+        return earned(self.detector, [(kind["method"], kind["layer"] or None) for kind in self.kinds])
 
     def rows(self) -> Rows:
         """What makes the tables' rows."""
@@ -109,6 +120,8 @@ class Plan:
             "classes": list(self.detector.classes),
             "target": positive_class(self.detector),
             "kinds": [dict(kind) for kind in self.kinds],
+            "trust": [asdict(each) for each in self.trust],
+            "choice": self.choice,
             "group_by": self.data.grouped_by,
             "attributes": attribute_words(),
             "regions": drawn_regions(),
@@ -119,7 +132,7 @@ class Plan:
 def plan_analysis(
     detector: Detector,
     data: AnalysedData,
-    methods: Sequence[str] = ("gradcam",),
+    methods: Sequence[str] | None = None,
     layers: Sequence[str] | None = None,
     threshold: float | None = None,
     keep_maps: bool = False,
@@ -129,8 +142,9 @@ def plan_analysis(
     Args:
         detector: from `xface.load`.
         data: from `read_data`.
-        methods: names from `xface methods`.
-        layers: module names, or `all`; None for the architecture's recommended one.
+        methods: names from `xface methods`; None for the one that leads by the trust on the detector's card,
+            else `gradcam`.
+        layers: module names, or `all`; None for the best one by that trust, else the recommended one.
         threshold: called positive from here on; else the card's, else 0.5.
         keep_maps: whether the raw maps are to be written too.
 
@@ -140,17 +154,24 @@ def plan_analysis(
         DataError: labels are none of the detector's classes.
         AttributionError: a method is undefined for this network.
     """
-    if not methods:
+    if methods is not None and not methods:
         raise UsageError("no method is named; give at least one of those that `xface methods` lists")
     if taken := OWN_COLUMNS & ATTRIBUTES.keys():
         raise UsageError(
             f"the attribute {min(taken)!r} is named as a column of each run; give it another name"
         )
     labelled = data.read_as(vocabulary(detector))
-    request = checked(detector, methods, layers, positive_class(detector))
+    positive = positive_class(detector)
+    chosen = choose(
+        detector, methods, None if layers is None else checked(detector, None, layers, positive)[2]
+    )
+    method, layer = chosen.leading or (METHOD, None)
+    if methods is None and layers is None and layer:
+        layers = [layer]
+    request = checked(detector, [method] if methods is None else methods, layers, positive)
     size = detector.card.preprocessing.size or PROBE
     noise = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
     probe = attribute(detector.model, noise, *request)
     detector = replace(detector, notes=(*detector.notes, *probe.notes))
     limit = stated_threshold(threshold, detector.card.threshold)
-    return Plan(detector, labelled, request, kinds(probe), limit, keep_maps)
+    return Plan(detector, labelled, request, kinds(probe), limit, keep_maps, chosen.words)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from xface.attribution import METHODS
 from xface.attribution.targets import Targets
+from xface.detectors.choosing import choose
 from xface.detectors.detector import Detector
 from xface.errors import UnknownNameError, UsageError
 
@@ -27,6 +28,8 @@ def checked(
 ) -> tuple[Targets, Sequence[str] | None, Sequence[str]]:
     """Targets, methods and layers as `attribute` takes them, from what `explain` takes.
 
+    Where no layer is named it is the one that `choose` finds, else the one recommended for the architecture.
+
     Raises:
         UnknownNameError, TargetError: the detector has no such layer or class, or there is no such method.
         UsageError: a method needs a layer, and the architecture recommends none.
@@ -38,7 +41,7 @@ def checked(
         )
     methods = [methods] if isinstance(methods, str) else methods
     layered = [name for name in methods or () if METHODS[name].layered]  # raises for an unknown name
-    chosen = _layers(detector, layers)
+    chosen = _layers(detector, methods, layers)
     if layered and not chosen:
         raise UsageError(
             f"{', '.join(layered)} works at a layer, and none is recommended for {detector.arch.name}; "
@@ -56,9 +59,12 @@ def _engine_target(detector: Detector, target: str | int) -> Targets:
     return detector.called if target == "predicted" else target
 
 
-def _layers(detector: Detector, layers: Sequence[str] | str | None) -> Sequence[str]:
+def _layers(
+    detector: Detector, methods: Sequence[str] | None, layers: Sequence[str] | str | None
+) -> Sequence[str]:
     if layers is None:
-        return [detector.arch.layer] if detector.arch.layer else []
+        default = choose(detector, methods, None).layer or detector.arch.layer
+        return [default] if default else []
     names = [layers] if isinstance(layers, str) else layers
     chosen = [part for name in names for part in (detector.arch.stages if name == ALL_STAGES else [name])]
     known = dict(detector.model.named_modules(remove_duplicate=False))

@@ -99,9 +99,19 @@ class DrawnRegion(Record):
     label: list[Annotated[Number, Field(ge=-1, le=240)]] = Field(min_length=2, max_length=2)
 
 
+class Earned(Record):
+    """What a kind of map earned when the detector was checked."""
+
+    method: str
+    layer: Layer
+    grade: str
+    words: str
+
+
 class BegunManifest(Record):
     """A manifest from the run's beginning on.
 
+    `trust` is what each kind of map earned, empty where the detector was not checked, and null in older runs.
     `rules` (of each kind, none before the first map) and `notes` are of the maps of the run's own images.
     """
 
@@ -117,6 +127,8 @@ class BegunManifest(Record):
     classes: list[str] = Field(min_length=1)
     target: str
     kinds: list[KindRecord]
+    trust: list[Earned] | None = None
+    choice: str = ""
     group_by: str
     settings: Settings
     files: dict[str, str] = {}

@@ -154,6 +154,7 @@ def plan_trust(
     positive = positive_class(detector)
     labelled = samples.read_as(Vocabulary.of_detector(detector.classes, positive))
     chosen = labelled if split is None else replace(labelled.of_split(split), notes=labelled.notes)
+    layers = layers or ([detector.arch.layer] if detector.arch.layer else None)  # whatever was found before
     target, named, places = checked(detector, methods or _usual(detector, layers), layers, positive)
     kinds, notes = _kinds(detector, target, named or (), places, strict=bool(methods))
     names = tuple(dict.fromkeys(method for method, _ in kinds))

@@ -15,7 +15,7 @@ from xface.report.run.forest import OUTCOME_SERIES, lift_forest
 from xface.report.run.sections.section import Report, Section, beside
 from xface.runs.folder import Kind, RunFolder
 from xface.runs.regions import regions_of
-from xface.wording import spaced
+from xface.wording import NOT_CHECKED, spaced
 
 OF_REGION = ("method", "layer", "region")
 
@@ -36,7 +36,25 @@ def _drawing(run: RunFolder, kind: Kind) -> dict[str, Any]:
         for row in run.findings["contrasts"] or ()
         if row.get("raw") and (row["method"], row["layer"] or "") == (kind.method, kind.layer)
     ]
-    return {"kind": kind, "forest": forest, "series": forest.series, "faces": faces, "raw": raw}
+    return {
+        "kind": kind,
+        "earned": _earned(run, kind),
+        "forest": forest,
+        "series": forest.series,
+        "faces": faces,
+        "raw": raw,
+    }
+
+
+def _earned(run: RunFolder, kind: Kind) -> str:
+    """What a kind of map earned when the detector was checked; "" where nothing is to be said of it."""
+    trust = run.manifest.get("trust")
+    if trust is None or not run.trained:
+        return ""
+    found = [
+        each["words"] for each in trust if (each["method"], each["layer"] or "") == (kind.method, kind.layer)
+    ]
+    return found[0] if found else f"maps are {NOT_CHECKED}"
 
 
 def _figures(report: Report) -> Iterator[NamedFigure]:
