@@ -12,11 +12,28 @@ from typing import TYPE_CHECKING
 
 import click
 
+from xface.errors import UsageError
+
 from .cautions import say_cautions, say_notes
 from .options import LABELS, detector_options
 
 if TYPE_CHECKING:
     from xface.analysis.plan import Plan
+
+
+def cost_pairs(
+    context: click.Context, option: click.Parameter, texts: tuple[str, ...]
+) -> tuple[dict[str, float], ...]:
+    """FP:FN as costs of both errors."""
+    return tuple(map(_cost_pair, texts))
+
+
+def _cost_pair(text: str) -> dict[str, float]:
+    one, _, other = text.partition(":")
+    try:
+        return {"false_positive": float(one), "false_negative": float(other)}
+    except ValueError:
+        raise UsageError(f"--cost {text!r} must have the form FP:FN, such as 5:1") from None
 
 
 @click.command(
@@ -39,6 +56,12 @@ if TYPE_CHECKING:
     type=float,
     help="Classify as fake at or above this probability (default: the card's threshold, or 0.5).",
 )
+@click.option("--by", multiple=True, metavar="COLUMN",
+              help="Break errors down by this column of the data; may be repeated.")  # fmt: skip
+@click.option("--at-fpr", "rates", type=float, multiple=True, metavar="RATE",
+              help="Propose a threshold for this false positive rate; may be repeated.")  # fmt: skip
+@click.option("--cost", "costs", multiple=True, metavar="FP:FN", callback=cost_pairs,
+              help="Propose a threshold for costs of errors, such as 5:1; may be repeated.")  # fmt: skip
 @click.option("--out", type=Path, metavar="DIR", default=Path("results/analysis"), show_default=True,
               help="A new folder for the run.")  # fmt: skip
 @click.option("--maps", is_flag=True, help="Also write the raw maps.")
@@ -60,6 +83,9 @@ def analyze(
     methods: tuple[str, ...],
     layers: tuple[str, ...],
     threshold: float | None,
+    by: tuple[str, ...],
+    rates: tuple[float, ...],
+    costs: tuple[dict[str, float], ...],
     out: Path,
     maps: bool,
     workers: int | None,
@@ -75,7 +101,8 @@ def analyze(
     say_cautions(detector)
     read = read_data(data, split, limit, group_by, vocabulary(detector, labels))
     say_notes(read.samples.notes)
-    plan = plan_analysis(detector, read, methods or None, layers or None, threshold, maps)
+    wishes = [*({"false_positive_rate": rate} for rate in rates), *costs]
+    plan = plan_analysis(detector, read, methods or None, layers or None, threshold, maps, by, wishes)
     say_notes(plan.detector.notes[len(detector.notes) :])
     _say_trust(plan)
     run = _run(plan, out, workers, resume)
@@ -131,15 +158,21 @@ def _say_new_notes(run: Path, plan: Plan) -> None:
 
 def _say_what_was_found(run: Path) -> None:
     """Print cautions and the findings that stand against all; where there are none, what was looked for."""
+    from xface.report.run.breakdown_table import breakdown_table
     from xface.wording import counted, printable
 
-    sentences = json.loads((run / "findings.json").read_text(encoding="utf-8"))["sentences"]
+    findings = json.loads((run / "findings.json").read_text(encoding="utf-8"))
+    sentences = findings["sentences"]
     cautions = [each["text"] for each in sentences if each["about"] == "caution"]
     top = [each["text"] for each in sentences if each.get("top")]
     silent = [each["text"] for each in sentences if each["about"] == "none"]
     click.echo("\n".join(map(printable, [*cautions, *(top or silent)])))
     if more := len(sentences) - len(cautions) - len(top) - len(silent):
         click.echo(f"and {counted(more, 'finding')} of single tables in the report")
+    for breakdown in findings.get("breakdowns", ()):
+        click.echo(f"\n{breakdown_table(breakdown)}\n")
+    for each in findings.get("proposals", ()):
+        click.echo(printable(each["text"]))
 
 
 def _say_what_failed(run: Path) -> None:

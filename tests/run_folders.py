@@ -247,6 +247,11 @@ def findings(images: dict, lifts: np.ndarray, evil: str) -> dict:
                       "size": len(rows[number::2]), "medoid": rows[number], "members": rows[number::2],
                       "lifts": mean_lifts(lifts[rows[number::2], 0])}
                      for name, rows in (("FP", fp), ("FN", fn)) for number in (0, 1)],
+        "breakdowns": [breakdown(images, evil)],
+        "proposals": [{"asked": {"false_positive_rate": 0.05}, "threshold": 0.6543, "note": "",
+                       "false_positive_rate": {"value": 0.06, "low": 0.02, "high": 0.1}, "groups": [50, 50],
+                       "recall": {"value": 0.7, "low": 0.6, "high": 0.8},
+                       "text": f"Threshold for a false positive rate of at most 5 %: 0.6543 {evil}"}],
         "sentences": [
             {"text": eyes, "about": "region", "contrast": "FP-TN", "name": "right_eye", "rows": fp[:12],
              "top": 1, "p_all": 0.004},
@@ -255,6 +260,27 @@ def findings(images: dict, lifts: np.ndarray, evil: str) -> dict:
             {"text": "False negatives against true positives: nothing significant.", "about": "none",
              "contrast": "FN-TP", "name": "regions", "rows": []}],
     }  # fmt: skip
+
+
+def breakdown(images: dict, evil: str) -> dict:
+    """Errors by `manipulation`, a value of which is the hostile name."""
+    values, outcome = images["manipulation"], images["outcome"]
+    nothing = {"value": None, "low": None, "high": None}
+    parts = []
+    for value in dict.fromkeys(values):
+        inside = np.array([each == value for each in values]) & (outcome != "")
+        rates = [
+            {"outcome": error, "n": int((inside & np.isin(outcome, sides)).sum()),
+             "errors": int((inside & (outcome == error)).sum()), "groups": [40, 60],
+             "rate": {"value": 0.2, "low": 0.1, "high": 0.3}, "rest": {"value": 0.1, "low": 0, "high": 0.2},
+             "p": p, "q": p, "finding": p is not None and value == "swap", "note": note}
+            for error, sides, p, note in (("FP", ("FP", "TN"), None, f"not tested {evil}"),
+                                          ("FN", ("FN", "TP"), 0.004, ""))
+        ]  # fmt: skip
+        parts.append({"words": value, "kind": "value", "value": value, "joined": 0, "low": None, "high": None,
+                      "n": int(inside.sum()), "groups": 90, "auc": nothing, "against_all": False,
+                      "rates": rates})  # fmt: skip
+    return {"column": "manipulation", "parts": parts, "note": ""}
 
 
 def region_rows(outcome: np.ndarray, ok: np.ndarray, lifts: np.ndarray):

@@ -49,8 +49,8 @@ OUTPUTS = {
     "predict": "predict --json --device cpu fake.jpg real.jpg broken.png",
     "predict-old": "predict --json --device cpu --weights detector.safetensors faces/fake faces/real",
     "evaluate": f"evaluate --json --device cpu --by kind --out evaluated {HERE}/rows.csv",
-    "analyze": "analyze --device cpu --workers 0 --maps --method gradcam --method guided --out analysed "
-    f"--data {HERE}/rows.csv",
+    "analyze": "analyze --device cpu --workers 0 --maps --method gradcam --method guided --by kind "
+    f"--at-fpr 0.1 --cost 5:1 --out analysed --data {HERE}/rows.csv",
     "report": "report analysed --compare old/analysis",
     "card": "card --json detector.safetensors",
     "card-change": "card --json --threshold 0.7 --crop box:0.3 --preset seed --notes new changed.safetensors",

@@ -16,6 +16,7 @@ SCORE_WORDS = {
     "accuracy": ("Accuracy", "The part of images classified correctly at the threshold."),
     "balanced_accuracy": ("Balanced accuracy", "The mean of the two classes' accuracies: 0.5 is chance."),
 }
+RATE_WORDS = {"FP": "false positive rate", "FN": "false negative rate"}
 CHANGE_WORDS = {"fixed": "errors that are fixed", "new": "errors that are new", "still": "errors that stayed"}
 STATUS_WORDS = {
     "ok": "measured",

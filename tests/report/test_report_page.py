@@ -138,6 +138,10 @@ def test_the_slider_judges_all_images_anew(page, run):
     assert float(rates["recall (TP rate)"].removesuffix(" %")) == pytest.approx(recall, abs=0.06)
     wrong = np.flatnonzero((called != fake) & judged).tolist()
     assert shown(page) == order(run, confidence(run, 0.7), wrong)[:24]
+    page.locator("[data-threshold]").click()
+    assert page.locator("#threshold").evaluate("slider => slider.valueAsNumber") == 0.6543
+    fewer = ((scores >= 0.6543) & ~fake).sum()
+    assert page.locator("[data-count=FP]").inner_text() == f"{fewer:,}"
     page.locator("#threshold-reset").click()
     assert page.locator("[data-count=FP]").inner_text() == str(run.findings["summary"]["counts"]["FP"])
 
@@ -241,7 +245,9 @@ def test_findings_slices_and_groups_lead_to_their_images(page, run):
         ("sentences", findings["sentences"][0]["rows"]),
         ("slices", np.flatnonzero(run.numbers("eye_sharpness") <= 180).tolist()),
         ("clusters", findings["clusters"][0]["members"]),
-    ):
+        ("breakdowns", [row for row, kind in enumerate(run.texts("manipulation"))
+                        if kind == HOSTILE and run.texts("outcome")[row]]),
+    ):  # fmt: skip
         page.locator(f"[data-subset={subset}]").first.click()
         wait_until(page, "number => document.querySelector('#count').textContent.startsWith(number)",
                                arg=f"{len(expected):,} of")  # fmt: skip

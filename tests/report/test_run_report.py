@@ -210,7 +210,7 @@ class TestPage:
 
     def test_no_text_of_the_run_can_become_an_element(self, run):
         """Every name and sentence hostile, but for those by which rows are found."""
-        keys = {"created", "attribute", "outcome", "contrast"}
+        keys = {"created", "attribute", "outcome", "contrast", "column"}
 
         def spoilt(value, key=""):
             if isinstance(value, dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +16,13 @@ from xface.errors import UnknownNameError, UsageError
 GROUP = "group"
 SEED = 0
 """Of the images that `limit` draws."""
+
+MAPPED = {
+    "path": "which image it is",
+    "label": "the truth itself",
+    GROUP: "which images are not independent, so each value is one observation",
+}
+"""Columns of the data that have names of their own among a run's, and what they say."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +54,17 @@ class AnalysedData:
         """The columns that put images into groups; "" where each image is its own."""
         names = dict.fromkeys((self.group_by, "pair"))
         return ", ".join(name for name in names if any(self.samples.column(name)))
+
+    def check_columns(self, names: Sequence[str]) -> None:
+        """Raise UsageError for a name that is no column of the data, or one whose values say nothing more."""
+        own = [str(name) for name in self.samples.table if name not in MAPPED]
+        for name in names:
+            if name in MAPPED and name in self.samples.table:
+                raise UsageError(
+                    f"errors cannot be broken down by {name!r}: it says {MAPPED[name]}; give another column"
+                )
+            if name not in own:
+                raise UnknownNameError("column", name, own)
 
     def read_as(self, labels: Vocabulary) -> AnalysedData:
         """The data with its labels as the classes of a vocabulary; DataError for those that mean none."""

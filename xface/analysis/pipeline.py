@@ -239,7 +239,7 @@ def _conclude(run: NewRun) -> None:
     watch = Stopwatch()
     with watch("conclusions"):
         manifest = run.manifest
-        images = run.table("images", [*IMAGE_COLUMNS, *manifest["attributes"]])
+        images = run.table("images", [*IMAGE_COLUMNS, *manifest["attributes"], *manifest["by"]])
         regions = run.table("regions", REGION_COLUMNS, REPEATED)
         run.write("findings.json", conclude(images, regions, manifest).to_json())
     run.add(stages={**run.manifest["stages"], **_rounded(watch.seconds)})

@@ -47,7 +47,9 @@ class Plan:
     """A detector, the images it is asked about, the maps it is asked for, and the threshold.
 
     Every map is of the positive class, so that those of images called fake and real answer one question.
-    `kinds` are method, layer and rule of each map, in order, `choice` why these. Made by `plan_analysis`.
+    `kinds` are method, layer and rule of each map, in order, `choice` why these. `by` are columns of the data
+    by whose values errors are broken down, `proposals` what thresholds are proposed for. Made by
+    `plan_analysis`.
     """
 
     detector: Detector = field(repr=False)
@@ -57,6 +59,8 @@ class Plan:
     threshold: Threshold
     keep_maps: bool = False
     choice: str = ""
+    by: tuple[str, ...] = ()
+    proposals: tuple[Mapping[str, float], ...] = ()
 
     @property
     def crop(self) -> Crop | None:
@@ -98,6 +102,8 @@ class Plan:
             "maps": [f"{kind['method']} {kind['layer']}".strip() for kind in self.kinds],
             "threshold": self.threshold.value,
             "keep_maps": self.keep_maps,
+            "by": list(self.by),
+            "proposals": list(map(dict, self.proposals)),
             "device": self.detector.device.type,
             "batch": BATCHES[self.detector.device.type],
             "part": PART,
@@ -123,6 +129,8 @@ class Plan:
             "trust": [asdict(each) for each in self.trust],
             "choice": self.choice,
             "group_by": self.data.grouped_by,
+            "by": [self.rows().names_of_others()[column] for column in self.by],
+            "proposals": list(map(dict, self.proposals)),
             "attributes": attribute_words(),
             "regions": drawn_regions(),
             "settings": self.settings(),
@@ -136,6 +144,8 @@ def plan_analysis(
     layers: Sequence[str] | None = None,
     threshold: float | None = None,
     keep_maps: bool = False,
+    by: Sequence[str] = (),
+    proposals: Sequence[Mapping[str, float]] = (),
 ) -> Plan:
     """Check what is asked for, by explaining one grey image.
 
@@ -147,9 +157,12 @@ def plan_analysis(
         layers: module names, or `all`; None for the best one by that trust, else the recommended one.
         threshold: called positive from here on; else the card's, else 0.5.
         keep_maps: whether the raw maps are to be written too.
+        by: columns of the data by whose values errors are broken down.
+        proposals: what thresholds are proposed for, see `xface.findings.proposals`.
 
     Raises:
-        UsageError: no class is positive; no method; an attribute is named as another column; or as
+        UsageError: no class is positive; no method; an attribute is named as another column; there is no
+            column of `by`; a proposal's rate is none, or a cost is not above 0; or as
             `xface.explanation.checked`.
         DataError: labels are none of the detector's classes.
         AttributionError: a method is undefined for this network.
@@ -160,6 +173,9 @@ def plan_analysis(
         raise UsageError(
             f"the attribute {min(taken)!r} is named as a column of each run; give it another name"
         )
+    data.check_columns(by)
+    for each in proposals:
+        _check_wish(each)
     labelled = data.read_as(vocabulary(detector))
     positive = positive_class(detector)
     chosen = choose(
@@ -174,4 +190,23 @@ def plan_analysis(
     probe = attribute(detector.model, noise, *request)
     detector = replace(detector, notes=(*detector.notes, *probe.notes))
     limit = stated_threshold(threshold, detector.card.threshold)
-    return Plan(detector, labelled, request, kinds(probe), limit, keep_maps, chosen.words)
+    return Plan(
+        detector,
+        labelled,
+        request,
+        kinds(probe),
+        limit,
+        keep_maps,
+        chosen.words,
+        tuple(dict.fromkeys(by)),
+        tuple(proposals),
+    )
+
+
+def _check_wish(asked: Mapping[str, float]) -> None:
+    """Raise UsageError for a false positive rate that is none, or a cost that is not above 0."""
+    for name, value in asked.items():
+        if name == "false_positive_rate" and not 0 <= value < 1:
+            raise UsageError(f"{value:g} is no false positive rate; give one from 0 to below 1, such as 0.05")
+        if name != "false_positive_rate" and not 0 < value < float("inf"):
+            raise UsageError(f"a {name.replace('_', ' ')} cannot cost {value:g}; give a number above 0")

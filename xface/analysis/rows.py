@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from xface.analysis.face_reading import ReadFace
-from xface.analysis.labelled_data import AnalysedData
+from xface.analysis.labelled_data import MAPPED, AnalysedData
 from xface.analysis.measuring import MeasuredImage
 from xface.faces import REGIONS
 from xface.faces.attributes import ATTRIBUTES
@@ -21,9 +21,6 @@ from xface.files.paths import as_utf8
 from xface.results import outcome_of
 from xface.runs.tables import REGIONS_SCHEMA, THUMBNAILS_SCHEMA, images_schema
 from xface.wording import negative_name
-
-MAPPED = ("path", "label", "group")
-"""Columns of the data that have names of their own among a run's."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +66,13 @@ class Rows:
         labels = self._column("label", rows)
         called, outcomes = zip(*map(self._judged, labels, scores), strict=True)
         statuses, reasons = zip(*(one.standing for one in found), strict=True)
-        others = self._others()
+        others = self.names_of_others()
         columns: dict[str, Sequence[Any]] = {
             "row": rows,
             "image": self._column("path", rows),
             "label": labels,
             "group": [as_utf8(self.groups[row]) for row in rows],
-            **{name: self._column(column, rows) for name, column in others.items()},
+            **{name: self._column(column, rows) for column, name in others.items()},
             "sha256": [one.face.sha256 for one in found],
             "width": [width for width, _ in sizes],
             "height": [height for _, height in sizes],
@@ -86,7 +83,7 @@ class Rows:
             "reason": reasons,
             **{name: [one.face.attributes[name] for one in found] for name in ATTRIBUTES},
         }
-        return pa.table(columns, images_schema(list(others), list(ATTRIBUTES)))
+        return pa.table(columns, images_schema(list(others.values()), list(ATTRIBUTES)))
 
     def _judged(self, label: str, score: float) -> tuple[str, str]:
         """The class that an image is called, and its outcome; both "" without a score."""
@@ -103,8 +100,8 @@ class Rows:
         values = self.data.samples.table[name].iloc[list(rows)]
         return [as_utf8(str(value)) for value in values]
 
-    def _others(self) -> dict[str, str]:
-        """The data's further columns by their names here: `given_` stands before a name that is taken."""
+    def names_of_others(self) -> dict[str, str]:
+        """What the data's further columns are called here: `given_` stands before a name that is taken."""
         taken = {*images_schema([], list(ATTRIBUTES)).names}
         others: dict[str, str] = {}
         for column in self.data.samples.table:
@@ -114,7 +111,7 @@ class Rows:
             while name in taken:
                 name = f"given_{name}"
             taken.add(name)
-            others[name] = str(column)
+            others[str(column)] = name
         return others
 
     def _regions(self, found: Sequence[Found]) -> pa.Table:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from xface.findings.breakdowns import Breakdown, break_down, breakdown_sentences
 from xface.findings.columns import Columns, Judged, attribute_columns, on_the_face, region_columns
 from xface.findings.contrasts import Contrast, contrasts, corrected
 from xface.findings.health import Health, check_health, summarise
+from xface.findings.proposals import ProposedThreshold, proposals
 from xface.findings.sentences import (
     SIDES,
     Sentence,
@@ -86,6 +88,8 @@ class Findings:
     regressions: Mapping[str, Regression]
     slices: tuple[Slice, ...]
     clusters: tuple[Cluster, ...]
+    breakdowns: tuple[Breakdown, ...]
+    proposals: tuple[ProposedThreshold, ...]
     sentences: tuple[Sentence, ...]
     level: float = ALPHA
     note: str = NOTE
@@ -154,6 +158,8 @@ def conclude(images: pd.DataFrame, regions: pd.DataFrame, manifest: Mapping[str,
         regressions=regressions,
         slices=slices,
         clusters=tuple(clusters_of_errors(lifts, shares, judged)),
+        breakdowns=break_down(scored, manifest.get("by", ()), judged),
+        proposals=proposals(manifest.get("proposals", ()), scored["score"].to_numpy(np.float64), judged),
         sentences=(),
     )
     meanings = meanings_of(manifest)
@@ -275,3 +281,4 @@ def tell(
     yield from nothing_found(found.attributes, "attributes")
     yield from regression_sentences(found.regression, attributes, judged)
     yield from slice_sentences(found.slices, inside, judged)
+    yield from breakdown_sentences(found.breakdowns, judged)

@@ -265,6 +265,8 @@ def _check_findings(found: FindingsRecord, images: pa.Table, attributes: Sequenc
         raise ValueError("it names images that images.parquet lacks")
     if strange := found.attributes_of_slices() - set(attributes):
         raise ValueError(f"it names the attribute {min(strange)!r}, which images.parquet lacks")
+    if strange := found.columns() - set(images.column_names):
+        raise ValueError(f"it names the column {min(strange)!r}, which images.parquet lacks")
 
 
 def _check_thumbnail(entry: Mapping[str, Any], kinds: int) -> None:

@@ -130,6 +130,8 @@ class BegunManifest(Record):
     trust: list[Earned] | None = None
     choice: str = ""
     group_by: str
+    by: list[str] = []
+    proposals: list[dict[str, Number]] = []
     settings: Settings
     files: dict[str, str] = {}
     attributes: dict[str, AttributeWords] = {}
@@ -365,6 +367,56 @@ class ClusterRecord(Record):
     lifts: dict[str, Number | None]
 
 
+class ErrorRateRecord(Record):
+    """How often a part's images have one kind of error, and all others."""
+
+    outcome: str
+    n: Count
+    errors: Count
+    groups: Pair
+    rate: EstimateRecord
+    rest: EstimateRecord
+    p: Share | None
+    q: Share | None
+    finding: bool
+    note: str
+
+
+class PartRecord(Record):
+    """A column's value, or several of them."""
+
+    words: str
+    kind: Literal["value", "numbers", "others", "none"]
+    value: str | None
+    low: Number | None
+    high: Number | None
+    n: Count
+    groups: Count
+    auc: EstimateRecord
+    against_all: bool
+    rates: Annotated[list[ErrorRateRecord], Field(min_length=2, max_length=2)]
+
+
+class BreakdownRecord(Record):
+    """The errors by a column of the data."""
+
+    column: str
+    parts: list[PartRecord]
+    note: str
+
+
+class ProposalRecord(Record):
+    """A proposed threshold with its rates."""
+
+    asked: dict[str, Number]
+    threshold: Share | None
+    false_positive_rate: EstimateRecord
+    recall: EstimateRecord
+    groups: Pair
+    note: str
+    text: str
+
+
 class SentenceRecord(Record):
     """A finding in words, and the images that show it; `top` is its place in what a page begins with.
 
@@ -394,12 +446,18 @@ class FindingsRecord(Record):
     regression: RegressionRecord | None
     slices: list[SliceRecord] | None
     clusters: list[ClusterRecord] | None
+    breakdowns: list[BreakdownRecord] = []
+    proposals: list[ProposalRecord] = []
     sentences: list[SentenceRecord] | None
 
     def rows(self) -> set[int]:
         """The rows of all images that are named."""
         shown = {row for sentence in self.sentences or () for row in sentence.rows}
         return shown.union(*([each.medoid, *each.members] for each in self.clusters or ()))
+
+    def columns(self) -> set[str]:
+        """The columns by whose values errors are broken down."""
+        return {each.column for each in self.breakdowns}
 
     def attributes_of_slices(self) -> set[str]:
         """The columns by which slices choose images."""

@@ -19,7 +19,7 @@ def settings_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
         >>> settings_of({"settings": {"limit": 2, "landmark_model_sha256": "fb"}})["face_detector"]
         {'name': 'hog', 'version': 2, 'models': {'shape_predictor_68_face_landmarks.dat': 'fb'}}
     """
-    settings = dict(manifest["settings"])
+    settings = {"by": [], "proposals": [], **manifest["settings"]}
     if FACE_DETECTOR not in settings:
         model = settings.pop("landmark_model_sha256", None)
         settings[FACE_DETECTOR] = {**BEFORE, "models": {LANDMARK_MODEL: model}}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations, pairwise, product
+from itertools import combinations, pairwise, product, repeat
 from typing import Any
 
 import numpy as np
@@ -111,7 +111,7 @@ def members(found: Slice, names: Sequence[str], values: FloatArray) -> Mask:
 
 def candidates(names: Sequence[str], values: FloatArray) -> tuple[list[tuple[Condition, ...]], Mask]:
     """All slices of one or two bins, and which images (N, slices) are in each."""
-    single = [_bins(name, column) for name, column in zip(names, values.T, strict=True)]
+    single = [bins(name, column) for name, column in zip(names, values.T, strict=True)]
     slices: list[tuple[tuple[Condition, Mask], ...]] = [(each,) for bins in single for each in bins]
     slices += [pair for some, others in combinations(single, 2) for pair in product(some, others)]
     inside = np.empty((len(slices), len(values)), bool)
@@ -120,8 +120,8 @@ def candidates(names: Sequence[str], values: FloatArray) -> tuple[list[tuple[Con
     return [tuple(condition for condition, _ in parts) for parts in slices], inside.T
 
 
-def _bins(name: str, column: FloatArray) -> list[tuple[Condition, Mask]]:
-    """An attribute's bins between its quartiles, equal ones joined."""
+def bins(name: str, column: FloatArray) -> list[tuple[Condition, Mask]]:
+    """The bins of a number between its quartiles, equal ones joined, and which images (N,) are in each."""
     defined = column[np.isfinite(column)]
     if not len(defined) or np.ptp(defined) == 0:
         return []
@@ -129,18 +129,28 @@ def _bins(name: str, column: FloatArray) -> list[tuple[Condition, Mask]]:
     cuts = cuts[cuts < defined.max()]
     numbers = np.where(np.isfinite(column), np.searchsorted(cuts, column), -1)
     ends = [None, *map(float, cuts), None]
+    words = map(_words, repeat(spaced(name)), pairwise([None, *_shown(cuts), None]))
     return [
-        (Condition(name, low, high, _words(name, low, high)), numbers == number)
-        for number, (low, high) in enumerate(pairwise(ends))
+        (Condition(name, low, high, said), numbers == number)
+        for number, ((low, high), said) in enumerate(zip(pairwise(ends), words, strict=True))
         if len(cuts)
     ]
 
 
-def _words(name: str, low: float | None, high: float | None) -> str:
-    words = spaced(name)
+def _shown(cuts: FloatArray) -> list[str]:
+    """The cuts with as many digits as tell them apart, three at least, and thousands in full."""
+    for digits in range(3, 17):
+        texts = [f"{cut:.0f}" if abs(cut) >= 10**digits else f"{cut:.{digits}g}" for cut in cuts]
+        if len(set(texts)) == len(texts):
+            break
+    return texts
+
+
+def _words(name: str, ends: tuple[str | None, str | None]) -> str:
+    low, high = ends
     if low is None:
-        return f"{words} at most {high:.3g}"
-    return f"{words} above {low:.3g}" if high is None else f"{words} above {low:.3g} up to {high:.3g}"
+        return f"{name} at most {high}"
+    return f"{name} above {low}" if high is None else f"{name} above {low} up to {high}"
 
 
 def _large(inside: Mask, left: Mask, codes: Codes) -> Codes:

@@ -2,6 +2,7 @@
 
 from xface.registry import Registry
 from xface.report.run.sections.attributes import ATTRIBUTES
+from xface.report.run.sections.breakdowns import BREAKDOWNS
 from xface.report.run.sections.comparison import COMPARISON
 from xface.report.run.sections.errors import ERRORS
 from xface.report.run.sections.findings import FINDINGS
@@ -19,6 +20,7 @@ SECTIONS = Registry[Section]("report section")
 
 SECTIONS.add("verdict", VERDICT)
 SECTIONS.add("errors", ERRORS)
+SECTIONS.add("breakdowns", BREAKDOWNS)
 SECTIONS.add("findings", FINDINGS)
 SECTIONS.add("regions", REGIONS)
 SECTIONS.add("compare", COMPARISON)

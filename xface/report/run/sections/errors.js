@@ -59,9 +59,8 @@ function startVerdicts() {
   drawHistogram();
   showVerdicts();
   byId("threshold").addEventListener("input", ({ target }) => moveThreshold(target.valueAsNumber));
-  byId("threshold-reset").addEventListener("click", () => {
-    byId("threshold").value = page.threshold;
-    moveThreshold(page.threshold);
-  });
+  const moveSlider = (value) => { byId("threshold").value = value; moveThreshold(value); };
+  byId("threshold-reset").addEventListener("click", () => moveSlider(page.threshold));
+  for (const each of all("[data-threshold]")) each.addEventListener("click", () => moveSlider(Number(each.dataset.threshold)));
 }
 starts.push(startVerdicts);
