@@ -5,11 +5,13 @@ import os
 import signal
 from dataclasses import replace
 
+import command_line
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from project import SAMPLES
 from test_regions import FACE
 from torch import nn
 
@@ -266,6 +268,20 @@ def test_killed_and_resumed_it_is_the_run_that_was_never_stopped(detector, faces
     assert (tmp_path / "broken" / "trust.json").stat().st_mtime_ns == before
 
 
+def test_the_command_says_each_verdict_and_what_failed(tmp_path):
+    rows = [(str(SAMPLES / "fake.jpg"), "fake"), (str(tmp_path / "gone.jpg"), "fake")]
+    pd.DataFrame(rows, columns=["path", "label"]).to_csv(tmp_path / "two.csv", index=False)
+    words = ["trust", "--device", "cpu", "--data", tmp_path / "two.csv", "--method", "vanilla",
+             "--out", tmp_path / "run", "--workers", "0"]  # fmt: skip
+    said = command_line.run(*words)
+    assert said.status == 1
+    assert "vanilla: not checked" in said.out
+    assert "effects: not checked" in said.out
+    assert "1 picture left out: there is no such file" in said.err
+    again = command_line.run(*words, "--resume", "--json")
+    assert json.loads(again.out)["data"]["images"] == 2
+
+
 def check(value, difference=None):
     interval = None if difference is None else [difference - 0.1, difference + 0.1]
     return CheckRecord(value=value, interval=[value - 0.1, value + 0.1], n=30, best_baseline="gaussian",
@@ -287,7 +303,7 @@ def test_the_grade_follows_the_rules(known, grade):
     none = CheckRecord(value=None, interval=None, n=0)
     names = ("partial_swap", "agreement", "pixel_auc", "randomisation", "deletion")
     checks = {name: known.get(name, none) for name in names}
-    found, words = graded(checks, dict.fromkeys(known, ("gaussian", 0.3)))
+    found, words = graded(checks, dict.fromkeys(known, ("gaussian", 0.3)), names[:3])
     assert (found, words.startswith(grade)) == (grade, True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -36,6 +37,9 @@ from xface.runs.writing import NewRun, RunKind, begin_run, is_finished
 Advance: TypeAlias = Callable[[int], object]
 Progress: TypeAlias = Callable[[int], AbstractContextManager[Advance]]
 """Told how many cases there are to do, it gives what is to be told how many more are done."""
+
+NAMED = re.compile(r"cannot (?:read|prepare) ('[^']*'|\"[^\"]*\"): ")
+"""What a picture's error begins with."""
 
 FEWER = "resume with --resume and --workers 0"
 
@@ -177,7 +181,8 @@ class PartMaker:
 def _conclude(plan: TrustPlan, run: NewRun, store: LandmarkStore) -> None:
     """Write `trust.json`, and the pictures that it names."""
     cases, figures = (pq.read_table(run.table_path(name)) for name in ("cases", "figures"))
-    judge = Judge(plan.answerers, by_figure(figures, cases["group"].to_pylist()))
+    made = plan.cases.masks == "self_blended"
+    judge = Judge(plan.answerers, by_figure(figures, cases["group"].to_pylist()), made)
     notes = [said for note in run.parts(plan.part_count).notes() for said in note.notes]
     manifest = {name: run.manifest[name] for name in TrustManifest.model_fields if name != "files"}
     record = TrustRecord(
@@ -218,5 +223,10 @@ def _left_out(cases: pa.Table) -> Iterator[LeftOut]:
 
 
 def _kind(reason: str) -> str:
-    """A reason without the name and the numbers of one file."""
-    return reason if len(reason) < 200 else f"{reason[:197]}..."
+    """A reason without the name of one file.
+
+    Example:
+        >>> _kind("cannot read 'a.jpg': it is empty (0 bytes)")
+        'it is empty (0 bytes)'
+    """
+    return NAMED.sub("", reason)

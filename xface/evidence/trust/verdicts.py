@@ -85,10 +85,14 @@ def figures() -> dict[str, Words]:
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """Puts the figures of all cases together, by answerer; `tables` has those that some case has."""
+    """Puts the figures of all cases together, by answerer; `tables` has those that some case has.
+
+    `made` says that all masks are of made forgeries; what a detector of others does there grades nothing.
+    """
 
     answerers: Answerers
     tables: Mapping[Figure, Table]
+    made: bool = False
 
     def maps(self) -> list[AnswererRecord]:
         """The record of each map."""
@@ -110,8 +114,17 @@ class Judge:
 
     def _record(self, place: int, method: str, layer: str | None) -> AnswererRecord:
         checks = self._checks(place, self.answerers.baselines_of(place))
-        grade, verdict = graded(checks, self._best(place))
+        grade, verdict = graded(checks, self._best(place), self._deciding())
         return AnswererRecord(method=method, layer=layer, checks=checks, grade=grade, verdict=verdict)
+
+    def _deciding(self) -> list[str]:
+        """The figures that decide a grade, the first first."""
+        return [
+            name
+            for check in CHECKS.values()
+            for name, words in check.figures.items()
+            if words.ranks and not (self.made and check.of == "mask")
+        ]
 
     def _best(self, place: int) -> dict[str, tuple[str, float]]:
         """Of each figure, the best baseline and its value on the cases of this answer."""
@@ -210,12 +223,15 @@ def _interval(found: Estimate) -> list[float] | None:
     return None if found.low is None or found.high is None else [found.low, found.high]
 
 
-def graded(checks: Mapping[str, CheckRecord], best: Mapping[str, tuple[str, float]]) -> tuple[Grade, str]:
+def graded(
+    checks: Mapping[str, CheckRecord], best: Mapping[str, tuple[str, float]], deciding: Sequence[str]
+) -> tuple[Grade, str]:
     """The grade of an answer, and the sentence that says why; the rules are in docs/trust.md.
 
     Args:
         checks: its figures.
         best: of each figure, the best baseline and its value.
+        deciding: the figures of which the first that has an interval decides.
     """
     alike = checks.get(RANDOMISATION)
     if alike and alike.value is not None and alike.interval and alike.interval[0] > MOST_ALIKE:
@@ -225,7 +241,7 @@ def graded(checks: Mapping[str, CheckRecord], best: Mapping[str, tuple[str, floa
             f"{alike.value:.2f}, 95 % {low:.2f} to {high:.2f})"
         )
     named = figures()
-    for name in (name for name, words in named.items() if words.ranks):
+    for name in deciding:
         check = checks[name]
         if check.difference is None or check.difference_interval is None or name not in best:
             continue
@@ -233,7 +249,7 @@ def graded(checks: Mapping[str, CheckRecord], best: Mapping[str, tuple[str, floa
         wins = low > 0 if named[name].better == "higher" else high < 0
         grade: Grade = INFORMATIVE if wins else NO_BETTER
         return grade, f"{grade}: {_against(named[name], check, *best[name])}"
-    return NOT_CHECKED, f"{NOT_CHECKED}: fewer than {LEAST_GROUPS} independent pictures could be asked about"
+    return NOT_CHECKED, f"{NOT_CHECKED}: fewer than {LEAST_GROUPS} independent pictures tell of it"
 
 
 def _against(words: Words, check: CheckRecord, baseline: str, value: float) -> str:
