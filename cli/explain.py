@@ -14,6 +14,7 @@ from .face_finder import face_finder
 from .options import IMAGES, JSON, detector_options, map_options
 
 if TYPE_CHECKING:
+    from xface.evidence.explained import EffectKind
     from xface.explanation import Explanation
     from xface.report import SavedFiles
 
@@ -45,15 +46,17 @@ def explain(
     layers: tuple[str, ...],
     methods: tuple[str, ...],
     target: str,
+    effects: EffectKind | None,
     landmarks: str | None,
     out: str,
     maps: bool,
     as_json: bool,
 ) -> None:
-    """Show which parts of a face a detector looks at: maps, pictures, and a table of facial regions.
+    """Show by which parts of a face a detector decides, and where it looks: effects, maps, pictures, tables.
 
-    IMAGES are files, folders or globs. Without --method the five core methods are computed, or those of
-    them that the network defines; without --layer the architecture's recommended layer is taken.
+    IMAGES are files, folders or globs. Each region of the face is hidden in turn, to see what the verdict
+    does. Without --method the five core methods are computed, or those of them that the network defines;
+    without --layer the architecture's recommended layer is taken.
     """
     import xface
     from xface.data.labelled_pictures import find_listed
@@ -68,7 +71,7 @@ def explain(
     checked(detector, *request)
     ensure_folder(out)
 
-    explain_next = explainer(detector, pictures.paths, request, face_of)
+    explain_next = explainer(detector, pictures.paths, request, face_of, effects)
 
     def job(index: int, path: Path) -> None:
         found = explain_next()

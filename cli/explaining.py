@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from xface.detectors import Detector
+    from xface.evidence.explained import EffectKind
     from xface.explanation import Explanation
     from xface.images.pictures import Picture
     from xface.results import Face
@@ -20,7 +21,11 @@ Request = tuple[Sequence[str] | None, Sequence[str] | None, str]
 
 
 def explainer(
-    detector: Detector, paths: Sequence[Path], request: Request, face_of: Callable[[Picture], Face]
+    detector: Detector,
+    paths: Sequence[Path],
+    request: Request,
+    face_of: Callable[[Picture], Face],
+    effects: EffectKind | None,
 ) -> Callable[[], Explanation]:
     """What explains the next of the images each time it is called, or raises why that one cannot be.
 
@@ -44,6 +49,6 @@ def explainer(
         found = next(pictures)
         if not isinstance(found, tuple):
             raise found
-        return xface.explain(detector, found[0], *request, found[1])
+        return xface.explain(detector, found[0], *request, found[1], effects)
 
     return explain_next

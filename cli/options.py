@@ -54,6 +54,14 @@ TARGET = click.option(
     metavar="predicted|fake|real|margin",
     help="The score to explain.",
 )
+EFFECTS = click.option(
+    "--effects",
+    type=click.Choice(["regions", "shapley", "none"]),
+    default="regions",
+    show_default=True,
+    callback=lambda context, option, kind: None if kind == "none" else kind,
+    help="Hide each region, and look what the score does; shapley: their Shapley values too, slow.",
+)
 LANDMARKS = click.option(
     "--landmarks", metavar="FILE", help="A .pts or CSV file with the 68 points, instead of dlib."
 )
@@ -124,8 +132,8 @@ def detector_options(command: F) -> F:
 
 
 def map_options(command: F) -> F:
-    """Add --layer, --method, --target, and --landmarks, which says where the face is."""
-    return LAYERS(METHODS(TARGET(LANDMARKS(command))))
+    """Add --layer, --method, --target, --effects, and --landmarks, which says where the face is."""
+    return LAYERS(METHODS(TARGET(EFFECTS(LANDMARKS(command)))))
 
 
 def card_options(command: F) -> F:

@@ -15,6 +15,7 @@ from .options import IMAGES, JSON, detector_options, map_options
 
 if TYPE_CHECKING:
     from xface.analysis.region_means import RegionTable
+    from xface.evidence.explained import EffectKind
     from xface.explanation import Explanation
     from xface.report import SavedChart
 
@@ -47,6 +48,7 @@ def regions(
     layers: tuple[str, ...],
     methods: tuple[str, ...],
     target: str,
+    effects: EffectKind | None,
     landmarks: str | None,
     out: str,
     table_format: str,
@@ -73,7 +75,7 @@ def regions(
     ensure_folder(out)
     table = RegionTable()
 
-    explain_next = explainer(detector, pictures.paths, request, face_of)
+    explain_next = explainer(detector, pictures.paths, request, face_of, effects)
 
     def job(index: int, path: Path) -> None:
         found = explain_next()

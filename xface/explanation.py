@@ -1,4 +1,4 @@
-"""`explain`: one image, one detector, all requested maps, and what they hold per region."""
+"""`explain`: one image, one detector: what hiding each region does, all requested maps, what they hold."""
 
 from __future__ import annotations
 
@@ -13,24 +13,38 @@ from xface.attribution import Maps, attribute, gaps
 from xface.detectors.detector import Detector, ImageLike
 from xface.detectors.requests import checked
 from xface.errors import LandmarkError
+from xface.evidence.explained import EffectKind, ExplainedEffects, check_effect_kind, explained_effects
+from xface.evidence.hiding import NEUTRAL
 from xface.faces import find_face, region_labels, region_outlines
 from xface.faces.measures import measure_all
 from xface.faces.plausibility import angle_between, implausible, quarter_turns, turn_note
 from xface.images.pictures import Picture, read_picture
 from xface.preprocessing import Prepared
 from xface.report import SavedFiles, as_html, save
-from xface.results import AttributionMap, ByteArray, ExplanationData, Face, FloatArray, RegionMeasure
+from xface.results import (
+    AttributionMap,
+    ByteArray,
+    ExplanationData,
+    Face,
+    FloatArray,
+    RegionEffect,
+    RegionMeasure,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
+EFFECT_COLUMNS = [
+    *(field.name for field in fields(RegionEffect) if field.name != "fills"),
+    *(f"effect_{fill}" for fill in NEUTRAL),
+]
 OTHERWISE = 60  # degrees from which on two faces lie otherwise
 PERCENT = 100
 NEAR, FAR = 0.1, 0.3  # mean distances between the landmarks of one face and of two, in its box's diagonals
 
 
 class Explanation(ExplanationData):
-    """What `explain` found: `prediction`, `face`, `maps`, `regions`; shows itself in a notebook."""
+    """What `explain` found: `prediction`, `face`, `effects`, `maps`, `regions`; a notebook shows it."""
 
     def save(self, folder: str | os.PathLike[str], index: int = 0, maps: bool = False) -> SavedFiles:
         """Write the pictures, the panel and, with `maps`, the raw arrays; see `xface.report.save`."""
@@ -45,6 +59,14 @@ class Explanation(ExplanationData):
         frame.insert(0, "image", self.image)
         return frame
 
+    def effects_to_dataframe(self) -> pd.DataFrame:
+        """Return a row per region with what hiding it does, by each fill too; the image's name first."""
+        import pandas as pd
+
+        frame = pd.DataFrame([row.to_row() for row in self.effects], columns=EFFECT_COLUMNS)
+        frame.insert(0, "image", self.image)
+        return frame
+
     def to_json(self, files: SavedFiles | None = None) -> dict[str, Any]:
         """Return plain values, ready for `json.dumps`; undefined numbers are None."""
         pictures = files.pictures if files else {}
@@ -54,6 +76,8 @@ class Explanation(ExplanationData):
             "prediction": self.prediction.to_json(),
             "target": self.target,
             "face": self.face.to_json(),
+            "effects": [asdict(row) for row in self.effects],
+            "flip_set": None if self.flip_set is None else list(self.flip_set),
             "maps": [
                 {"method": m.method, "layer": m.layer, "status": m.status, "rule": m.rule}
                 | {"file": str(pictures[m.method, m.layer]) if pictures else None}
@@ -78,8 +102,9 @@ def explain(
     layers: Sequence[str] | str | None = None,
     target: str | int = "predicted",
     face: Face | None = None,
+    effects: EffectKind | None = "regions",
 ) -> Explanation:
-    """Explain a detector's verdict on one image, and measure the maps in each region of the face.
+    """Explain a detector's verdict on one image: hide each region of the face, and measure maps in them.
 
     Args:
         detector: from `xface.load`.
@@ -90,9 +115,11 @@ def explain(
         target: `predicted`, `margin` (its logit less the best other), a class name, or its index.
         face: the face to measure in, in pixels of the upright original, and to crop to where the detector's
             card asks for it; None finds it with the detector's face detector.
+        effects: `regions` for what hiding each region does to the explained class's score, `shapley` for the
+            regions' Shapley values too (some hundred forward passes), None for neither.
 
     Returns:
-        The explanation; without a face it has maps, but no regions.
+        The explanation; without a face it has maps, but no effects and regions.
 
     Raises:
         ImageError, LandmarkError, UnknownNameError, TargetError, AttributionError: as each message says.
@@ -105,31 +132,45 @@ def explain(
         (False, [('gradcam', 'layer4')])
     """
     request = checked(detector, methods, layers, target)
+    check_effect_kind(effects)
     picture = image if isinstance(image, Picture) else read_picture(image)
     face = face or find_face(picture.pixels, detector.face_detector)
     prepared = detector.prepare(picture, face)
     misplaced = _misplaced(face, picture, prepared)
     found = attribute(detector.model, prepared.tensor.unsqueeze(0), *request)
-    maps = _maps(found)
+    prediction, maps, explained = detector.verdicts(found.output)[0], _maps(found), int(found.targets[0])
+    hidden = _effects(detector, prepared, face, explained, effects)
     return Explanation(
         image=picture.name,
         view=prepared.view,
         detector=detector.to_json(),
         trained=detector.trained,
-        prediction=detector.verdicts(found.output)[0],
+        prediction=prediction,
         target=str(target),
-        label=detector.classes[int(found.targets[0])],
+        label=detector.classes[explained],
+        effects=hidden.effects,
+        flip_set=hidden.flip_set,
         maps=maps,
         notes=(
             *picture.notes,
             *prepared.notes,
             *face.notes,
             *misplaced,
+            *hidden.notes,
             *gaps(found.undefined),
             *found.notes,
         ),
         **_measured(prepared, face, maps),
     )
+
+
+def _effects(
+    detector: Detector, prepared: Prepared, face: Face, target: int, kind: EffectKind | None
+) -> ExplainedEffects:
+    if kind is None or face.landmarks is None:
+        return ExplainedEffects()
+    landmarks = prepared.geometry.to_input(face.landmarks)
+    return explained_effects(detector, prepared.tensor, landmarks, target, kind)
 
 
 def _maps(found: Maps) -> tuple[AttributionMap, ...]:

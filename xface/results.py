@@ -183,6 +183,12 @@ class RegionEffect:
     shapley: float | None = None
     shapley_error: float | None = None
 
+    def to_row(self) -> dict[str, Any]:
+        """Return a row of a table: the effect by each fill as `effect_blur`, `effect_mean` and so on."""
+        values = asdict(self)
+        fills = values.pop("fills")
+        return {**values, **{f"effect_{fill}": value for fill, value in fills.items()}}
+
 
 @dataclass(frozen=True)
 class MapTrust:

@@ -10,6 +10,8 @@ RELATIVE, ABSOLUTE = 1e-4, 1e-6
 changed a map's measures by 2.4e-5. A change of a formula shows far above."""
 RANK = 2e-3
 """`rank` counts pixels: noise that swaps two of them in the order moves it by one pixel of a region."""
+EFFECT = 1e-3
+"""A region's effect is a small difference of two scores."""
 LINE = 320
 HERE = "/proc/self/cwd"  # absolute and yet the same on every machine: hashes over paths are the same too
 VOLATILE = {"xface", "created", "versions", "device", "folder", "stages", "images_per_second", "files"}
@@ -45,7 +47,9 @@ def differences(before, now, where: str = ""):
     elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         for index, pair in enumerate(zip(before, now, strict=True)):
             yield from differences(*pair, f"{where}[{index}]")
-    elif not alike(before, now, RANK if where.endswith(".rank") else ABSOLUTE):
+    elif not alike(
+        before, now, RANK if where.endswith(".rank") else EFFECT if ".effects[" in where else ABSOLUTE
+    ):
         yield f"{where}: {before!r}\n  is now {now!r}"
 
 

@@ -144,10 +144,12 @@ def region_effects(
     areas = feathered(torch.cat([masks, torch.from_numpy(controls.masks).to(masks.device)]), face.iod)
     before, after = ask.untouched, ask.hidden(areas)
     there = masks.flatten(1).any(dim=1).cpu().numpy()
-    gaps = before.scores - after.scores
+    with np.errstate(invalid="ignore"):  # of scores that are not finite
+        gaps, own_gaps = before.scores - after.scores, before.own_scores - after.own_scores
+    there &= np.isfinite(gaps[:, : len(REGIONS)]).all(axis=0)
     of_region = np.where(controls.of_region < 0, 0, controls.of_region + len(REGIONS))
     changed = by_most(after.called[:, : len(REGIONS)] != before.called) & there
-    own = np.where(there, (before.own_scores - after.own_scores)[:, : len(REGIONS)].mean(axis=0), -np.inf)
+    own = np.where(there, own_gaps[:, : len(REGIONS)].mean(axis=0), -np.inf)
     return Effects(
         fills=ask.fills,
         score=float(before.scores),

@@ -1,4 +1,4 @@
-"""The panel: the face with its regions and landmarks, and all its maps side by side."""
+"""The panel: the face with its regions and landmarks, what hiding each does, and all maps side by side."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from xface.report.colours import HEAT_COLOURS, Heat, blend, heat_of
-from xface.report.explanation.title import file_name, title_lines, write_title
+from xface.report.explanation.effect_cells import draw_effect_bars, effect_face
+from xface.report.explanation.effects_in_words import effects_sentence
+from xface.report.explanation.title import file_name, shortened, title_lines, write_title
 from xface.results import AttributionMap, ExplanationData
 from xface.wording import STATUS, map_name
 
@@ -24,19 +26,23 @@ STRONGEST = 3
 
 
 def draw_panel(findings: ExplanationData) -> Figure:
-    """Return a figure of the face and all its maps, each with its colour bar and top regions."""
-    count = len(findings.maps) + 1
-    columns = min(count, 3 if count <= 6 else 5)
-    rows = math.ceil(count / columns)
+    """Return a figure of the face, the effects, and all its maps, each with colour bar and top regions."""
+    effects = 2 if findings.effects else 0
+    count = 1 + effects + len(findings.maps)
+    columns = min(count, 3 if count <= 6 else 4 if effects and count <= 8 else 5)
+    rows, hidden = math.ceil(count / columns), effects_sentence(findings)
+    title = [*title_lines(findings), hidden] if hidden else title_lines(findings)
     figure = Figure(
-        figsize=(CELL * columns, (CELL - 0.1) * rows + 0.7),
+        figsize=(CELL * columns, (CELL - 0.1) * rows + 0.7 + 0.2 * bool(hidden)),
         layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.06),
     )
     FigureCanvasAgg(figure)
     cells = figure.subplots(rows, columns, squeeze=False).ravel()
-    write_title(figure, title_lines(findings), findings.trained)
+    write_title(figure, title, findings.trained)
     _draw_face(cells[0], findings)
-    for cell, amap in zip(cells[1:], findings.maps, strict=False):
+    if effects:
+        _draw_effects(cells[1], cells[2], findings)
+    for cell, amap in zip(cells[1 + effects :], findings.maps, strict=False):
         _draw_map(figure, cell, findings, amap)
     for cell in cells[count:]:
         cell.set_axis_off()
@@ -56,6 +62,27 @@ def _face_lines(findings: ExplanationData) -> str:
     if not findings.face.found:
         return "no face found: no regions"
     return f"face by {file_name(findings.face.source)}\nbelow each map: highest lifts, 1x is chance"
+
+
+def _draw_effects(face: Any, bars: Any, findings: ExplanationData) -> None:
+    label = shortened(findings.label)
+    face.imshow(effect_face(findings))
+    _draw_outlines(face, findings, width=0.7)
+    _label(face, findings.view.shape, "clear effects of hiding a region")
+    face.set_xlabel(f"orange: the {label} score falls; blue: it rises", fontsize=7.5, parse_math=False)
+    draw_effect_bars(bars, findings.effects)
+    bars.set_title("effects of hiding each region", fontsize=9)
+    bars.set_xlabel(f"fall of the {label} score (log-odds)\n{_key(findings)}", fontsize=7.5, parse_math=False)
+
+
+def _key(findings: ExplanationData) -> str:
+    """What is drawn in the bars, in as many lines as it takes."""
+    words = ["line: spread", "grey: as much hidden elsewhere"]
+    statuses = {row.status for row in findings.effects}
+    words += ["white: within noise"] if "within_noise" in statuses else []
+    words += ["hatched: unclear"] if "unclear" in statuses else []
+    words += ["diamond: Shapley value"] if any(row.shapley is not None for row in findings.effects) else []
+    return textwrap.fill("; ".join(word.replace(" ", "\xa0") for word in words), WIDEST_SMALL + 6)
 
 
 def _draw_map(figure: Figure, cell: Any, findings: ExplanationData, amap: AttributionMap) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Sequence
 
+from xface.report.explanation.effect_table import WIDTH, effect_table
+from xface.report.explanation.effects_in_words import effects_sentence
 from xface.results import ExplanationData, RegionMeasure
 from xface.wording import origin, printable, subject, verdict
 
@@ -111,10 +114,12 @@ def _legend(rows: Sequence[RegionMeasure]) -> str:
 
 
 def as_text(findings: ExplanationData) -> str:
-    """Return the verdict, what is explained, the notes, and the table of regions."""
+    """Return the verdict, what is explained, what hiding regions does, the notes, and the tables."""
     lines = [
         f"{printable(findings.image)}: {verdict(findings.prediction)}",
         f"explained: {subject(findings)}; {origin(findings)}",
+        *textwrap.wrap(effects_sentence(findings), WIDTH),
         *(f"note: {note}" for note in findings.notes),
     ]
-    return "\n".join([*lines, "", region_table(findings)])
+    tables = filter(None, (effect_table(findings), region_table(findings)))
+    return "\n\n".join(["\n".join(lines), *tables])

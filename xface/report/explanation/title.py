@@ -33,5 +33,10 @@ def title_lines(findings: ExplanationData) -> list[str]:
 
 def file_name(path: str) -> str:
     """The last part of a path, short and in letters that the figure's font has."""
-    name = drawable(path.rsplit("/", 1)[-1])
-    return name if len(name) < 60 else f"{name[:57]}..."
+    return shortened(path.rsplit("/", 1)[-1], 60)
+
+
+def shortened(name: str, most: int = 20) -> str:
+    """A name from outside in fewer than so many letters, all of which the figure's font has."""
+    name = drawable(name)
+    return name if len(name) < most else f"{name[: most - 3]}..."
