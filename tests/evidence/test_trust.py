@@ -84,7 +84,8 @@ PLANTED = {each.__name__: each for each in (centre, picture, noise)}
 def detector():
     with_head = load("none", arch="resnet18", device="cpu")
     card = Card("resnet18", ("fake", "real"), Preprocessing((SIDE, SIDE)), source="test")
-    return replace(with_head, model=Mouth().eval(), card=card)
+    arch = replace(with_head.arch, layer="", stages=())
+    return replace(with_head, model=Mouth().eval(), arch=arch, card=card)
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +221,7 @@ def test_masks_of_files_are_taken_and_those_of_another_size_are_not(detector, fa
 def test_wrong_choices_are_refused_before_anything_is_read(detector, faces):
     for choice, error, words in [
         ({"pairs": "nowhere"}, UnknownNameError, "nowhere"),
+        ({"pairs": "label"}, DataError, "names no real picture for any"),
         ({"limit": 0}, UsageError, "leaves none"),
         ({"limit": 9, "quick": True}, UsageError, "--quick"),
         ({"group_by": "who"}, UnknownNameError, "who"),

@@ -92,8 +92,8 @@ def find_cases(
         group_by: the column that groups dependent pictures.
 
     Raises:
-        UnknownNameError: there is no such column. DataError: there is no picture to ask about, or no mask.
-        UsageError: a limit of 0.
+        UnknownNameError: there is no such column. DataError: there is no picture to ask about, no mask, or no
+            pair. UsageError: a limit of 0.
     """
     if limit is not None and limit < 1:
         raise UsageError(f"a limit of {limit} pictures leaves none; give 1 or more")
@@ -101,6 +101,11 @@ def find_cases(
         if column is not None and column not in samples.table:
             raise UnknownNameError("column", column, [str(name) for name in samples.table])
     counterparts = _counterparts(samples, positive, pairs or PAIR)
+    if pairs is not None and not counterparts:
+        raise DataError(
+            f"the column {pairs!r} names no real picture for any forged one; it must hold its path, or a "
+            "name that both share and no other real picture has"
+        )
     grouped = groups(samples.paths, samples.column(group_by), _links(samples, counterparts))
     rows = list(zip(samples.paths, samples.labels, grouped, strict=True))
     forged = [
@@ -115,7 +120,8 @@ def find_cases(
     found = _with_masks(kinds[0], masks) + kinds[1]
     if not found:
         raise DataError("there is no picture to ask about: no forged one, and no real one to make one from")
-    return Cases(tuple(found), _origin(found), tuple(_unpaired(kinds[0], bool(counterparts))))
+    named = bool(counterparts) or any(samples.column(PAIR))
+    return Cases(tuple(found), _origin(found), tuple(_unpaired(kinds[0], named)))
 
 
 def _counterparts(samples: Samples, positive: str, column: str) -> dict[str, str]:
@@ -191,8 +197,9 @@ def _origin(cases: Iterable[Case]) -> str:
 
 
 def _unpaired(forged: Sequence[Case], paired: bool) -> Iterable[LeftOut]:
+    """Forged pictures without a real one, where the data means to name such."""
     lacking = [case for case in forged if not case.counterpart]
     if paired and lacking:
-        reason = "it has no real picture that it was made from"
+        reason = "the data names no real picture that it was made from, or none that is there"
         example = as_utf8(lacking[0].path)
         yield LeftOut(what="pair", reason=reason, count=len(lacking), example=example)
