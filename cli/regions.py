@@ -58,7 +58,8 @@ def regions(
 
     IMAGES are files, folders or globs; methods and layers are chosen as in `xface explain`. Several images
     also give a table `regions`, a row per image, map and region, and as table and chart `regions-mean`, the
-    means over images, with how many were left out.
+    means over images, with how many were left out; so do `effects` and `effects-mean` for what hiding each
+    region does, with how often it changes the verdict.
     """
     import xface
     from xface.analysis.region_means import RegionTable
@@ -106,11 +107,14 @@ def _say(found: Explanation, chart: SavedChart | None, as_json: bool) -> None:
 
 def _say_means(table: RegionTable, out: str, as_json: bool) -> None:
     """Print the mean table, what it leaves out, and a warning where classes mix."""
+    from xface.analysis.effect_means import effect_means, mean_effect_table
     from xface.analysis.region_means import left_out, mean_measures, region_means
     from xface.report import measure_table
     from xface.wording import method_at, printable
 
-    means, labels = region_means(table.rows), table.labels
+    means, labels, hidden = region_means(table.rows), table.labels, table.effects
+    if not as_json and hidden is not None:
+        click.echo(f"mean effects over images\n\n{mean_effect_table(effect_means(hidden))}\n")
     if not as_json and (measures := mean_measures(means)):
         click.echo(f"mean over images\n\n{measure_table(measures)}")
         for (method, layer), words in left_out(means).items():

@@ -170,3 +170,28 @@ class TestMeans:
             assert one.lift == pytest.approx(other.lift)
         assert region_table(replace(images[0], regions=tuple(found))) == region_table(images[0])
         assert left_out(means) == {("vanilla", None): "n = 1"}
+
+
+class TestEffects:
+    def test_means_are_those_of_the_images_with_a_face_and_flips_are_counted(self, several):
+        done, out, source = several
+        rows = pd.read_csv(out / "effects.csv")
+        assert len(rows) == 3 * len(REGIONS)
+        assert set(rows[rows["image"] == str(source / "b.png")]["status"]) == {"no_face"}
+        found = xface.explain(xface.load(device="cpu"), REAL, ["vanilla"]).effects
+        own = rows[rows["image"] == str(source / "d.jpg")]
+        assert own["effect"].tolist() == pytest.approx([row.effect for row in found], abs=1e-6)
+        means = pd.read_csv(out / "effects-mean.csv").set_index("region")
+        for region, each in rows[rows["status"] != "no_face"].groupby("region"):
+            row = means.loc[region]
+            assert row["effect"] == pytest.approx(each["effect"].mean())
+            assert [row[name] for name in ("images", "no_face", "n")] == [3, 1, 2]
+            assert row["flips"] == each["flips"].sum()
+            assert row["within_noise"] == (each["status"] == "within_noise").sum()
+        assert "mean effects over images\n\nregion" in done.out
+        assert (out / "effects-mean.png").stat().st_size > 5000
+
+    def test_without_effects_there_are_no_tables_of_them(self, tmp_path):
+        done = regions(tmp_path, "--effects", "none", FAKE, REAL)
+        assert not list(tmp_path.glob("effects*"))
+        assert "hiding" not in done.out

@@ -11,12 +11,13 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from xface.analysis.effect_means import effect_means, effect_rows, mean_effects
 from xface.evaluation.folder import DPI, TABLE_FORMATS
 from xface.faces import REGIONS
 from xface.faces.measures import MEASURES
 from xface.files.paths import as_utf8
 from xface.files.writing import appearing
-from xface.report import draw_lift_bars
+from xface.report import draw_lift_bars, draw_mean_effects
 from xface.report.explanation.table import Key
 from xface.results import ExplanationData, RegionMeasure
 from xface.wording import map_name, origin
@@ -88,11 +89,13 @@ class RegionTable:
     def __init__(self) -> None:
         self.labels: Counter[str] = Counter()
         self._parts: list[pd.DataFrame] = []
+        self._effects: list[pd.DataFrame] = []
         self._latest: ExplanationData | None = None
 
     def add(self, findings: ExplanationData) -> None:
         """Take up one image's measures."""
         self._parts.append(region_rows(findings))
+        self._effects.append(effect_rows(findings))
         self._latest = findings
         self.labels.update([findings.label] if findings.face.found else [])
 
@@ -101,15 +104,29 @@ class RegionTable:
         """All images' measures; see `region_rows`."""
         return pd.concat(self._parts or [pd.DataFrame(columns=COLUMNS)], ignore_index=True)
 
+    @property
+    def effects(self) -> pd.DataFrame | None:
+        """All images' effects, see `effect_rows`; None where no image has any."""
+        rows = pd.concat(self._effects, ignore_index=True) if self._effects else None
+        return rows if rows is not None and rows["effect"].notna().any() else None
+
     def save(self, folder: Path, table_format: str = "csv") -> None:
-        """Write `regions`, `regions-mean` and `regions-mean.png`, each whole; OutputError if that fails."""
-        rows = self.rows
-        means, figure = region_means(rows), self.draw()
+        """Write all rows and their means as tables, and the means as charts; OutputError if that fails.
+
+        Files are `regions` and `regions-mean`, with effects also `effects` and `effects-mean`; each is whole.
+        """
+        rows, hidden = self.rows, self.effects
+        tables = {"regions": rows, "regions-mean": region_means(rows)}
+        figures = {"regions-mean": self.draw()}
+        if hidden is not None:
+            tables |= {"effects": hidden, "effects-mean": effect_means(hidden)}
+            figures["effects-mean"] = self.draw_effects()
         with appearing(folder) as aside:
-            for name, table in (("regions", rows), ("regions-mean", means)):
+            for name, table in tables.items():
                 TABLE_FORMATS[table_format](table, aside / f"{name}.{table_format}")
-            if figure:
-                figure.savefig(aside / "regions-mean.png", dpi=DPI)
+            for name, figure in figures.items():
+                if figure:
+                    figure.savefig(aside / f"{name}.png", dpi=DPI)
 
     def draw(self) -> Figure | None:
         """The mean lifts as bars; None where no image had a face."""
@@ -120,6 +137,14 @@ class RegionTable:
         names = {(amap.method, amap.layer): map_name(amap) for amap in self._latest.maps}
         title = [f"mean over {means['images'].iloc[0]:,} images", origin(self._latest)]
         return draw_lift_bars(measures, names, left_out(means), title, self._latest.trained)
+
+    def draw_effects(self) -> Figure | None:
+        """The mean effects as bars; None where no image has any."""
+        rows = self.effects
+        if self._latest is None or rows is None:
+            return None
+        title = [f"mean effects over {rows['image'].nunique():,} images", origin(self._latest)]
+        return draw_mean_effects(mean_effects(effect_means(rows)), title, self._latest.trained)
 
 
 def mean_measures(means: pd.DataFrame) -> list[RegionMeasure]:

@@ -1,5 +1,6 @@
 """Reports: pictures and tables drawn from plain results, with no network at hand."""
 
+from xface.report.explanation.effect_cells import draw_mean_effects
 from xface.report.explanation.lift_bars import draw_lift_bars, lift_bars_of
 from xface.report.explanation.notebook import as_html
 from xface.report.explanation.panel import draw_panel
@@ -13,6 +14,7 @@ __all__ = [
     "as_html",
     "as_text",
     "draw_lift_bars",
+    "draw_mean_effects",
     "draw_panel",
     "draw_picture",
     "ensure_folder",

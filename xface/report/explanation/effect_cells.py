@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw
 
 from xface.report.colours import BLUE, GREY, VERMILION
 from xface.report.explanation.effect_table import by_effect, signed
+from xface.report.explanation.title import write_title
 from xface.results import ByteArray, ExplanationData, FloatArray, RegionEffect
 from xface.wording import spaced
 
@@ -61,6 +64,20 @@ def draw_effect_bars(cell: Any, rows: Sequence[RegionEffect]) -> None:
     cell.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=7)
     cell.set(xlim=(low, high + ROOM * (high - low)), ylim=(len(rows) - 0.4, -0.6))
     cell.spines[["top", "right"]].set_visible(False)
+
+
+def draw_mean_effects(rows: Sequence[RegionEffect], title: Sequence[str], trained: bool = True) -> Figure:
+    """Return a figure of means over images as bars, with lines of a title; False writes the warning below."""
+    figure = Figure(figsize=(5.5, 1.6 + 0.3 * len(rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    cell = figure.subplots()
+    draw_effect_bars(cell, rows)
+    words = (
+        "fall of the explained class's score (log-odds)\nline: mean spread; grey: as much hidden elsewhere"
+    )
+    cell.set_xlabel(words, fontsize=7.5)
+    write_title(figure, title, trained)
+    return figure
 
 
 def _draw_bar(cell: Any, place: int, row: RegionEffect, effect: float) -> None:

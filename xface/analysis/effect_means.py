@@ -1,0 +1,91 @@
+"""Region effects of many unlabelled images: one table of all, and their means, with flips counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from xface.evidence.hiding import NEUTRAL
+from xface.explanation import EFFECT_COLUMNS
+from xface.faces import REGIONS
+from xface.files.paths import as_utf8
+from xface.report.explanation.effect_table import signed
+from xface.results import ExplanationData, RegionEffect
+from xface.wording import NOTHING, aligned, number
+
+MEANS = [name for name in EFFECT_COLUMNS if name not in ("region", "status", "flips")]
+STATUSES = ("clear", "unclear", "within_noise", "undefined")
+COUNTED = {"flips": "flips", "within_noise": "within noise", "unclear": "unclear"}
+
+
+def effect_rows(findings: ExplanationData) -> pd.DataFrame:
+    """One image's effects, a row per region: `image`, `label` (the class explained), then those of an effect.
+
+    `status` is `no_face` where no face was found, `undefined` also where nothing could be hidden.
+    """
+    rows = [row.to_row() for row in findings.effects]
+    if not rows:
+        status = "undefined" if findings.face.found else "no_face"
+        rows = [{"region": region, "status": status, "flips": False} for region in REGIONS]
+    frame = pd.DataFrame(rows, columns=EFFECT_COLUMNS)
+    frame.insert(0, "image", as_utf8(findings.image))
+    frame.insert(1, "label", findings.label)
+    return frame.astype(dict.fromkeys(MEANS, float))
+
+
+def effect_means(rows: pd.DataFrame) -> pd.DataFrame:
+    """The mean of each effect over images, a row per region.
+
+    Args:
+        rows: from `effect_rows`, of all images.
+
+    Returns:
+        `region`; `images` in the table, of which `no_face` had no face; `n`, over how many the effect is
+        averaged; in how many the region `flips` the verdict, and its effect is `clear`, `unclear`,
+        `within_noise`, `undefined`; the means, NaN where nothing is defined.
+
+    Example:
+        >>> row = {"image": "a", "label": "fake", "region": "nose", "status": "clear", "flips": True}
+        >>> rows = pd.DataFrame([{**row, "effect": effect} for effect in (1.0, 3.0)])
+        >>> found = effect_means(rows.reindex(columns=["image", "label", *EFFECT_COLUMNS])).iloc[0]
+        >>> float(found["effect"]), int(found["n"]), int(found["flips"]), int(found["unclear"])
+        (2.0, 2, 2, 0)
+    """
+    marked = rows.assign(**{status: rows["status"] == status for status in ("no_face", *STATUSES)})
+    grouped = marked.groupby("region", sort=False)
+    counts = grouped.agg(
+        images=("image", "size"),
+        n=("effect", "count"),
+        **{name: (name, "sum") for name in ("no_face", "flips", *STATUSES)},
+    )
+    return counts.join(grouped[MEANS].mean()).reset_index()
+
+
+def mean_effects(means: pd.DataFrame) -> list[RegionEffect]:
+    """The means of `effect_means` as effects, to draw; the status is that of most images, none flips."""
+    return [_effect(row) for row in means[means["n"] > 0].to_dict("records")]
+
+
+def _effect(row: Mapping[Any, Any]) -> RegionEffect:
+    known: dict[str, Any] = {name: None if pd.isna(row[name]) else float(row[name]) for name in MEANS}
+    fills = {fill: known.pop(f"effect_{fill}") for fill in NEUTRAL}
+    status: Any = max(STATUSES, key=lambda name: row[name])
+    return RegionEffect(region=row["region"], status=status, flips=False, fills=fills, **known)
+
+
+def mean_effect_table(means: pd.DataFrame) -> str:
+    """The mean effects for a terminal, the largest first, with counts of images."""
+    ordered = means.sort_values("effect", ascending=False, na_position="last")
+    heading = ["region", "effect", "control", "points", "n", *COUNTED.values()]
+    rows = [
+        [
+            row["region"],
+            *(signed(None if pd.isna(row[name]) else row[name]) for name in ("effect", "control")),
+            NOTHING if pd.isna(row["effect_probability"]) else f"{100 * row['effect_probability']:+.1f}",
+            *(number(int(row[name])) for name in ("n", *COUNTED)),
+        ]
+        for row in ordered.to_dict("records")
+    ]
+    return aligned([heading, *rows])
