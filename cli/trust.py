@@ -138,11 +138,11 @@ def _say_verdicts(record: TrustRecord, run: Path) -> None:
 
 
 def _say_left_out(record: TrustRecord) -> None:
-    """Print what could not be asked about; exit 1 if pictures failed."""
+    """Print what could not be asked about; exit 1 if pictures could not be read."""
     from xface.wording import counted, printable
 
     for each in record.data.left_out:
         words = f"{counted(each.count, each.what)} left out: {each.reason}; the first: {each.example}"
         click.echo(f"xface: {printable(words)}", err=True)
-    if any(each.what == "picture" for each in record.data.left_out):
+    if any(each.failed for each in record.data.left_out):
         sys.exit(1)

@@ -94,12 +94,13 @@ class BaselineRecord(Record):
 
 
 class LeftOut(Record):
-    """Pictures or pairs that a check could not use, for one reason."""
+    """Pictures or pairs that a check could not use, for one reason; `failed` if they could not be read."""
 
     what: str
     reason: str
     count: Count
     example: str = ""
+    failed: bool = False
 
 
 class TrustData(Record):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cache
@@ -30,6 +29,7 @@ from xface.evidence.trust.verdicts import Judge, check_words
 from xface.faces.landmark_cache import LandmarkStore
 from xface.report.trust.page import write_trust_report
 from xface.runs.checking import check_hashes
+from xface.runs.folder import UNSHOWN
 from xface.runs.schema import Record
 from xface.runs.trust import TRUST, LeftOut, TrustData, TrustRecord
 from xface.runs.writing import NewRun, RunKind, begin_run, is_finished
@@ -215,11 +215,13 @@ def _data(plan: TrustPlan, cases: pa.Table) -> TrustData:
 def _left_out(cases: pa.Table) -> Iterator[LeftOut]:
     """Pictures that could not be asked about, and pairs without a mask, by reason."""
     for what, column in (("picture", "reason"), ("pair", "no_mask")):
-        rows = [row for row in cases.select(["image", "status", column]).to_pylist() if row[column]]
-        first: Mapping[str, str] = {row[column]: row["image"] for row in reversed(rows)}
-        for reason, count in Counter(_kind(row[column]) for row in rows).most_common():
-            example = next(image for each, image in first.items() if _kind(each) == reason)
-            yield LeftOut(what=what, reason=reason, count=count, example=example)
+        found: dict[str, list[dict[str, str]]] = {}
+        for row in cases.select(["image", "status", column]).to_pylist():
+            if row[column]:
+                found.setdefault(_kind(row[column]), []).append(row)
+        for reason, rows in sorted(found.items(), key=lambda each: -len(each[1])):
+            failed = any(row["status"] in UNSHOWN for row in rows)
+            yield LeftOut(what=what, reason=reason, count=len(rows), example=rows[0]["image"], failed=failed)
 
 
 def _kind(reason: str) -> str:
