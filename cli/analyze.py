@@ -18,7 +18,16 @@ from .cautions import say_cautions, say_notes
 from .options import LABELS, detector_options
 
 if TYPE_CHECKING:
-    from xface.analysis.plan import Plan
+    from xface.analysis.plan import EffectsLimit, Plan
+
+EFFECTS = "100"
+
+
+def _effects_limit(context: click.Context, option: click.Parameter, value: str) -> int | str | None:
+    """How many images of each outcome, `all`, or None for `none`."""
+    if value in ("all", "none"):
+        return None if value == "none" else value
+    return int(click.IntRange(1)(value, option, context))
 
 
 def cost_pairs(
@@ -64,6 +73,8 @@ def _cost_pair(text: str) -> dict[str, float]:
               help="Propose a threshold for costs of errors, such as 5:1; may be repeated.")  # fmt: skip
 @click.option("--out", type=Path, metavar="DIR", default=Path("results/analysis"), show_default=True,
               help="A new folder for the run.")  # fmt: skip
+@click.option("--effects", callback=_effects_limit, default=EFFECTS, show_default=True, metavar="N|all|none",
+              help="Of how many images of each outcome the parts of the face are hidden.")  # fmt: skip
 @click.option("--maps", is_flag=True, help="Also write the raw maps.")
 @click.option("--workers", type=click.IntRange(0), metavar="N",
               help="Processes that read pictures (default: one fewer than the CPU cores).")  # fmt: skip
@@ -87,6 +98,7 @@ def analyze(
     rates: tuple[float, ...],
     costs: tuple[dict[str, float], ...],
     out: Path,
+    effects: EffectsLimit,
     maps: bool,
     workers: int | None,
     resume: bool,
@@ -102,7 +114,9 @@ def analyze(
     read = read_data(data, split, limit, group_by, vocabulary(detector, labels))
     say_notes(read.samples.notes)
     wishes = [*({"false_positive_rate": rate} for rate in rates), *costs]
-    plan = plan_analysis(detector, read, methods or None, layers or None, threshold, maps, by, wishes)
+    plan = plan_analysis(
+        detector, read, methods or None, layers or None, threshold, maps, by, wishes, effects
+    )
     say_notes(plan.detector.notes[len(detector.notes) :])
     _say_trust(plan)
     run = _run(plan, out, workers, resume)
@@ -134,12 +148,12 @@ def _run(plan: Plan, out: Path, workers: int | None, resume: bool) -> Path:
 
 
 @contextmanager
-def _progress(count: int) -> Iterator[Callable[[int], object]]:
+def _progress(count: int, what: str) -> Iterator[Callable[[int], object]]:
     """A bar with the remaining time and the images per second so far."""
     start, done = time.perf_counter(), 0
     hidden = not sys.stderr.isatty()
     with click.progressbar(
-        length=count, label="analyze", file=sys.stderr, hidden=hidden, item_show_func=lambda rate: rate
+        length=count, label=what, file=sys.stderr, hidden=hidden, item_show_func=lambda rate: rate
     ) as bar:
 
         def advance(more: int) -> None:

@@ -30,6 +30,8 @@ from xface.attribution import METHODS
 from xface.attribution.maps import Maps, status_of
 from xface.detectors.crops import CropSettings
 from xface.errors import LandmarkError, UnknownNameError, UsageError, XFaceError
+from xface.evidence.hiding import ShownFace
+from xface.evidence.verdicts import face_parts, verdict_effects
 from xface.faces import REGIONS, measure
 from xface.faces.attributes import ATTRIBUTES, face_attributes
 from xface.faces.landmark_cache import LandmarkStore
@@ -37,7 +39,8 @@ from xface.faces.measures import RegionMasks
 from xface.images.pictures import read_picture
 from xface.preprocessing import Preprocessing
 from xface.results import AttributionMap, Face
-from xface.runs.tables import TABLES
+from xface.runs.folder import RunFolder
+from xface.runs.tables import EFFECTS, TABLES
 
 HOSTILE = "<img src=x onerror=alert(1)>.jpg"
 MEASURES = ("share", "lift", "face_share", "face_lift")
@@ -388,7 +391,7 @@ def test_landmarks_that_were_kept_broken_are_found_again(detector, small, tmp_pa
 class Stop:
     """Progress that presses Ctrl-C after the first batch."""
 
-    def __init__(self, count):
+    def __init__(self, count, what):
         self.count = count
 
     def __enter__(self):
@@ -485,18 +488,69 @@ def test_every_method_can_be_measured(detector, method):
 
 
 def test_tables_that_are_joined_are_not_made_again(detector, small, store, tmp_path):
-    plan = plan_analysis(detector, read_data(str(small)))
+    plan = plan_analysis(detector, read_data(str(small)), effects=1)
     run = analyze(plan, tmp_path / "run", workers=0, store=store)
-    before = {name: (run / f"{name}.parquet").stat().st_mtime_ns for name in TABLES}
+    before = {name: (run / f"{name}.parquet").stat().st_mtime_ns for name in (*TABLES, EFFECTS)}
     run.rename(tmp_path / "run.part")
     (tmp_path / "run.part" / "findings.json").unlink()
     analyze(plan, run, workers=0, store=store, resume=True)
-    assert before == {name: (run / f"{name}.parquet").stat().st_mtime_ns for name in TABLES}
+    assert before == {name: (run / f"{name}.parquet").stat().st_mtime_ns for name in before}
     assert (run / "findings.json").is_file()
     stages = json.loads((run / "manifest.json").read_text())["stages"]
     assert [*stages] == ["decode", "landmarks", "attributes", "attribution", "regions", "writing",
-                         "conclusions", "report"]  # fmt: skip
+                         "effects", "conclusions", "report"]  # fmt: skip
     assert all(seconds > 0 for seconds in stages.values())
+
+
+class StopAtEffects:
+    """Progress that presses Ctrl-C after the first part of the effects."""
+
+    def __init__(self, count, what):
+        self.what = what
+
+    def __enter__(self):
+        def advance(done):
+            if self.what == "effects":
+                raise KeyboardInterrupt
+
+        return advance
+
+    def __exit__(self, *_):
+        return None
+
+
+def test_effects_are_those_of_each_face_alone_also_after_a_stop(
+    detector, faces, store, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("xface.analysis.effects.PART", 1)
+    plan = plan_analysis(detector, read_data(str(faces)), threshold=0.4, effects=1)
+    run = analyze(plan, tmp_path / "run", workers=0, store=store)
+    found, images = RunFolder.read(run).effects.to_pandas(), tables(run)["images"].set_index("row")
+    outcomes = images.loc[found["row"].unique(), "outcome"]
+    assert sorted(outcomes) == sorted(images.loc[images["status"] == "ok", "outcome"].unique())
+    assert found["region"].tolist() == list(face_parts()) * len(outcomes)
+    row = int(found["row"].iloc[0])
+    picture = read_picture(images.at[row, "image"])
+    prepared = detector.prepare(picture)
+    points = prepared.geometry.to_input(store.landmarks(picture.pixels))
+    alone = verdict_effects(detector, ShownFace.of(prepared.tensor, points), 0, 0.4)
+    of = found[found["row"] == row]
+    np.testing.assert_allclose(of["effect"], alone.effects.effect, atol=1e-4)
+    np.testing.assert_allclose(of["effect_positive"], alone.sign * alone.effects.effect, atol=1e-4)
+    assert of["flips"].tolist() == alone.effects.flips.tolist()
+    said = json.loads((run / "manifest.json").read_text())["effects"]["images"]
+    assert {outcome: counts[0] for outcome, counts in said.items() if counts[0]} == dict.fromkeys(outcomes, 1)
+
+    with pytest.raises(KeyboardInterrupt):
+        analyze(plan, tmp_path / "stopped", workers=0, store=store, progress=StopAtEffects)
+    again = analyze(plan, tmp_path / "stopped", workers=0, store=store, resume=True)
+    assert (again / "effects.parquet").read_bytes() == (run / "effects.parquet").read_bytes()
+    (run / "effects.parquet").write_bytes((run / "regions.parquet").read_bytes())
+    with pytest.raises(UsageError, match=r"effects.parquet: .*changed after the run wrote it"):
+        RunFolder.read(run)
+    other = plan_analysis(detector, read_data(str(faces)), threshold=0.4)
+    with pytest.raises(UsageError, match="effects was 1, is None"):
+        analyze(other, again, workers=0, store=store, resume=True)
 
 
 class Deadly(LandmarkStore):
@@ -538,7 +592,17 @@ def test_landmarks_that_cannot_be_kept_stop_the_run(detector, small, tmp_path, w
 
 def test_the_command_tells_what_failed(faces, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    words = ["analyze", "--device", "cpu", "--workers", "0", "--data", faces / "manifest.csv"]
+    words = [
+        "analyze",
+        "--device",
+        "cpu",
+        "--workers",
+        "0",
+        "--effects",
+        "1",
+        "--data",
+        faces / "manifest.csv",
+    ]
     done = run(*words, "--out", tmp_path / "run")
     assert done.status == 1
     assert "nothing significant" not in done.out  # too few groups: nothing was tested
@@ -553,7 +617,8 @@ def test_the_command_tells_what_failed(faces, tmp_path, monkeypatch):
 COMMAND_OF_SMALL_PARTS = [
     sys.executable,
     "-c",
-    "import xface.analysis.plan as plan; plan.PART = 8; from xface_cli.main import main; main()",
+    "import xface.analysis.plan as plan, xface.analysis.effects as effects; plan.PART, effects.PART = 8, 2; "
+    "from xface_cli.main import main; main()",
 ]
 MANY = 20
 """Images for three parts."""
@@ -580,7 +645,18 @@ def many(tmp_path_factory):
 def started(many, out, *words):
     """The command in a new process of its own group."""
     environment = {**os.environ, "XDG_CACHE_HOME": str(many / "cache")}
-    options = ["--weights", "meso4", "--device", "cpu", "--workers", "1", "--data", str(many)]
+    options = [
+        "--weights",
+        "meso4",
+        "--device",
+        "cpu",
+        "--workers",
+        "1",
+        "--effects",
+        "2",
+        "--data",
+        str(many),
+    ]
     command = [*COMMAND_OF_SMALL_PARTS, "analyze", *options, "--out", str(out), *words]
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True,
                             start_new_session=True, preexec_fn=heeding_interrupts)  # fmt: skip
@@ -609,7 +685,7 @@ def test_killed_at_random_and_resumed_it_is_the_run_that_was_never_stopped(many,
             assert "with --resume resumes it" in process.stderr.read()
     if not broken.exists():
         assert started(many, broken, "--resume").wait(timeout=300) == 0
-    for name in TABLES:
+    for name in (*TABLES, EFFECTS):
         assert (whole / f"{name}.parquet").read_bytes() == (broken / f"{name}.parquet").read_bytes()
     images = tables(whole)["images"]
     assert images["row"].tolist() == list(range(MANY))

@@ -11,7 +11,7 @@ from xface.findings.contrasts import contrasts, corrected
 from xface.results import CONTRASTS
 from xface.statistics.effects import cliffs_delta, false_discovery
 from xface.statistics.means import COLUMNS, group_sums, groups_with, mean_differences, proportion
-from xface.statistics.permutation import Permuted, permute
+from xface.statistics.permutation import Permuted, flip_signs, permute
 
 stats, multitest = Later("scipy.stats"), Later("statsmodels.stats.multitest")
 
@@ -230,3 +230,22 @@ def test_a_constant_is_said_not_to_vary_and_missing_numbers_are_counted():
     assert holes.missing == (5, 0)
     assert holes.n[0] == wrong.sum() - 5
     assert set(CONTRASTS) == {"FP-TN", "FN-TP"}
+
+
+def test_pairs_are_tested_by_the_signs_of_whole_groups():
+    """Against all signs of the groups' sums, and with single images against scipy's test of pairs."""
+    rng = np.random.default_rng(0)
+    codes = np.array([4, 0, 0, 1, 1, 1, 2, 3, 5, 5, 6, 7])
+    values = rng.normal(0.5, 1, (len(codes), 3))
+    values[3:5, 1], values[:, 2] = np.nan, 0
+    sums = np.array([np.nansum(values[codes == g], axis=0) for g in range(8)])
+    every = np.abs(np.array(list(product((-1, 1), repeat=8))) @ sums)
+    expected = (every >= np.abs(sums.sum(axis=0)) - 1e-9).mean(axis=0)
+    found = flip_signs(values, codes, MANY)
+    np.testing.assert_allclose(found.p_values()[:2], expected[:2], atol=0.012)
+    assert np.isnan(found.p_values()[2])
+    single = flip_signs(values[:, :1], np.arange(len(codes)), MANY).p_values()
+    by_scipy = stats.permutation_test(
+        (values[:, 0],), np.mean, permutation_type="samples", n_resamples=np.inf
+    )
+    np.testing.assert_allclose(single, by_scipy.pvalue, atol=0.012)

@@ -83,7 +83,7 @@ class FaceReader:
     """
 
     paths: Sequence[str]
-    batches: Sequence[range]
+    batches: Sequence[Sequence[int]]
     preprocessing: Preprocessing
     crop: Crop | None
     store: LandmarkStore

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
+from xface.analysis.effects import EffectsStage
 from xface.analysis.face_reading import FaceReader, ReadBatch
 from xface.analysis.measuring import MapMeasurer, MeasuredImage, Said
 from xface.analysis.plan import Plan
@@ -29,16 +30,19 @@ from xface.faces.landmark_cache import LandmarkStore
 from xface.files.names import safe_stem
 from xface.files.writing import written_aside
 from xface.runs.shards import Parts
-from xface.runs.tables import TABLES
+from xface.runs.tables import EFFECTS, TABLES
 from xface.runs.writing import NewRun, begin_run, is_finished
 
 Advance: TypeAlias = Callable[[int], object]
-Progress: TypeAlias = Callable[[int], AbstractContextManager[Advance]]
-"""Told how many images there are to do, it gives what is to be told how many more are done."""
+Progress: TypeAlias = Callable[[int, str], AbstractContextManager[Advance]]
+"""Told how many images there are to do, and what is done, it gives what is to be told how many more are done.
+
+First there are all images to `analyze`, then those of whose faces the `effects` are measured."""
 
 IMAGE_COLUMNS = ("row", "image", "label", "group", "score", "outcome", "status", "reason")
 REPEATED = ("method", "layer", "status", "region")
 REGION_COLUMNS = ("row", *REPEATED, "share", "lift", "coarse")
+EFFECT_COLUMNS = ("row", "region", "status", "effect", "area", "control_area", "flips", "control_flips")
 """What the findings need of the tables beside attributes: the rest isn't read, as all of it is held."""
 
 MOST_WORKERS = 16
@@ -63,7 +67,7 @@ def analyze(
     resume: bool = False,
     store: LandmarkStore | None = None,
     command: Sequence[str] = (),
-    progress: Progress = lambda count: nullcontext(lambda done: None),
+    progress: Progress = lambda count, what: nullcontext(lambda done: None),
 ) -> Path:
     """Run an analysis into the new folder `out`, made as `out`.part and renamed when it is whole.
 
@@ -85,6 +89,7 @@ def analyze(
             device's memory.
     """
     store = _store(plan, store)
+    count = default_workers() if workers is None else workers
     manifest, paths = plan.manifest(command), plan.data.samples.paths
     if resume and is_finished(Path(out), manifest, paths):
         return Path(out).absolute()
@@ -92,12 +97,13 @@ def analyze(
         if not run.is_joined:
             parts, watch = run.parts(plan.part_count), Stopwatch()
             todo = parts.missing()
-            count = default_workers() if workers is None else workers
-            reader = _reader(plan, todo, store)
-            with progress(sum(map(len, reader.batches))) as advance:
+            reader = _reader(plan, [batch for number in todo for batch in plan.batches(number)], store)
+            with progress(sum(map(len, reader.batches)), "analyze") as advance:
                 batches = read_ahead(reader.batch, len(reader.batches), count)
                 _make_parts(plan, todo, batches, PartMaker(plan, run, watch), advance)
             _join(run, parts, watch)
+        if plan.effects is not None and not run.has(EFFECTS):
+            EffectsStage(plan, run, lambda batches: _reader(plan, batches, store)).write(count, progress)
         run.add(**_said(run.manifest))
         run.drop_parts()
         _conclude(run)
@@ -114,8 +120,7 @@ def _store(plan: Plan, given: LandmarkStore | None) -> LandmarkStore:
     return given or LandmarkStore(detector=planned)
 
 
-def _reader(plan: Plan, todo: Sequence[int], store: LandmarkStore) -> FaceReader:
-    batches = [batch for number in todo for batch in plan.batches(number)]
+def _reader(plan: Plan, batches: Sequence[Sequence[int]], store: LandmarkStore) -> FaceReader:
     preprocessing = plan.detector.card.preprocessing
     return FaceReader(plan.data.samples.paths, batches, preprocessing, plan.crop, store)
 
@@ -241,7 +246,8 @@ def _conclude(run: NewRun) -> None:
         manifest = run.manifest
         images = run.table("images", [*IMAGE_COLUMNS, *manifest["attributes"], *manifest["by"]])
         regions = run.table("regions", REGION_COLUMNS, REPEATED)
-        run.write("findings.json", conclude(images, regions, manifest).to_json())
+        effects = run.table(EFFECTS, EFFECT_COLUMNS) if run.has(EFFECTS) else None
+        run.write("findings.json", conclude(images, regions, manifest, effects).to_json())
     run.add(stages={**run.manifest["stages"], **_rounded(watch.seconds)})
     run.add_hashes("findings.json")
     with watch("report"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 
@@ -38,6 +38,9 @@ METHOD = "gradcam"
 BATCHES: Mapping[str, int] = {"cpu": 16, "cuda": 64}
 """Images shown to the network at once, by kind of device; parts are whole batches."""
 
+EffectsLimit: TypeAlias = int | Literal["all"] | None
+"""Of how many images of each outcome the parts of the face are hidden: drawn at random, all, or of none."""
+
 PROBE = (256, 256)
 """The size of the image that finds out which maps there are, where the pictures keep their own sizes."""
 
@@ -48,8 +51,8 @@ class Plan:
 
     Every map is of the positive class, so that those of images called fake and real answer one question.
     `kinds` are method, layer and rule of each map, in order, `choice` why these. `by` are columns of the data
-    by whose values errors are broken down, `proposals` what thresholds are proposed for. Made by
-    `plan_analysis`.
+    by whose values errors are broken down, `proposals` what thresholds are proposed for. Parts of faces are
+    hidden of `effects` images of each outcome. Made by `plan_analysis`.
     """
 
     detector: Detector = field(repr=False)
@@ -61,6 +64,7 @@ class Plan:
     choice: str = ""
     by: tuple[str, ...] = ()
     proposals: tuple[Mapping[str, float], ...] = ()
+    effects: EffectsLimit = None
 
     @property
     def crop(self) -> Crop | None:
@@ -104,6 +108,7 @@ class Plan:
             "keep_maps": self.keep_maps,
             "by": list(self.by),
             "proposals": list(map(dict, self.proposals)),
+            "effects": self.effects,
             "device": self.detector.device.type,
             "batch": BATCHES[self.detector.device.type],
             "part": PART,
@@ -146,6 +151,7 @@ def plan_analysis(
     keep_maps: bool = False,
     by: Sequence[str] = (),
     proposals: Sequence[Mapping[str, float]] = (),
+    effects: EffectsLimit = None,
 ) -> Plan:
     """Check what is asked for, by explaining one grey image.
 
@@ -159,14 +165,19 @@ def plan_analysis(
         keep_maps: whether the raw maps are to be written too.
         by: columns of the data by whose values errors are broken down.
         proposals: what thresholds are proposed for, see `xface.findings.proposals`.
+        effects: of how many images of each outcome the face's parts are hidden in turn; None for none.
 
     Raises:
-        UsageError: no class is positive; no method; an attribute is named as another column; there is no
-            column of `by`; a proposal's rate is none, or a cost is not above 0; or as
+        UsageError: no class is positive; no method; `effects` of 0; an attribute is named as another column;
+            there is no column of `by`; a proposal's rate is none, or a cost is not above 0; or as
             `xface.explanation.checked`.
         DataError: labels are none of the detector's classes.
         AttributionError: a method is undefined for this network.
     """
+    if isinstance(effects, int) and effects < 1:
+        raise UsageError(
+            f"effects of {effects} images of each outcome are none; give 1 or more, all, or none"
+        )
     if methods is not None and not methods:
         raise UsageError("no method is named; give at least one of those that `xface methods` lists")
     if taken := OWN_COLUMNS & ATTRIBUTES.keys():
@@ -200,6 +211,7 @@ def plan_analysis(
         chosen.words,
         tuple(dict.fromkeys(by)),
         tuple(proposals),
+        effects,
     )
 
 

@@ -13,6 +13,7 @@ from xface.findings.columns import Columns, Judged, attribute_columns, on_the_fa
 from xface.findings.contrasts import Contrast, contrasts, corrected
 from xface.findings.health import Health, check_health, summarise
 from xface.findings.proposals import ProposedThreshold, proposals
+from xface.findings.repairs import Repair, RepairWords, repairs
 from xface.findings.sentences import (
     SIDES,
     Sentence,
@@ -91,6 +92,7 @@ class Findings:
     breakdowns: tuple[Breakdown, ...]
     proposals: tuple[ProposedThreshold, ...]
     sentences: tuple[Sentence, ...]
+    repairs: tuple[Repair, ...] | None = None
     level: float = ALPHA
     note: str = NOTE
 
@@ -120,11 +122,17 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def conclude(images: pd.DataFrame, regions: pd.DataFrame, manifest: Mapping[str, Any]) -> Findings:
-    """Conclude from the tables of a run what differs between right and wrong verdicts.
+def conclude(
+    images: pd.DataFrame,
+    regions: pd.DataFrame,
+    manifest: Mapping[str, Any],
+    effects: pd.DataFrame | None = None,
+) -> Findings:
+    """Conclude from the tables of a run what differs between right and wrong verdicts, and what repairs them.
 
-    `images`, `regions` and `manifest` are as a run folder has them. The same tables give the same findings:
-    all that is drawn has a fixed seed. Groups are never divided. docs/statistics.md says how.
+    `images`, `regions`, `manifest` and `effects` (of a run that has them) are as a run folder has them. The
+    same tables give the same findings: all that is drawn has a fixed seed. Groups are never divided.
+    docs/statistics.md says how.
     """
     if regions["layer"].isna().any():
         regions = regions.assign(layer=regions["layer"].astype(object).fillna(""))
@@ -141,9 +149,10 @@ def conclude(images: pd.DataFrame, regions: pd.DataFrame, manifest: Mapping[str,
         [primary.result] if primary else [],
         region_contrasts(lifts, judged, health.coarse_regions),
         attribute_contrasts(attributes, judged),
+        () if effects is None else repairs(effects, judged),
     )
     slices = find_slices(attributes.short, attributes.values, judged.wrong, judged.codes)
-    (of_primary, of_regions, of_attributes), slices = with_p_all(tables, slices)
+    (of_primary, of_regions, of_attributes, of_parts), slices = with_p_all(tables, slices)
     found = Findings(
         summary={
             "trained": is_trained(manifest),
@@ -161,9 +170,11 @@ def conclude(images: pd.DataFrame, regions: pd.DataFrame, manifest: Mapping[str,
         breakdowns=break_down(scored, manifest.get("by", ()), judged),
         proposals=proposals(manifest.get("proposals", ()), scored["score"].to_numpy(np.float64), judged),
         sentences=(),
+        repairs=None if effects is None else of_parts,
     )
     meanings = meanings_of(manifest)
-    return replace(found, sentences=tuple(tell(found, lifts, shares, attributes, judged, words, meanings)))
+    told = tell(found, lifts, shares, attributes, judged, words, meanings, RepairWords.of(of_parts, manifest))
+    return replace(found, sentences=tuple(told))
 
 
 def meanings_of(manifest: Mapping[str, Any]) -> dict[str, str]:
@@ -255,6 +266,7 @@ def tell(
     judged: Judged,
     words: Mapping[str, Mapping[str, str]],
     meanings: Mapping[str, str],
+    parts: RepairWords,
 ) -> Iterator[Sentence]:
     """All sentences: a caution, the top, what is the same, then by family what was found and what was not."""
     if not found.summary["trained"]:
@@ -271,7 +283,10 @@ def tell(
         found.regressions,
         words,
         meanings,
+        parts.top(),
     ).sentences()
+    if found.repairs is not None:
+        yield from parts.sentences()
     yield from likeness_sentences(found.contrasts, "regions", judged)
     yield from likeness_sentences(found.attributes, "attributes", judged)
     yield from region_sentences(primary, on_the_face(shares), judged, "share")

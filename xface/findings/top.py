@@ -26,9 +26,9 @@ COMPARED = {name: OUTCOMES[sides[1]] for name, sides in SIDES.items()}
 
 
 def with_p_all(
-    tables: Sequence[Sequence[Contrast]], slices: Sequence[Slice]
-) -> tuple[list[tuple[Contrast, ...]], tuple[Slice, ...]]:
-    """Tables of contrasts and the slices with `p_all`, p against all of them together.
+    tables: Sequence[Sequence[Any]], slices: Sequence[Slice]
+) -> tuple[list[tuple[Any, ...]], tuple[Slice, ...]]:
+    """Tables of contrasts, or of repairs, and the slices with `p_all`, p against all of them together.
 
     A family is one contrast of one table, corrected by its furthest number, or the slices; families are
     corrected by Holm's method.
@@ -58,10 +58,11 @@ class Evidence:
     regressions: Mapping[str, Regression]
     words: Mapping[str, Mapping[str, str]]
     meanings: Mapping[str, str]
+    repairs: Iterable[Sentence] = ()
 
     def sentences(self) -> list[Sentence]:
-        """At most three: attributes before slices before maps; what belongs together is in one."""
-        every = chain(self._of_attributes(), self._of_slices(), self._of_maps())
+        """At most three: repairs, attributes, slices, maps in this order; what belongs together is in one."""
+        every = chain(self.repairs, self._of_attributes(), self._of_slices(), self._of_maps())
         places = range(1, MOST_AT_THE_TOP + 1)
         return [replace(each, top=place) for place, each in zip(places, every, strict=False)]
 

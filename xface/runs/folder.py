@@ -20,6 +20,8 @@ from xface.runs.attributes import attributes_of
 from xface.runs.checking import check_hashes, failures_named, read_json
 from xface.runs.schema import FindingsRecord, Manifest
 from xface.runs.tables import (
+    EFFECTS,
+    EFFECTS_SCHEMA,
     OWN_COLUMNS,
     REGIONS_SCHEMA,
     TABLES,
@@ -31,7 +33,7 @@ from xface.runs.tables import (
 from xface.wording import method_at, spaced
 
 MANIFEST, FINDINGS = "manifest.json", "findings.json"
-REGIONS, THUMBNAILS = "regions.parquet", "thumbnails.parquet"
+REGIONS, THUMBNAILS, EFFECTS_FILE = "regions.parquet", "thumbnails.parquet", f"{EFFECTS}.parquet"
 UNSHOWN = ("unreadable", "missing")
 """Statuses of images that no network was shown."""
 LARGEST = 1e12  # of any attribute or lift: more than any picture could have
@@ -91,7 +93,7 @@ class RunFolder:
             UsageError: the folder holds no run, or one that isn't finished, or one whose files were changed.
         """
         manifest, said = read_json(path / MANIFEST, Manifest)
-        check_hashes(path, said.files, [FINDINGS, *(f"{table}.parquet" for table in TABLES)])
+        check_hashes(path, said.files, [FINDINGS, *(f"{table}.parquet" for table in (*TABLES, EFFECTS))])
         findings, found = read_json(path / FINDINGS, FindingsRecord)
         with failures_named(path / "images.parquet"):
             images = pq.read_table(path / "images.parquet")
@@ -184,6 +186,26 @@ class RunFolder:
     def measures(self, columns: Sequence[str]) -> pa.Table:
         """Columns of the maps' regions, as one table."""
         return pa.Table.from_batches(self._measures(columns), _of(REGIONS_SCHEMA, columns))
+
+    @cached_property
+    def effects(self) -> pa.Table | None:
+        """What hiding parts of some faces does, a row for each image and part; None where the run hid none.
+
+        Raises:
+            UsageError: it names an image and a part twice, or isn't a table of effects.
+        """
+        if not os.path.lexists(self.path / EFFECTS_FILE):
+            return None
+        names = EFFECTS_SCHEMA.names
+        table = pa.Table.from_batches(
+            self._batches(EFFECTS_FILE, MANY, names, EFFECTS_SCHEMA), EFFECTS_SCHEMA
+        )
+        with failures_named(self.path / EFFECTS_FILE):
+            if table.group_by(["row", "region"]).aggregate([]).num_rows < len(table):
+                raise ValueError("it has a part of an image twice")
+            for name in ("area", "control_area"):
+                _check_range(name, table[name].to_numpy(), 0.0, 1 + 1e-6)
+        return table
 
     @cached_property
     def _measured(self) -> NDArray[np.bool_]:

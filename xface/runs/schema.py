@@ -420,7 +420,7 @@ class ProposalRecord(Record):
 class SentenceRecord(Record):
     """A finding in words, and the images that show it; `top` is its place in what a page begins with.
 
-    `about` is attribute, region, regression, slice, same, caution, or none for what was not found.
+    `about` is repair, attribute, region, regression, slice, same, caution, or none for what was not found.
     """
 
     text: str
@@ -432,8 +432,33 @@ class SentenceRecord(Record):
     p_all: Share | None = None
 
 
+class RepairRecord(Record):
+    """How often hiding a part of the face turns verdicts of one outcome, and hiding as much elsewhere.
+
+    Of `images`, `n` in `groups` had it hidden.
+    """
+
+    outcome: Outcome
+    region: str
+    images: Count
+    n: Count
+    groups: Count
+    turned: Count
+    rate: EstimateRecord
+    control_turned: Count
+    control_rate: EstimateRecord
+    difference: EstimateRecord
+    effect: EstimateRecord
+    p: Share | None
+    q: Share | None
+    p_all: Share | None
+    finding: bool
+    note: str
+    rows: list[Row]
+
+
 class FindingsRecord(Record):
-    """The findings; a table that has none may be null."""
+    """The findings; a table that has none may be null, as `repairs` are where no parts were hidden."""
 
     level: Share
     note: str = ""
@@ -449,10 +474,12 @@ class FindingsRecord(Record):
     breakdowns: list[BreakdownRecord] = []
     proposals: list[ProposalRecord] = []
     sentences: list[SentenceRecord] | None
+    repairs: list[RepairRecord] | None = None
 
     def rows(self) -> set[int]:
         """The rows of all images that are named."""
         shown = {row for sentence in self.sentences or () for row in sentence.rows}
+        shown = shown.union(*(each.rows for each in self.repairs or ()))
         return shown.union(*([each.medoid, *each.members] for each in self.clusters or ()))
 
     def columns(self) -> set[str]:

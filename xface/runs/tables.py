@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 TABLES = ("regions", "thumbnails", "images")
+EFFECTS = "effects"
+"""A table that a run may have besides."""
+
 WORDS = ("image", "label", "group", "called", "outcome", "status", "reason")
 """The columns of words that every table of images has."""
 
@@ -16,6 +19,15 @@ REGIONS_SCHEMA = pa.schema(
         *[(name, pa.string()) for name in ("image", "method", "layer", "status", "region")],
         *[(name, pa.float64()) for name in ("share", "lift", "area", "face_share", "face_lift")],
         ("coarse", pa.bool_()),
+    ]
+)
+EFFECTS_SCHEMA = pa.schema(
+    [
+        ("row", pa.int64()),
+        *[(name, pa.string()) for name in ("image", "region", "status")],
+        *[(name, pa.float64()) for name in ("effect", "effect_positive", "effect_probability", "spread")],
+        *[(name, pa.float64()) for name in ("control", "area", "control_area")],
+        *[(name, pa.bool_()) for name in ("flips", "control_flips")],
     ]
 )
 THUMBNAILS_SCHEMA = pa.schema(
@@ -43,6 +55,11 @@ def images_schema(others: Sequence[str], attributes: Sequence[str]) -> pa.Schema
             *[(name, pa.float64()) for name in attributes],
         ]
     )
+
+
+def effects_schema(fills: Sequence[str]) -> pa.Schema:
+    """The schema of a table of effects, with a column for the effect by each fill."""
+    return pa.schema([*EFFECTS_SCHEMA, *[(f"effect_{fill}", pa.float64()) for fill in fills]])
 
 
 OWN_COLUMNS = frozenset(images_schema([], []).names)

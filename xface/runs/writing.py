@@ -28,13 +28,13 @@ from xface.runs.regions import regions_of
 from xface.runs.schema import BegunManifest, Manifest
 from xface.runs.settings import changes, settings_of
 from xface.runs.shards import Parts
-from xface.runs.tables import TABLES
+from xface.runs.tables import EFFECTS, TABLES
 from xface.wording import counted
 
 MANIFEST = "manifest.json"
 STAGES = "stages"
 FILES = "files"
-PAST = ("xface", "command", "folder", "created", "versions", "device", "rules", "notes", STAGES,
+PAST = ("xface", "command", "folder", "created", "versions", "device", "rules", "notes", EFFECTS, STAGES,
         "stages_note", "images_per_second", FILES)  # fmt: skip
 """What a manifest says of what has been done; all else follows from what is asked for."""
 
@@ -117,10 +117,13 @@ class NewRun:
     @property
     def is_joined(self) -> bool:
         """Whether all tables are there as they were written, and how long they took."""
-        manifest = self.manifest
-        written = manifest.get(FILES, {})
-        paths = map(self.table_path, self.kind.tables)
-        return STAGES in manifest and all(written.get(path.name) == sha256_of(path) for path in paths)
+        return STAGES in self.manifest and all(map(self.has, self.kind.tables))
+
+    def has(self, table: str) -> bool:
+        """Whether one of the joined tables is there as it was written."""
+        path = self.table_path(table)
+        known = self.manifest.get(FILES, {}).get(path.name)
+        return known is not None and known == sha256_of(path)
 
     def add_hashes(self, *names: str) -> None:
         """Put the hashes of files into the manifest, by which a reader knows that they are as written."""

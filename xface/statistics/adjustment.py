@@ -10,7 +10,7 @@ import numpy as np
 from xface.results import FloatArray
 from xface.statistics.bootstrap import LEVEL, SEED, Estimate, finite
 from xface.statistics.means import Codes, Mask, group_sums
-from xface.statistics.permutation import CELLS, PERMUTATIONS, Permuted, columns_alike
+from xface.statistics.permutation import PERMUTATIONS, Permuted, columns_alike, group_signs
 
 SCORE_ENDS = 1e-6
 """Scores are clipped at so much from 0 and 1 before their logit is taken."""
@@ -96,18 +96,10 @@ def adjusted_differences(
         gaps[columns], errors[columns], degrees[columns] = fit.gaps, fit.errors(), fit.smaller - 1
         left[np.ix_(kept, columns)] = fit.unexplained
         used = np.unique(codes[kept])
-        signs = (each[:, used] for each in _signs(int(codes.max()) + 1, permutations, seed))
+        signs = (each[:, used] for each in group_signs(int(codes.max()) + 1, permutations, seed))
         observed[columns], drawn[:, columns] = fit.test(signs)
     tested = Permuted(observed, drawn)
     return Adjusted(_intervals(gaps, errors, degrees), errors, degrees, left, tested)
-
-
-def _signs(groups: int, permutations: int, seed: int) -> Iterator[FloatArray]:
-    """Signs of all groups (B, groups), some at a time: the same for all columns."""
-    rng = np.random.default_rng(seed)
-    size = max(1, CELLS // groups)
-    for start in range(0, permutations, size):
-        yield 2.0 * rng.integers(2, size=(min(size, permutations - start), groups)) - 1
 
 
 def _intervals(gaps: FloatArray, errors: FloatArray, degrees: FloatArray) -> list[Estimate]:
