@@ -252,6 +252,7 @@ def findings(images: dict, lifts: np.ndarray, evil: str) -> dict:
                        "false_positive_rate": {"value": 0.06, "low": 0.02, "high": 0.1}, "groups": [50, 50],
                        "recall": {"value": 0.7, "low": 0.6, "high": 0.8},
                        "text": f"Threshold for a false positive rate of at most 5 %: 0.6543 {evil}"}],
+        "repairs": list(repair_rows(outcome, ok, evil)),
         "sentences": [
             {"text": eyes, "about": "region", "contrast": "FP-TN", "name": "right_eye", "rows": fp[:12],
              "top": 1, "p_all": 0.004},
@@ -281,6 +282,29 @@ def breakdown(images: dict, evil: str) -> dict:
                       "n": int(inside.sum()), "groups": 90, "auc": nothing, "against_all": False,
                       "rates": rates})  # fmt: skip
     return {"column": "manipulation", "parts": parts, "note": ""}
+
+
+def repair_rows(outcome: np.ndarray, ok: np.ndarray, evil: str):
+    """Hiding the eyes repairs false positives, as much elsewhere doesn't; the background has no like."""
+    for name in ("TP", "FP", "TN", "FN"):
+        rows = np.flatnonzero((outcome == name) & ok)
+        for region in (*REGIONS, "eyes"):
+            turned = len(rows) // 2 if (name, region) == ("FP", "eyes") else len(rows) // 8
+            tested = name in ("FP", "FN") and region != "background"
+            finding = tested and (name, region) == ("FP", "eyes")
+            rates = [{"value": part, "low": part / 2, "high": (1 + part) / 2} for part in
+                     (turned / len(rows), (len(rows) // 9) / len(rows))]  # fmt: skip
+            yield {"outcome": name, "region": region, "images": int((outcome == name).sum()), "n": len(rows),
+                   "groups": len(rows) // 2, "turned": turned, "rate": rates[0],
+                   "control_turned": len(rows) // 9,
+                   "control_rate": rates[1] if region != "background" else estimate([]),
+                   "difference": estimate([0.1, 0.3]), "effect": estimate([1.0, 2.0]),
+                   "p": 0.001 if finding else 0.4 if tested else None,
+                   "q": 0.004 if finding else 0.7 if tested else None,
+                   "p_family": 0.002 if finding else 0.8 if tested else None,
+                   "p_all": 0.01 if finding else 0.9 if tested else None, "finding": finding,
+                   "note": "" if tested else f"there is no area of its size elsewhere {evil}",
+                   "rows": rows[:turned][:12].tolist()}  # fmt: skip
 
 
 def region_rows(outcome: np.ndarray, ok: np.ndarray, lifts: np.ndarray):

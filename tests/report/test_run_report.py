@@ -158,7 +158,8 @@ class TestPage:
         path = folder / "findings.json"
         findings = json.loads(path.read_text())
         empty = {
-            name: [] for name in ("regions", "contrasts", "attributes", "slices", "clusters", "sentences")
+            name: []
+            for name in ("repairs", "regions", "contrasts", "attributes", "slices", "clusters", "sentences")
         }
         nothing = {"value": None, "low": None, "high": None}
         summary = {**findings["summary"], "scores": dict.fromkeys(findings["summary"]["scores"], nothing),

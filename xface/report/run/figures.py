@@ -16,6 +16,7 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path as Shape
 
 from xface.report.colours import LIFT_COLOURS, LIMIT, ink_on, lift_colour
+from xface.report.html.axes import Axis
 from xface.report.html.forest import Forest
 from xface.report.run.face_drawing import HEIGHT, WIDTH, beneath_first, label_words, mean_lifts
 from xface.report.run.forest import NEGATIVE, OUTCOME_SERIES, POSITIVE
@@ -50,7 +51,7 @@ def draw_forest(forest: Forest) -> Figure:
     for index, series in enumerate(forest.series):
         offset = (index + 1) / (marks + 1)
         known = [(place + offset, line.estimates[index]) for place, line in enumerate(forest.lines)]
-        _draw_series(cell, series, [(y, e) for y, e in known if e and e["value"]])
+        _draw_series(cell, series, [(y, e) for y, e in known if e and _is_on(axis, e["value"])])
     for place, line in enumerate(forest.lines):
         cell.text(
             1.01,
@@ -61,8 +62,9 @@ def draw_forest(forest: Forest) -> Figure:
             fontsize=7,
         )
         cell.axhspan(place, place + 1, color="black", alpha=0.03 * (place % 2 == 0), linewidth=0)
-    cell.axvline(1, color="black", linestyle="--", linewidth=0.9)
-    cell.set_xscale("log", base=2)
+    if axis.reference is not None:
+        cell.axvline(axis.reference, color="black", linestyle="--", linewidth=0.9)
+    cell.set_xscale(axis.scale)
     cell.set_xlim(axis.low, axis.high)
     cell.set_xticks(axis.ticks, list(map(axis.words, axis.ticks)))
     cell.set_ylim(lines, 0)
@@ -71,6 +73,11 @@ def draw_forest(forest: Forest) -> Figure:
     if marks > 1:
         _legend(cell, loc="upper center", bbox_to_anchor=(0.5, -0.5 / figure.get_figheight()), ncols=2)
     return figure
+
+
+def _is_on(axis: Axis, value: float | None) -> bool:
+    """Whether a value is on the axis at all: a logarithmic one has no zero."""
+    return value is not None and (value > 0 or axis.scale == "linear")
 
 
 def _draw_series(cell: Any, series: Any, known: list[tuple[float, Any]]) -> None:

@@ -10,6 +10,7 @@ from xface.report.run.sections.gallery import GALLERY
 from xface.report.run.sections.health import HEALTH
 from xface.report.run.sections.provenance import PROVENANCE
 from xface.report.run.sections.regions import REGIONS
+from xface.report.run.sections.repairs import REPAIRS
 from xface.report.run.sections.section import Report, Section
 from xface.report.run.sections.verdict import VERDICT
 
@@ -22,6 +23,7 @@ SECTIONS.add("verdict", VERDICT)
 SECTIONS.add("errors", ERRORS)
 SECTIONS.add("breakdowns", BREAKDOWNS)
 SECTIONS.add("findings", FINDINGS)
+SECTIONS.add("repairs", REPAIRS)
 SECTIONS.add("regions", REGIONS)
 SECTIONS.add("compare", COMPARISON)
 SECTIONS.add("gallery", GALLERY)

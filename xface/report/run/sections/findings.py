@@ -10,7 +10,8 @@ from xface.report.html.csv_tables import Table
 from xface.report.run.sections.section import Report, Section, beside
 
 Row = Mapping[str, Any]
-FAMILIES = {"regions": "contrasts", "attributes": "attributes", "slices": "slices"}
+FAMILIES = {"regions": "contrasts", "attributes": "attributes", "slices": "slices",
+            "repairs": "repairs"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def _all_tests(findings: Mapping[str, Any]) -> Iterator[Row]:
     primary = (findings["primary"] or {}).get("result")
     yield from [primary] if primary else []
     for table in FAMILIES.values():
-        yield from findings[table] or ()
+        yield from findings.get(table) or ()
     yield from (findings["regression"] or {}).get("rows", ())
 
 
@@ -53,7 +54,7 @@ def _is_tested(sentence: Row, findings: Mapping[str, Any]) -> bool:
     """Whether any row that a sentence speaks of has a p value."""
     if sentence["name"] == "regression":
         return bool((findings["regression"] or {}).get("rows"))
-    rows = (findings[FAMILIES[sentence["name"]]] or ()) if sentence["name"] in FAMILIES else ()
+    rows = (findings.get(FAMILIES[sentence["name"]]) or ()) if sentence["name"] in FAMILIES else ()
     return any(row["p"] is not None for row in rows if row.get("contrast", "") == sentence["contrast"])
 
 
