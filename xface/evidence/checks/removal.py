@@ -1,8 +1,9 @@
 """Deletion and insertion: what the score does while pixels go, or come, in a map's order.
 
 Petsiuk et al. 2018 (arXiv:1806.07421). What goes is imputed from what stays, as Rong et al. 2022
-(arXiv:2202.00449) do: grey or black pixels would be seen as such. grad-cam's ROAD solves that per picture
-exactly, at 240 pixels in about a second; here all are solved at once, from coarse to fine.
+(arXiv:2202.00449) do: grey or black pixels would be seen as such. grad-cam's ROAD solves that exactly, one
+mask at a time: at 240 pixels in 0.04 to 0.6 s, the more the more goes. Here all are solved at once, from
+coarse to fine, in 0.02 s each; the two differ by 0.01 to 0.04 of the picture's standard deviation.
 """
 
 from __future__ import annotations
