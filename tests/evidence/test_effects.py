@@ -105,6 +105,43 @@ def test_effects_are_differences_of_log_odds_and_flips_of_verdicts(faces):
     assert {"mouth", "nose"} <= set(found.flip_set)
 
 
+class OneAfterAnother(torch.nn.Module):
+    """Fake as long as any of the given regions has most of its detail; counts the pictures that it saw."""
+
+    def __init__(self, face, regions):
+        super().__init__()
+        where = [face.labels == NAMES.index(name) for name in regions]
+        self.parts = [Looking(each, gain=1.0) for each in where]
+        self.full = [part(face.image[None])[0, 0] for part in self.parts]
+        self.weights = torch.arange(len(regions), 0, -1) / 100
+        self.seen = 0
+
+    def forward(self, images):
+        self.seen += len(images)
+        left = torch.stack([p(images)[:, 0] / f for p, f in zip(self.parts, self.full, strict=True)], dim=1)
+        logit = left.amax(dim=1) - 0.7 + left @ self.weights
+        return torch.stack([logit, -logit], dim=1)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_the_flip_set_ends_with_the_region_that_changes_the_verdict(faces, count):
+    """Whose detail is gone under hiding: each of them must be hidden, the strongest first."""
+    regions = ("mouth", "left_eye", "right_eyebrow")[:count]
+    network = OneAfterAnother(faces[0], regions)
+    found = region_effects(as_detector(network), faces[0], 0)
+    controls = len(control_areas(faces[0].labels.numpy()).masks)
+    assert found.flip_set is not None
+    assert not found.flips.any()
+    assert set(regions) <= set(found.flip_set)
+    assert network.seen <= 1 + 3 * (len(NAMES) + controls) + 2 * len(NAMES)
+    order = sorted(found.flip_set, key=lambda name: -found.effect[NAMES.index(name)])
+    weights = [feathered((faces[0].labels == NAMES.index(name))[None], faces[0].iod) for name in order]
+    for used, changes in ((weights, True), (weights[:-1], False)):
+        joint = torch.cat(used).amax(dim=0)[None]
+        called = [network(hide(faces[0], joint, fill)).argmax(dim=1).item() for fill in NEUTRAL]
+        assert (sum(called) >= 2) == changes
+
+
 class EitherOf(torch.nn.Module):
     """Fake as long as one of two regions has most of its detail."""
 

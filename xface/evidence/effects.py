@@ -120,8 +120,9 @@ def region_effects(
     """The effect of hiding each region of a face, and of hiding a control area of about its size.
 
     `flip_set` is the smallest region whose hiding changes the verdict under most fills. Where no single one
-    does, regions are hidden together, those that do most for the verdict first: the smallest such set that
-    changes it, found by bisection; None if not even all of them do, the background left visible.
+    does, regions are hidden together, those that do most for the verdict first: so many that they change it
+    and one fewer do not, searched from where their effects sum to the score; None if not even all of them
+    do, the background left visible.
 
     Args:
         detector: the detector.
@@ -177,17 +178,17 @@ def _flip_set(
         return (names[min(np.flatnonzero(changed), key=lambda index: sizes[index])],)
     order = [k for k in np.argsort(-own, kind="stable") if own[k] > 0 and names[k] != BACKGROUND]
 
-    def flips(count: int) -> bool:
-        joint = areas[order[:count]].amax(dim=0)[None]
-        return bool(by_most(ask.hidden(joint).called != ask.untouched.called)[0])
-
-    if len(order) < 2 or not flips(len(order)):
-        return None
-    low, high = 1, len(order)  # the first `low` do not change the verdict, the first `high` do
+    falls = np.cumsum(own[order])
+    guess = int(np.searchsorted(falls, ask.untouched.own_scores)) + 1  # as if effects added up
+    low, high = (
+        1,
+        len(order) + 1,
+    )  # the first `low` do not change the verdict, the first `high` do, or are too many
     while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if flips(middle) else (middle, high)
-    return tuple(names[k] for k in order[:high])
+        count = min(max(guess, low + 1), high - 1)
+        flips = ask.flips(areas[order[:count]].amax(dim=0))
+        low, high = (low, count) if flips else (count, high)
+    return tuple(names[k] for k in order[:high]) if high <= len(order) else None
 
 
 class Asking:
@@ -207,6 +208,17 @@ class Asking:
         return Answers(
             *(np.stack(column) for column in zip(*(vars(one).values() for one in each), strict=True))
         )
+
+    @torch.inference_mode()
+    def flips(self, weights: Tensor) -> bool:
+        """Whether hiding (H, W) changes the verdict under most fills; asked until that is decided."""
+        changed = 0
+        for asked, fill in enumerate(self.fills, start=1):
+            [logits] = self._logits(weights[None], fill)
+            changed += int(self.detector.called(logits)[0]) != self._own
+            if 2 * changed > len(self.fills) or 2 * (asked - changed) >= len(self.fills):
+                break
+        return 2 * changed > len(self.fills)
 
     def _logits(self, weights: Tensor, fill: str) -> Iterator[Tensor]:
         pixels = weights.shape[1] * weights.shape[2]
