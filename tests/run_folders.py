@@ -40,6 +40,7 @@ def make_run(folder: Path, count: int = 300, seed: int = 0, hostile: bool = True
     lifts = region_lifts(images["outcome"], rng)
     pq.write_table(pa.table(images), folder / "images.parquet")
     pq.write_table(pa.table(region_columns(images, lifts)), folder / "regions.parquet")
+    pq.write_table(pa.table(effect_columns(images)), folder / "effects.parquet")
     pq.write_table(thumbnail_table(images, rng), folder / "thumbnails.parquet", row_group_size=256)
     evil = HOSTILE if hostile else ""
     for name, content in (("manifest", manifest(images, evil)), ("findings", findings(images, lifts, evil))):
@@ -282,6 +283,22 @@ def breakdown(images: dict, evil: str) -> dict:
                       "n": int(inside.sum()), "groups": 90, "auc": nothing, "against_all": False,
                       "rates": rates})  # fmt: skip
     return {"column": "manipulation", "parts": parts, "note": ""}
+
+
+def effect_columns(images: dict) -> dict:
+    """What hiding two parts of each face does."""
+    hidden = [(row, name) for row, name, status in zip(images["row"], images["image"], images["status"],
+                                                       strict=True) if status == "ok"]  # fmt: skip
+    rows = [(row, name, part) for row, name in hidden for part in ("nose", "eyes")]
+    words = dict(zip(("row", "image", "region"), map(list, zip(*rows, strict=True)), strict=True))
+    numbers = ("effect", "effect_positive", "effect_probability", "spread", "control", "area", "control_area")
+    turned = {name: [row % 3 == 0 for row, *_ in rows] for name in ("flips", "control_flips")}
+    return {
+        **words,
+        "status": ["clear"] * len(rows),
+        **{name: [0.5] * len(rows) for name in numbers},
+        **turned,
+    }
 
 
 def repair_rows(outcome: np.ndarray, ok: np.ndarray, evil: str):

@@ -17,7 +17,7 @@ from xface_cli.report import report
 
 from xface.errors import CheckpointError, UsageError, XFaceError
 from xface.report.run.page import Page
-from xface.runs.folder import RunFolder
+from xface.runs.folder import EFFECTS_FILE, RunFolder
 from xface.runs.tables import TABLES
 from xface.training import resume, train
 from xface.training.checkpoint_io import AsideIO
@@ -46,7 +46,7 @@ def changes_of(path: Path) -> list:
 
 
 @pytest.mark.parametrize("count", [10])
-@pytest.mark.parametrize("file", [*JSON, *PARQUET])
+@pytest.mark.parametrize("file", [*JSON, *PARQUET, EFFECTS_FILE])
 def test_a_run_is_read_whole_or_refused_with_the_file(whole, tmp_path, file, count):
     accepted = 0
     for name, change in [*ANY.items(), *chosen(changes_of(whole / file), count)]:
@@ -56,6 +56,7 @@ def test_a_run_is_read_whole_or_refused_with_the_file(whole, tmp_path, file, cou
             run = RunFolder.read(folder)
             faces = {entry["row"]: "a.jpg" for entry in run.thumbnails()}
             assert run.regions.lift.shape[0] == len(run.rows)
+            assert run.effects is None or set(run.effects["row"].to_pylist()) <= set(run.rows.tolist())
             if accepted < 4:
                 page = Page(run, faces, {}, None).html()
                 assert "</script><b>" not in page.replace("</script></body>", "")
