@@ -8,8 +8,12 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torch import Tensor
 
 from xface.attribution import Maps, attribute, gaps
+from xface.attribution.maps import Key
+from xface.attribution.targets import Targets
+from xface.detectors.choosing import choose, earned
 from xface.detectors.detector import Detector, ImageLike
 from xface.detectors.requests import checked
 from xface.errors import LandmarkError
@@ -27,6 +31,7 @@ from xface.results import (
     ExplanationData,
     Face,
     FloatArray,
+    MapTrust,
     RegionEffect,
     RegionMeasure,
 )
@@ -70,6 +75,7 @@ class Explanation(ExplanationData):
     def to_json(self, files: SavedFiles | None = None) -> dict[str, Any]:
         """Return plain values, ready for `json.dumps`; undefined numbers are None."""
         pictures = files.pictures if files else {}
+        earned_by = {(each.method, each.layer): each.to_json() for each in self.trust}
         return {
             "image": self.image,
             "detector": self.detector,
@@ -81,8 +87,10 @@ class Explanation(ExplanationData):
             "maps": [
                 {"method": m.method, "layer": m.layer, "status": m.status, "rule": m.rule}
                 | {"file": str(pictures[m.method, m.layer]) if pictures else None}
+                | {"trust": earned_by[m.method, m.layer] if earned_by else None}
                 for m in self.maps
             ],
+            "choice": self.choice or None,
             "regions": [asdict(row) for row in self.regions],
             "notes": list(self.notes),
         }
@@ -110,8 +118,9 @@ def explain(
         detector: from `xface.load`.
         image: a path, a PIL image, a uint8 RGB array, or a Picture.
         methods: names from `xface methods`; None for each core method that the network defines, with a note
-            on those that it doesn't.
-        layers: module names, `all` for the architecture's stages, None for its recommended layer.
+            on those that it doesn't, and first the map that leads by the trust on the detector's card.
+        layers: module names, `all` for the architecture's stages; None for the best layer by that trust, else
+            the recommended one.
         target: `predicted`, `margin` (its logit less the best other), a class name, or its index.
         face: the face to measure in, in pixels of the upright original, and to crop to where the detector's
             card asks for it; None finds it with the detector's face detector.
@@ -132,13 +141,16 @@ def explain(
         (False, [('gradcam', 'layer4')])
     """
     request = checked(detector, methods, layers, target)
+    chosen = choose(detector, request[1], None if layers is None else request[2])
     check_effect_kind(effects)
     picture = image if isinstance(image, Picture) else read_picture(image)
     face = face or find_face(picture.pixels, detector.face_detector)
     prepared = detector.prepare(picture, face)
     misplaced = _misplaced(face, picture, prepared)
-    found = attribute(detector.model, prepared.tensor.unsqueeze(0), *request)
-    prediction, maps, explained = detector.verdicts(found.output)[0], _maps(found), int(found.targets[0])
+    tensor = prepared.tensor.unsqueeze(0)
+    found = attribute(detector.model, tensor, *request)
+    maps = _with_leading(found, detector, tensor, request[0], chosen.leading)
+    prediction, explained = detector.verdicts(found.output)[0], int(found.targets[0])
     hidden = _effects(detector, prepared, face, explained, effects)
     return Explanation(
         image=picture.name,
@@ -151,6 +163,8 @@ def explain(
         effects=hidden.effects,
         flip_set=hidden.flip_set,
         maps=maps,
+        trust=_earned(detector, maps, bool(hidden.effects)),
+        choice=chosen.words,
         notes=(
             *picture.notes,
             *prepared.notes,
@@ -171,6 +185,24 @@ def _effects(
         return ExplainedEffects()
     landmarks = prepared.geometry.to_input(face.landmarks)
     return explained_effects(detector, prepared.tensor, landmarks, target, kind)
+
+
+def _earned(detector: Detector, maps: tuple[AttributionMap, ...], has_effects: bool) -> tuple[MapTrust, ...]:
+    """What the effects, if there are any, and each map earned."""
+    digest = detector.card.trust
+    keys = [("effects", None)] if has_effects and digest and digest.effects else []
+    return earned(detector, [*keys, *((each.method, each.layer) for each in maps)])
+
+
+def _with_leading(
+    found: Maps, detector: Detector, tensor: Tensor, target: Targets, leading: Key | None
+) -> tuple[AttributionMap, ...]:
+    """The maps, the leading one first, whether it is among those that were found or not."""
+    maps = list(_maps(found))
+    if leading and leading not in found:
+        method, layer = leading
+        maps += _maps(attribute(detector.model, tensor, target, [method], [layer] if layer else []))
+    return tuple(sorted(maps, key=lambda each: (each.method, each.layer) != leading))
 
 
 def _maps(found: Maps) -> tuple[AttributionMap, ...]:

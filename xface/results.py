@@ -225,8 +225,8 @@ class ExplanationData:
     polygon (k, 2)) are in its pixels, unlike `face`, which is in the original's. `target` is what was asked
     for, `label` the class that it came to. `detector` is the detector as an output names it. `effects` are
     those of hiding each region; `flip_set` is a small set of regions whose hiding together changes the
-    verdict, None where none was found. `trust` is what each map earned, in their order, empty where the
-    detector's maps were not checked; `choice` says what was chosen by it, and why.
+    verdict, None where none was found. `trust` is what the effects and each map earned, empty where the
+    detector was not checked; `choice` says what was chosen by it, and why.
     """
 
     image: str

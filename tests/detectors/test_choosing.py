@@ -5,17 +5,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from command_line import run
 from run_folders import make_run
-from trust_runs import HOSTILE, make_trust
+from trust_runs import HOSTILE, make_trust, of_detector
 
 import xface
 from xface.analysis.labelled_data import read_data
 from xface.analysis.plan import plan_analysis
+from xface.detectors.card_editing import CardChanges, change_card
 from xface.detectors.choosing import NONE_INFORMATIVE, choose
+from xface.detectors.conversion import convert
 from xface.detectors.requests import checked
 from xface.detectors.trust_digest import digest_of
 from xface.report.run.page import write_report
 from xface.runs.trust import read_trust
+from xface.wording import NOT_CHECKED
 
 BEST = ("gradcam", "layer3")
 
@@ -69,6 +73,51 @@ def test_maps_that_there_are_no_more_are_not_chosen(resnet, gone):
     detector = replace(resnet, card=replace(resnet.card, trust=one))
     assert choose(detector, None, None).leading is None
     assert checked(detector, None, None, "predicted")[2] == ["layer4"]
+
+
+def test_explain_puts_the_leading_map_first_and_says_what_each_earned(resnet):
+    found = xface.explain(resnet, "samples/fake.jpg")
+    assert [(each.method, each.layer) for each in found.maps][:2] == [BEST, ("vanilla", None)]
+    assert {each.layer for each in found.maps} == {None, "layer3"}
+    assert len(found.maps) == 5
+    said = found.to_json()
+    assert said["maps"][0]["trust"]["value"] == 0.72
+    assert (said["maps"][0]["trust"]["baseline"], said["maps"][0]["trust"]["grade"]) == (0.35, "informative")
+    assert said["maps"][2]["trust"]["grade"] == "not checked"
+    assert said["choice"].startswith("gradcam at layer3, the best of 2 informative maps")
+    assert "trust" not in said["detector"]["card"]
+    assert "names the forged region first: 72 %" in " ".join(xface.report.as_text(found).split())
+    assert "names the forged region first" in found._repr_html_()
+    assert [each.get_title() for each in xface.report.draw_panel(found).axes if "72" in each.get_title()] == [
+        "gradcam at layer3\ninformative: 72 %, baseline 35 %"
+    ]
+    assert found.trust[0].method == "effects"
+    json.dumps(said)
+
+
+def test_a_leading_map_that_is_none_of_the_core_ones_is_added(resnet):
+    trust = resnet.card.trust
+    layercam = replace(trust.maps[1], method="layercam")
+    detector = replace(resnet, card=replace(resnet.card, trust=replace(trust, maps=(layercam,))))
+    found = xface.explain(detector, "samples/fake.jpg")
+    assert found.maps[0].method == "layercam"
+    assert len(found.maps) == 6
+    assert xface.explain(detector, "samples/fake.jpg", ["vanilla"]).maps[0].method == "vanilla"
+
+
+def test_commands_say_it_and_say_where_nothing_is_known(tmp_path: Path):
+    weights = tmp_path / "mine.safetensors"
+    convert("meso4", weights)
+    asked = ("--device", "cpu", "--weights", weights, "--method", "vanilla", "--out", tmp_path / "out")
+    assert f"maps: {NOT_CHECKED}" in run("explain", *asked, "samples/fake.jpg").out
+    [line] = run("regions", *asked, "--json", "samples/fake.jpg").lines
+    assert (line["maps"][0]["trust"], line["choice"]) == (None, None)
+    of = of_detector(xface.load(weights, device="cpu"))
+    change_card(weights, CardChanges(trust=str(make_trust(tmp_path / "trust", detector=of))))
+    assert "no better than the face's centre: names the" in run("explain", *asked, "samples/fake.jpg").out
+    untrained = run("explain", "--weights", "none", "--arch", "meso4", "--method", "vanilla",
+                    "--out", tmp_path / "none", "samples/fake.jpg")  # fmt: skip
+    assert NOT_CHECKED not in untrained.out
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,8 @@ def test_each_check_has_a_drawing_and_a_table_of_the_same_figures(page):
     cells = swap.locator("table").first.locator("tbody tr", has_text="gradcam at layer3").locator("td")
     expected = ["65", "72 % (60 to 84)", "the face's centre", "35 %", "+37 % (+25 to +49)", "★ better"]
     assert cells.all_inner_texts() == expected
+    legends = [swap, page.locator("#check-randomisation")]
+    assert [each.locator(".legend li").count() for each in legends] == [2, 1]
     assert swap.locator("table").count() == 3  # all, by region, by strength
     assert page.locator("#check-removal .curves figure").count() == 4
     assert page.locator("#check-randomisation .curves figcaption").first.inner_text() == "vanilla"

@@ -115,7 +115,7 @@ class TrustDigest:
                 raise CheckpointError(f"trust has a figure of an unknown check {min(unknown)!r}")
 
     def of(self, method: str, layer: str | None) -> MapTrust:
-        """What a map earned; one that was not checked is graded so.
+        """What a map, or `effects` at no layer, earned; one that was not checked is graded so.
 
         Example:
             >>> check, data = DigestCheck("agreement", ranks=True), CheckedData("set.csv", "", 9, 0, 9)
@@ -125,7 +125,8 @@ class TrustDigest:
             >>> digest.of("guided", None).few, digest.of("gradcam", "layer4").grade
             ('informative: 0.40, baseline 0.10', 'not checked')
         """
-        found = next((each for each in self.maps if (each.method, each.layer) == (method, layer)), None)
+        answers = (*self.maps, *self.effects)
+        found = next((each for each in answers if (each.method, each.layer) == (method, layer)), None)
         if found is None:
             return MapTrust(method, layer, NOT_CHECKED, f"{NOT_CHECKED}: xface trust left this map out")
         deciding = self._deciding(found)

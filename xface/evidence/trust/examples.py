@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 
-from xface.evidence.checks import CHECKS, Words
+from xface.evidence.checks import CHECKS
 from xface.evidence.trust.plan import TrustPlan
 from xface.evidence.trust.reading import CaseReader, ReadCase
 from xface.faces.landmark_cache import LandmarkStore
@@ -68,15 +68,13 @@ def write_examples(plan: TrustPlan, figures: pa.Table, store: LandmarkStore, fol
             break
     else:
         return []
-    words = next(check.figures[name] for check in CHECKS.values() if name in check.figures)
+    better = next(check.figures[name].better for check in CHECKS.values() if name in check.figures)
     values = np.array(rows["values"].to_pylist(), np.float64)
-    found = list(extremes(rows["case"].to_numpy(), values, len(plan.kinds), words.better))
+    found = list(extremes(rows["case"].to_numpy(), values, len(plan.kinds), better))
     (folder / FOLDER).mkdir(exist_ok=True)
     drawn = _drawn(plan, sorted({each.case for each in found}), store)
     return [
-        _example(plan, name, words, each, drawn[each.case], folder)
-        for each in sorted(found)
-        if each.case in drawn
+        _example(plan, name, each, drawn[each.case], folder) for each in sorted(found) if each.case in drawn
     ]
 
 
@@ -99,7 +97,7 @@ def _drawn(plan: TrustPlan, places: Sequence[int], store: LandmarkStore) -> dict
     return found
 
 
-def _example(plan: TrustPlan, name: str, words: Words, each: Extreme, drawn: Drawn, folder: Path) -> Example:
+def _example(plan: TrustPlan, name: str, each: Extreme, drawn: Drawn, folder: Path) -> Example:
     method, layer = plan.kinds[each.kind]
     file = f"{FOLDER}/{each.kind}-{each.end}.jpg"
     Image.fromarray(_picture(drawn, each.kind)).save(folder / file, quality=90)
@@ -107,7 +105,7 @@ def _example(plan: TrustPlan, name: str, words: Words, each: Extreme, drawn: Dra
     return Example(
         check=name, method=method, layer=layer, end=each.end, value=each.value, file=file,  # type: ignore[arg-type]
         image=as_utf8(os.path.basename(drawn.read.case.path)),
-        words=f"{words.title} {each.value:.2f}: left the picture{outlined}, right the map",
+        words=f"left the picture{outlined}, right the map",
     )  # fmt: skip
 
 

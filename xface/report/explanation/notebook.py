@@ -6,6 +6,7 @@ import base64
 import io
 from html import escape
 
+from xface.report.explanation.earned import trust_lines
 from xface.report.explanation.effect_table import effect_table
 from xface.report.explanation.effects_in_words import effects_sentence
 from xface.report.explanation.panel import draw_panel
@@ -23,7 +24,9 @@ def as_html(findings: ExplanationData) -> str:
     warning = "" if findings.trained else f"<p><strong>{escape(UNTRAINED)}</strong></p>"
     hidden = effects_sentence(findings)
     said = f"<p><strong>{escape(hidden)}</strong></p>" if hidden else ""
-    tables = "\n\n".join(filter(None, (effect_table(findings), region_table(findings))))
+    tables = "\n\n".join(
+        filter(None, (effect_table(findings), region_table(findings), trust_lines(findings)))
+    )
     notes = "".join(f"<p>note: {escape(printable(note))}</p>" for note in findings.notes)
     return (
         f"<p><strong>{escape(printable(findings.image))}</strong>: {escape(verdict(findings.prediction))}<br>"

@@ -13,11 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from xface.report.colours import HEAT_COLOURS, Heat, blend, heat_of
+from xface.report.explanation.earned import few_words
 from xface.report.explanation.effect_cells import draw_effect_bars, effect_face
 from xface.report.explanation.effects_in_words import effects_sentence
 from xface.report.explanation.title import file_name, shortened, title_lines, write_title
 from xface.results import AttributionMap, ExplanationData
-from xface.wording import STATUS, map_name
+from xface.wording import NOT_CHECKED, STATUS, map_name
 
 CELL = 3.3  # inches
 WIDEST, WIDEST_SMALL = 36, 46  # letters over and under a cell
@@ -61,7 +62,9 @@ def _draw_face(cell: Any, findings: ExplanationData) -> None:
 def _face_lines(findings: ExplanationData) -> str:
     if not findings.face.found:
         return "no face found: no regions"
-    return f"face by {file_name(findings.face.source)}\nbelow each map: highest lifts, 1x is chance"
+    lines = [f"face by {file_name(findings.face.source)}", "below each map: highest lifts, 1x is chance"]
+    unchecked = findings.trained and findings.maps and not findings.trust
+    return "\n".join([*lines, *([f"maps {NOT_CHECKED}"] if unchecked else [])])
 
 
 def _draw_effects(face: Any, bars: Any, findings: ExplanationData) -> None:
@@ -88,7 +91,9 @@ def _key(findings: ExplanationData) -> str:
 def _draw_map(figure: Figure, cell: Any, findings: ExplanationData, amap: AttributionMap) -> None:
     heat = heat_of(amap, (findings.view.shape[0], findings.view.shape[1]))
     cell.imshow(findings.view // 3 if heat is None else blend(heat, findings.view))
-    _label(cell, findings.view.shape, textwrap.fill(map_name(amap), WIDEST))
+    earned = few_words(findings, amap.method, amap.layer)
+    title = [textwrap.fill(each, WIDEST) for each in (map_name(amap), earned) if each]
+    _label(cell, findings.view.shape, "\n".join(title))
     if heat is None:
         where = {"ha": "center", "va": "center", "transform": cell.transAxes}
         cell.text(0.5, 0.5, STATUS[amap.status], color=INK, fontsize=11, **where)

@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 
+from xface.report.explanation.earned import trust_lines
 from xface.report.explanation.effect_table import WIDTH, effect_table
 from xface.report.explanation.effects_in_words import effects_sentence
 from xface.results import ExplanationData, RegionMeasure
@@ -114,12 +115,12 @@ def _legend(rows: Sequence[RegionMeasure]) -> str:
 
 
 def as_text(findings: ExplanationData) -> str:
-    """Return the verdict, what is explained, what hiding regions does, the notes, and the tables."""
+    """Return the verdict, what is explained, the effects, the notes, the tables, and what maps earned."""
     lines = [
         f"{printable(findings.image)}: {verdict(findings.prediction)}",
         f"explained: {subject(findings)}; {origin(findings)}",
         *textwrap.wrap(effects_sentence(findings), WIDTH),
         *(f"note: {note}" for note in findings.notes),
     ]
-    tables = filter(None, (effect_table(findings), region_table(findings)))
+    tables = filter(None, (effect_table(findings), region_table(findings), trust_lines(findings)))
     return "\n\n".join(["\n".join(lines), *tables])
