@@ -258,7 +258,10 @@ def findings(images: dict, lifts: np.ndarray, evil: str) -> dict:
             {"text": eyes, "about": "region", "contrast": "FP-TN", "name": "right_eye", "rows": fp[:12],
              "top": 1, "p_all": 0.004},
             {"text": "False positives have less sharp eyes than true negatives.", "about": "attribute",
-             "contrast": "FP-TN", "name": "eye_sharpness", "rows": fp[:5]},
+             "contrast": "FP-TN", "name": "eye_sharpness", "rows": fp[:5], "top": 2, "p_all": 0.01},
+            {"text": f"With eye sharpness under 180, 62 % of 40 images are misclassified. {evil}",
+             "about": "slice", "contrast": "", "name": "eye_sharpness", "rows": fp[:3], "top": 3,
+             "p_all": 0.02},
             {"text": "False negatives against true positives: nothing significant.", "about": "none",
              "contrast": "FN-TP", "name": "regions", "rows": []}],
     }  # fmt: skip

@@ -34,6 +34,7 @@ from xface.report.run.face_drawing import HEIGHT, WIDTH, beneath_first, face_svg
 from xface.report.run.forest import lift_forest
 from xface.report.run.gallery import most_confident_errors, rows_under
 from xface.report.run.nearest import nearest_correct, traits_of
+from xface.report.run.outlines import bend
 from xface.report.run.page import SINGLE_IMAGES, Page, write_report
 from xface.report.run.page_data import as_data, as_script
 from xface.report.run.sections import SECTIONS, Report, Section
@@ -455,13 +456,38 @@ class TestDrawings:
         forest = lift_forest(run, run.kinds[0])
         rows = forest_rows(forest)
         svg = "".join(row["drawing"] for row in rows)
-        assert [line.label for line in forest.lines] == [name.replace("_", " ") for name in REGIONS]
+        labels = [line.label.removesuffix(" (coarse)") for line in forest.lines]
+        assert labels == [name.replace("_", " ") for name in REGIONS]
+        assert [line.label for line in forest.lines if "coarse" in line.label] == ["left eye (coarse)"]
         marks = [float(x) for x in re.findall(r'<circle cx="([\d.]+)%"', svg)]
         means = [e["value"] for line in forest.lines for e in line.estimates[:2]]
         order = np.argsort(means)
         assert (np.diff(np.array(marks)[order]) >= -0.011).all()
-        marked = {row["label"] for row in rows if "FP > TN (q 0.001)" in row["remarks"]}
+        marked = {
+            row["label"].removesuffix(" (coarse)") for row in rows if "FP > TN (q 0.001)" in row["remarks"]
+        }
         assert marked == {"right eye", "left eye"}
+
+    def test_outlines_lie_on_the_regions_of_a_face_of_another_shape(self):
+        turned = FACE @ np.array([[0.8, 0.15], [-0.1, 1.1]]) + (30, 20)
+        turned[48:] += (6, 4)  # the mouth askew
+        labels = region_labels(turned - 0.5, (HEIGHT + 60, WIDTH + 40))
+        for number, (name, region) in enumerate(regions_of({}).items()):
+            if name in ("right_eye", "mouth", "nose", "left_eye"):
+                points = np.array([place.split(",") for place in region["outlines"][0].split()], float)
+                mask = Image.new("1", labels.shape[::-1])
+                ImageDraw.Draw(mask).polygon([*map(tuple, bend(points, FACE, turned))], fill=1)
+                found, true = np.asarray(mask), labels == number
+                assert (found & true).sum() / (found | true).sum() > 0.8, name
+
+    def test_each_sentence_at_the_top_has_its_picture(self, folder, run):
+        page = (folder / "report" / "index.html").read_text()
+        top = re.search(r'<section id="top".*?</section>', page, re.DOTALL).group()
+        told = [each for each in run.findings["sentences"] if each.get("top")]
+        pictures = top.count("Outlined: ") + top.count("<title>Median ") + top.count("<title>Misclassified: ")
+        assert top.count("<li>") == top.count("<figure>") == pictures == len(told) > 0
+        face = re.search(r'class="picture face"><img src="thumbnails/0/(\d+).jpg"', top).group(1)
+        assert int(face) in next(each for each in told if each["about"] == "region")["rows"]
 
     def test_numbers_are_told_from_every_colour_of_the_face(self):
         colours = [lift_colour(lift) for lift in (*np.geomspace(0.2, 5, 200), None)]

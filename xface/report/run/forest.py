@@ -30,12 +30,25 @@ def lift_forest(run: RunFolder, kind: Kind) -> Forest:
     ]
     found = {(row["region"], row["outcome"]): row["lift"] for row in rows}
     lines = [
-        Line(spaced(region), tuple(found.get((region, name)) for name in OUTCOME_SERIES),
+        Line(_label(run, kind, region), tuple(found.get((region, name)) for name in OUTCOME_SERIES),
              _remarks(run, kind, region))
         for region in dict.fromkeys(row["region"] for row in rows)
     ]  # fmt: skip
     axis = "mean lift: times the share that chance would give (1 = chance)"
     return Forest(f"Where {kind.name} looks, by outcome", axis, tuple(series), tuple(lines))
+
+
+def _label(run: RunFolder, kind: Kind, region: str) -> str:
+    return f"{spaced(region)}{' (coarse)' if region in coarse_regions(run, kind) else ''}"
+
+
+def coarse_regions(run: RunFolder, kind: Kind) -> set[str]:
+    """The regions for which most maps of a kind are too coarse."""
+    return {
+        row["region"]
+        for row in run.findings["health"]["coarse"]
+        if (row["method"], row["layer"] or "") == (kind.method, kind.layer) and row["part"] > 0.5
+    }
 
 
 def _remarks(run: RunFolder, kind: Kind, region: str) -> tuple[str, ...]:

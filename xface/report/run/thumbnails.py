@@ -64,7 +64,7 @@ def detail(run: RunFolder, entry: dict[str, Any]) -> dict[str, Any]:
     at = run.positions(np.array([entry["row"]]))[0]
     table = run.regions
     return {
-        "size": _size(entry),
+        "size": size_of(entry),
         "landmarks": plain(entry["landmarks"]) if entry["landmarks"] is not None else None,
         "maps": [
             None if grid is None else {"grid": _text(grid), "shape": shape, "peak": plain([peak], None)[0]}
@@ -75,7 +75,8 @@ def detail(run: RunFolder, entry: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _size(entry: dict[str, Any]) -> tuple[int, int]:
+def size_of(entry: dict[str, Any]) -> tuple[int, int]:
+    """Width and height of a thumbnail; UsageError for one that is no picture."""
     try:
         return Image.open(io.BytesIO(entry["face"])).size
     except (OSError, Image.DecompressionBombError, SyntaxError) as error:

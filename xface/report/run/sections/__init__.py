@@ -12,6 +12,7 @@ from xface.report.run.sections.provenance import PROVENANCE
 from xface.report.run.sections.regions import REGIONS
 from xface.report.run.sections.repairs import REPAIRS
 from xface.report.run.sections.section import Report, Section
+from xface.report.run.sections.top import TOP
 from xface.report.run.sections.verdict import VERDICT
 
 __all__ = ["SECTIONS", "Report", "Section"]
@@ -19,14 +20,15 @@ __all__ = ["SECTIONS", "Report", "Section"]
 SECTIONS = Registry[Section]("report section")
 """By the names that are their addresses in the page."""
 
+SECTIONS.add("top", TOP)
 SECTIONS.add("verdict", VERDICT)
 SECTIONS.add("errors", ERRORS)
 SECTIONS.add("breakdowns", BREAKDOWNS)
-SECTIONS.add("findings", FINDINGS)
+SECTIONS.add("attributes", ATTRIBUTES)
 SECTIONS.add("repairs", REPAIRS)
 SECTIONS.add("regions", REGIONS)
+SECTIONS.add("findings", FINDINGS)
 SECTIONS.add("compare", COMPARISON)
 SECTIONS.add("gallery", GALLERY)
-SECTIONS.add("attributes", ATTRIBUTES)
 SECTIONS.add("health", HEALTH)
 SECTIONS.add("provenance", PROVENANCE)

@@ -38,7 +38,7 @@ def _drawing(run: RunFolder, kind: Kind) -> dict[str, Any]:
     ]
     return {
         "kind": kind,
-        "earned": _earned(run, kind),
+        "earned": earned(run, kind),
         "forest": forest,
         "series": forest.series,
         "faces": faces,
@@ -46,7 +46,7 @@ def _drawing(run: RunFolder, kind: Kind) -> dict[str, Any]:
     }
 
 
-def _earned(run: RunFolder, kind: Kind) -> str:
+def earned(run: RunFolder, kind: Kind) -> str:
     """What a kind of map earned when the detector was checked; "" where nothing is to be said of it."""
     trust = run.manifest.get("trust")
     if trust is None or not run.trained:
