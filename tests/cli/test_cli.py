@@ -114,7 +114,7 @@ class TestExplain:
         assert line["maps"][0]["status"] == status
         measures = ("share", "lift", "rank", "peak", "face_share", "face_lift")
         assert {row[key] for row in line["regions"] for key in measures} == {None}
-        table = run(*words).out.splitlines()
+        table = run(*words, "--effects", "none").out.splitlines()
         assert {row.split()[-1] for row in table if row[:14].strip() in REGIONS} == {"-"}
 
     def test_a_planted_place_is_named_by_table_and_pictures(self, tmp_path):
