@@ -293,11 +293,11 @@ class TestSentences:
         assert [each["number"] for each in sorted_.untested] == [1]
         assert sorted_.any_tested
 
-    @pytest.mark.parametrize("name", ["regression", "slices"])
+    @pytest.mark.parametrize("name", ["regression", "slices", "by manipulation"])
     def test_so_are_a_regression_and_slices_without_rows(self, run, name):
         sentences = [{"about": "none", "text": "", "contrast": "", "name": name}]
         there = Sentences.of({**run.findings, "sentences": sentences})
-        empty = {"regression": {"rows": []}, "slices": []}
+        empty = {"regression": {"rows": []}, "slices": [], "breakdowns": []}
         gone = Sentences.of({**run.findings, "sentences": sentences, **empty})
         assert (len(there.absent), len(there.untested)) == (1, 0)
         assert (len(gone.absent), len(gone.untested)) == (0, 1)

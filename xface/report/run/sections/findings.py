@@ -48,12 +48,23 @@ def _all_tests(findings: Mapping[str, Any]) -> Iterator[Row]:
     for table in FAMILIES.values():
         yield from findings.get(table) or ()
     yield from (findings["regression"] or {}).get("rows", ())
+    yield from (row for rows in _breakdowns(findings).values() for row in rows)
+
+
+def _breakdowns(findings: Mapping[str, Any]) -> dict[str, list[Row]]:
+    """The error rates of each breakdown, by the name that its sentences have."""
+    found = findings.get("breakdowns") or ()
+    return {
+        f"by {each['column']}": [row for part in each["parts"] for row in part["rates"]] for each in found
+    }
 
 
 def _is_tested(sentence: Row, findings: Mapping[str, Any]) -> bool:
     """Whether any row that a sentence speaks of has a p value."""
     if sentence["name"] == "regression":
         return bool((findings["regression"] or {}).get("rows"))
+    if (rates := _breakdowns(findings).get(sentence["name"])) is not None:
+        return any(row["p"] is not None for row in rates)
     rows = (findings.get(FAMILIES[sentence["name"]]) or ()) if sentence["name"] in FAMILIES else ()
     return any(row["p"] is not None for row in rows if row.get("contrast", "") == sentence["contrast"])
 
