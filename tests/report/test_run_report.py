@@ -160,7 +160,16 @@ class TestPage:
         findings = json.loads(path.read_text())
         empty = {
             name: []
-            for name in ("repairs", "regions", "contrasts", "attributes", "slices", "clusters", "sentences")
+            for name in (
+                "repairs",
+                "regions",
+                "contrasts",
+                "attributes",
+                "slices",
+                "clusters",
+                "breakdowns",
+                "sentences",
+            )
         }
         nothing = {"value": None, "low": None, "high": None}
         summary = {**findings["summary"], "scores": dict.fromkeys(findings["summary"]["scores"], nothing),
