@@ -22,11 +22,13 @@ def report(run: Path, compare: Path | None, single_file: bool) -> None:
 
     The page opens from disk, without a network. Tables as CSV and figures as PNG lie beside it.
     """
+    from xface.errors import UsageError
+    from xface.files.paths import is_file
     from xface.report.run.page import write_report
     from xface.runs.folder import RunFolder
     from xface.runs.trust import TRUST
 
-    if (run / TRUST).is_file():
+    if is_file(run / TRUST, UsageError):
         click.echo(_trust_report(run, single_file or compare is not None))
         return
     runs = [RunFolder.read(each) for each in (run, compare) if each is not None]

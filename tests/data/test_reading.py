@@ -47,4 +47,4 @@ def test_threads_read_so_many_ahead_and_end_with_their_reader():
         time.sleep(0.01)
     assert len(asked) == 3 + 6
     read.close()
-    assert threading.active_count() == before
+    assert threading.active_count() <= before

@@ -505,7 +505,8 @@ class TestDrawings:
     def test_figures_are_pictures(self, folder):
         names = {path.name for path in (folder / "report" / "figures").iterdir()}
         assert names == {"attributes.png", "scores.png", "faces-0-gradcam-layer4.png", "faces-1-vanilla.png",
-                         "regions-0-gradcam-layer4.png", "regions-1-vanilla.png"}  # fmt: skip
+                         "regions-0-gradcam-layer4.png", "regions-1-vanilla.png", "repairs-FN.png",
+                         "repairs-FP.png"}  # fmt: skip
         for name in names:
             with Image.open(folder / "report" / "figures" / name) as image:
                 image.load()

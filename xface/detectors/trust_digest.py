@@ -144,7 +144,7 @@ class TrustDigest:
 
     def _deciding(self, answer: DigestAnswer) -> tuple[str, DigestFigure] | None:
         ranking = ((name, answer.figures.get(name)) for name, check in self.checks.items() if check.ranks)
-        return next(((name, figure) for name, figure in ranking if figure), None)
+        return next(((name, figure) for name, figure in ranking if figure and figure.interval), None)
 
     def leading(
         self, among: Callable[[DigestAnswer], bool] = lambda each: True
@@ -152,7 +152,7 @@ class TrustDigest:
         """The best of the informative maps, and by which check: the first that ranks and has a figure."""
         informative = [each for each in self.maps if each.grade == INFORMATIVE and among(each)]
         for name, check in self.checks.items():
-            known = [each for each in informative if name in each.figures]
+            known = [each for each in informative if name in each.figures and each.figures[name].interval]
             if check.ranks and known:
                 best = max if check.better == "higher" else min
                 return best(known, key=lambda each: each.figures[name].value), name

@@ -11,6 +11,7 @@ import numpy as np
 from xface.findings.columns import Judged
 from xface.findings.contrasts import UNTESTED
 from xface.findings.sentences import Sentence, fixed
+from xface.findings.top import LEVEL as AT_THE_TOP
 from xface.findings.top import mirror
 from xface.results import LIKENESSES, OUTCOMES, WRONG, FloatArray
 from xface.statistics.bootstrap import LEAST_GROUPS, Estimate, finite
@@ -123,7 +124,7 @@ def repairs(effects: pd.DataFrame, judged: Judged, level: float = ALPHA) -> tupl
 def _of_outcome(outcome: str, hidden: HiddenParts, judged: Judged) -> Iterator[Repair]:
     side = judged.outcomes == outcome
     gaps = hidden.turned - hidden.control
-    groups = groups_with(np.isfinite(hidden.turned[side]), judged.codes[side])
+    groups = groups_with(np.isfinite(gaps[side]), judged.codes[side])
     differences, effects = (
         mean_differences(each, side, None, judged.codes) for each in (gaps, hidden.effect)
     )
@@ -156,10 +157,10 @@ def _noted(row: Repair, compared: Mask) -> Repair:
     """Without a p where it would mean nothing, and why."""
     if row.outcome not in WRONG:
         return row
-    if row.groups < LEAST_GROUPS:
-        note = f"fewer than {LEAST_GROUPS} groups: {row.groups} of {OUTCOMES[row.outcome]}"
-    elif not compared.any():
+    if not compared.any():
         note = "there is no area of its size elsewhere"
+    elif row.groups < LEAST_GROUPS:
+        note = f"fewer than {LEAST_GROUPS} groups: {row.groups} of {OUTCOMES[row.outcome]}"
     else:
         note = "" if row.p is not None else "nothing varies"
     return replace(row, p=None, p_family=None, note=f"{note}{UNTESTED}") if note else row
@@ -247,7 +248,7 @@ class RepairWords:
 
 def is_top(row: Repair) -> bool:
     """Whether it stands against all that was tested."""
-    return row.p_all is not None and row.p_all <= ALPHA and _gain(row) > 0
+    return row.p_all is not None and row.p_all <= AT_THE_TOP and _gain(row) > 0
 
 
 def names_of(part: str) -> set[str]:
