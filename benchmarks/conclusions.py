@@ -42,6 +42,7 @@ from xface.statistics.slices import find_slices
 
 VIDEOS, FRAMES, ICC, SPREAD, EFFECT = 60, 20, 0.7, 1.5, 0.5
 REGIONS, ATTRIBUTES, LEVEL = 22, 12, 0.05
+COLUMNS, SAVED = 10, 10
 PERMUTATIONS = 1999
 KINDS = [{"method": "gradcam", "layer": layer} for layer in ("layer3", "layer4")]
 NAMES = ["right_eye", "left_eye", *(f"region{k}" for k in range(REGIONS // len(KINDS) - 3)), "background"]
@@ -283,7 +284,6 @@ def heavy_tails(name: str, seed: int) -> dict[str, float]:
     return found
 
 
-COLUMNS = 10
 EQUAL = {"videos": Scenario(), "12 against 12 videos": Scenario(**FEW),
          "single images": Scenario(videos=300, frames=single, distance=1.5)}  # fmt: skip
 
@@ -331,17 +331,17 @@ def main(runs: int, seed: int, only: tuple[str, ...], out: Path | None) -> None:
     kept = before.get("parts", {}) if only else {}
     for name in only or PARTS:
         start, counts = time.process_time(), Counter()
-        for number in range(seed, seed + runs):
-            counts.update({key: float(hit) for key, hit in PARTS[name](name, number).items()})
-            if (number + 1 - seed) % 50 == 0:
-                click.echo(f"{name}: {number + 1 - seed} runs, {dict(counts)}", err=True)
-        rates = {key: round(count / runs, 4) for key, count in counts.items()}
-        kept[name] = {"runs": runs, "seed": seed, "cpu_seconds": round(time.process_time() - start), **rates}
+        for number in range(runs):
+            counts.update({key: float(hit) for key, hit in PARTS[name](name, seed + number).items()})
+            done = number + 1
+            if done % SAVED == 0 or done == runs:
+                rates = {key: round(count / done, 4) for key, count in counts.items()}
+                seconds = round(time.process_time() - start)
+                kept[name] = {"runs": done, "seed": seed, "cpu_seconds": seconds, **rates}
+                if out:
+                    ordered = {"parts": {each: kept[each] for each in PARTS if each in kept}}
+                    out.write_text(json.dumps(ordered, indent=2) + "\n")
         click.echo(json.dumps({name: kept[name]}))
-        if out:
-            out.write_text(
-                json.dumps({"parts": {each: kept[each] for each in PARTS if each in kept}}, indent=2) + "\n"
-            )
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from xface.statistics.means import Codes, Mask, groups_with, mean_differences
 from xface.statistics.permutation import PERMUTATIONS, permute
 
 UNTESTED = "; not tested"
+RAW_PERMUTATIONS = 999  # enough for what is shown beside only
 TOLD_APART = "the score alone tells the two sides apart"
 
 
@@ -102,7 +103,8 @@ def contrasts(
     found: list[Contrast] = []
     for contrast, pair in sides.items():
         first, second = (outcomes == side for side in pair)
-        rows = _as_they_stand(contrast, names, values, first, second, codes, permutations, seed)
+        count = permutations if scores is None else min(permutations, RAW_PERMUTATIONS)
+        rows = _as_they_stand(contrast, names, values, first, second, codes, count, seed)
         if scores is not None:
             both = first | second
             given = (values[both], first[both], scores[both], codes[both])
