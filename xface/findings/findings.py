@@ -44,7 +44,7 @@ NOTE = (
     f"The sentences at the top stand against all that the run tests: with nothing there, at most "
     f"{100 * ALPHA:.0f} % of runs have any. Below, each of five families (the primary contrast, regions, "
     f"attributes, the regression, slices) is tested at {100 * ALPHA:.0f} % by itself: with nothing there, "
-    f"about one run in five shows something."
+    f"about one run in seven shows something."
 )
 """How often is in benchmarks/results/conclusions.json."""
 
