@@ -73,10 +73,13 @@ RECORD = {
     "seeds": {"cases": 0}, "settings": {"limit": None}, "checks": CHECKS,
     "maps": [
         {"method": "vanilla", "layer": None, "grade": "no better than the face's centre", "verdict": VANILLA,
+         "decided_by": "partial_swap",
          "checks": checks(0.22, 0.17, -0.5, 0.2, baseline=True)},
         {"method": "gradcam", "layer": "layer3", "grade": "informative", "verdict": GRADCAM,
+         "decided_by": "partial_swap",
          "checks": checks(0.72, 0.3, -1.2, 0.1, baseline=True)},
         {"method": "gradcam", "layer": "layer4", "grade": "informative", "verdict": GRADCAM,
+         "decided_by": "partial_swap",
          "checks": checks(0.62, 0.4, -1.0, 0.1, baseline=True)},
     ],
     "baselines": [
@@ -87,6 +90,7 @@ RECORD = {
     ],
     "effects": [
         {"method": "effects", "layer": None, "grade": "informative", "verdict": "informative: 74 %",
+         "decided_by": "partial_swap",
          "checks": {**checks(0.74, 0.9, -1.5, baseline=True), "agreement": figure(None, 0)}},
     ],
     "examples": [

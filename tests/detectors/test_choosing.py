@@ -39,6 +39,18 @@ def without(detector, **changes):
     return replace(detector, card=replace(detector.card, trust=replace(trust, maps=maps)))
 
 
+def test_what_decided_is_shown_and_ranked_not_what_comes_first(resnet):
+    """Too few swaps to decide: the agreement did, and by it the map at layer4 is made the best."""
+    trust = without(resnet, decided_by="agreement").card.trust
+    found = trust.of(*BEST)
+    assert (found.check, found.value) == ("agreement", trust.maps[1].figures["agreement"].value)
+    assert found.value != trust.maps[1].figures["partial_swap"].value
+    lowered = replace(trust.maps[1].figures["agreement"], value=-1.0)
+    maps = (trust.maps[0], replace(trust.maps[1], figures={"agreement": lowered}), *trust.maps[2:])
+    lead, check = replace(trust, maps=maps).leading()
+    assert (lead.method, lead.layer, check) == ("gradcam", "layer4", "agreement")
+
+
 @pytest.mark.parametrize(
     ("methods", "layers", "leading", "layer"),
     [

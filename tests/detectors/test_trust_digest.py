@@ -52,7 +52,8 @@ def test_the_best_informative_map_leads_by_the_first_check_that_ranks(tmp_path):
     )
     assert digest.leading(lambda each: each.layer == "layer4")[0].layer == "layer4"
     assert digest.leading(lambda each: each.method == "vanilla") is None
-    no_pairs = [replace(each, figures={"agreement": each.figures["agreement"]}) for each in digest.maps]
+    no_pairs = [replace(each, figures={"agreement": each.figures["agreement"]}, decided_by="agreement")
+                for each in digest.maps]  # fmt: skip
     answer, check = replace(digest, maps=tuple(no_pairs)).leading()
     assert (answer.layer, check) == ("layer4", "agreement")
 

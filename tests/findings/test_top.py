@@ -7,9 +7,9 @@ from test_findings import MANIFEST, about, region_table, tables
 from xface.findings.columns import BACKGROUND
 from xface.findings.contrasts import Contrast
 from xface.findings.findings import conclude
-from xface.findings.top import LEVEL, against, by_error, places, with_p_all
+from xface.findings.top import against, by_error, places, with_p_all
 from xface.results import CONTRASTS, LIKENESSES
-from xface.runs.schema import MOST_AT_THE_TOP
+from xface.runs.schema import LEVEL_AT_THE_TOP, MOST_AT_THE_TOP
 from xface.statistics.bootstrap import Estimate
 from xface.statistics.effects import against_all
 
@@ -86,7 +86,7 @@ def test_attributes_come_before_maps_and_both_kinds_of_errors_share_a_sentence()
         f"For f{who}, gradcam at layer4 puts more weight on the mouth than for correctly classified images, "
         "at equal scores (mouth: lift higher by 0."
     )
-    assert all(each.p_all <= LEVEL and len(each.rows) == 12 for each in top)
+    assert all(each.p_all <= LEVEL_AT_THE_TOP and len(each.rows) == 12 for each in top)
 
 
 def test_no_more_than_three_come_to_the_top():

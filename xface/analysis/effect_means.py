@@ -64,7 +64,11 @@ def effect_means(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def mean_effects(means: pd.DataFrame) -> list[RegionEffect]:
-    """The means of `effect_means` as effects, to draw; the status is that of most images, none flips."""
+    """The means of `effect_means` as effects, to draw; none flips.
+
+    The status is that of most images, but `within_noise` for a mean that the control's reaches: effects that
+    are clear one by one may point both ways.
+    """
     return [_effect(row) for row in means[means["n"] > 0].to_dict("records")]
 
 
@@ -72,6 +76,8 @@ def _effect(row: Mapping[Any, Any]) -> RegionEffect:
     known: dict[str, Any] = {name: None if pd.isna(row[name]) else float(row[name]) for name in MEANS}
     fills = {fill: known.pop(f"effect_{fill}") for fill in NEUTRAL}
     status: Any = max(STATUSES, key=lambda name: row[name])
+    if status == "clear" and abs(known["effect"] or 0.0) <= abs(known["control"] or 0.0):
+        status = "within_noise"
     return RegionEffect(region=row["region"], status=status, flips=False, fills=fills, **known)
 
 

@@ -81,13 +81,17 @@ class DigestFigure:
 
 @dataclass(frozen=True)
 class DigestAnswer:
-    """What one map, or the region effects, earned: grade, words, and a figure for each check."""
+    """What one map, or the region effects, earned: grade, words, and a figure for each check.
+
+    `decided_by` is the check of which the grade was taken.
+    """
 
     method: str
     layer: str | None
     grade: str
     words: str
     figures: Mapping[str, DigestFigure]
+    decided_by: str | None = None
     __pydantic_config__: ClassVar[Mapping[str, Any]] = _STRICT
 
 
@@ -120,7 +124,8 @@ class TrustDigest:
         Example:
             >>> check, data = DigestCheck("agreement", ranks=True), CheckedData("set.csv", "", 9, 0, 9)
             >>> figure = DigestFigure(0.4, 9, best_baseline="gaussian", baseline=0.1)
-            >>> maps = (DigestAnswer("guided", None, "informative", "informative: ...", {"agree": figure}),)
+            >>> said = ("informative", "informative: ...", {"agree": figure}, "agree")
+            >>> maps = (DigestAnswer("guided", None, *said),)
             >>> digest = TrustDigest("1", "", "", data, {"agree": check}, maps)
             >>> digest.of("guided", None).few, digest.of("gradcam", "layer4").grade
             ('informative: 0.40, baseline 0.10', 'not checked')
@@ -143,17 +148,17 @@ class TrustDigest:
         )  # fmt: skip
 
     def _deciding(self, answer: DigestAnswer) -> tuple[str, DigestFigure] | None:
-        ranking = ((name, answer.figures.get(name)) for name, check in self.checks.items() if check.ranks)
-        return next(((name, figure) for name, figure in ranking if figure and figure.interval), None)
+        found = answer.figures.get(answer.decided_by or "")
+        return (answer.decided_by, found) if answer.decided_by and found else None
 
     def leading(
         self, among: Callable[[DigestAnswer], bool] = lambda each: True
     ) -> tuple[DigestAnswer, str] | None:
-        """The best of the informative maps, and by which check: the first that ranks and has a figure."""
+        """The best of the informative maps, and by which check: the first by which any was found so."""
         informative = [each for each in self.maps if each.grade == INFORMATIVE and among(each)]
         for name, check in self.checks.items():
-            known = [each for each in informative if name in each.figures and each.figures[name].interval]
-            if check.ranks and known:
+            known = [each for each in informative if each.decided_by == name and name in each.figures]
+            if known:
                 best = max if check.better == "higher" else min
                 return best(known, key=lambda each: each.figures[name].value), name
         return None
@@ -190,7 +195,8 @@ def digest_of(record: TrustRecord) -> TrustDigest:
 def _answers(records: Iterable[AnswererRecord]) -> Iterable[DigestAnswer]:
     for each in records:
         figures = {name: _figure(check) for name, check in each.checks.items() if check.value is not None}
-        yield DigestAnswer(each.method, each.layer, each.grade, each.verdict, figures)
+        by = each.decided_by if each.decided_by in figures else None
+        yield DigestAnswer(each.method, each.layer, each.grade, each.verdict, figures, by)
 
 
 def _figure(check: CheckRecord) -> DigestFigure:

@@ -11,9 +11,9 @@ import numpy as np
 from xface.findings.columns import Judged
 from xface.findings.contrasts import UNTESTED
 from xface.findings.sentences import Sentence, fixed
-from xface.findings.top import LEVEL as AT_THE_TOP
 from xface.findings.top import mirror
 from xface.results import LIKENESSES, OUTCOMES, WRONG, FloatArray
+from xface.runs.schema import LEVEL_AT_THE_TOP
 from xface.statistics.bootstrap import LEAST_GROUPS, Estimate, finite
 from xface.statistics.effects import ALPHA, false_discovery
 from xface.statistics.means import Mask, groups_with, mean_differences
@@ -248,7 +248,7 @@ class RepairWords:
 
 def is_top(row: Repair) -> bool:
     """Whether it stands against all that was tested."""
-    return row.p_all is not None and row.p_all <= AT_THE_TOP and _gain(row) > 0
+    return row.p_all is not None and row.p_all <= LEVEL_AT_THE_TOP and _gain(row) > 0
 
 
 def names_of(part: str) -> set[str]:

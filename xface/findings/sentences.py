@@ -174,12 +174,12 @@ def likeness_sentences(rows: Sequence[Contrast], family: str, judged: Judged) ->
     """One for each predicted class whose errors are the same as its right verdicts in all numbers."""
     for contrast, (error, right) in LIKENESSES.items():
         of = [row for row in rows if row.contrast == contrast]
-        if not are_same(of):
+        if not are_same(of) or any(row.finding for row in of):
             continue
         text = (
             f"{OUTCOMES[error].capitalize()} look like {OUTCOMES[right]}: at equal scores, each of "
-            f"{counted(len(of), 'comparison')} of {family} differs by less than {MARGIN} standard deviations "
-            f"(p {max(_apart(of)):.2g})."
+            f"{counted(len(_apart(of)), 'comparison')} of {family} that could be tested differs by less than "
+            f"{MARGIN} of the standard deviations of one outcome's images (p {max(_apart(of)):.2g})."
         )
         pairs = zip(*(_typical(outcome, judged) for outcome in (error, right)), strict=False)
         yield Sentence(text, "same", contrast, family, tuple(row for pair in pairs for row in pair))

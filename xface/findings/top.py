@@ -11,13 +11,12 @@ from xface.findings.columns import BACKGROUND, EXAMPLES, Columns, Judged
 from xface.findings.contrasts import Contrast
 from xface.findings.sentences import SIDES, Sentence, fixed, places_of, rows_of, sign_of, stands
 from xface.results import CONTRASTS, LIKENESSES, OUTCOMES, WRONG
-from xface.runs.schema import MOST_AT_THE_TOP
+from xface.runs.schema import LEVEL_AT_THE_TOP, MOST_AT_THE_TOP
 from xface.statistics.effects import against_all
 from xface.statistics.regression import Regression
 from xface.statistics.slices import Slice
 from xface.wording import kind_name, listed, spaced
 
-LEVEL = 0.03  # tests are exact for many groups only: so that also of few at most 5 % of runs show anything
 MOST = 3  # regions or attributes in a sentence
 MIRRORED = ("right_", "left_")
 TRUTH_FIRST = (*CONTRASTS, *LIKENESSES)
@@ -97,7 +96,7 @@ class Evidence:
         """The first that stands, unless a sentence on attributes has told of all it is made of."""
         told = {row.name["attribute"] for row in self.attributes if is_top(row) and row.contrast in CONTRASTS}
         for each, inside in self.slices:
-            if each.p_all is None or each.p_all > LEVEL:
+            if each.p_all is None or each.p_all > LEVEL_AT_THE_TOP:
                 return
             if {condition.attribute for condition in each.conditions} <= told:
                 continue
@@ -161,7 +160,7 @@ def together(told: Sequence[Told]) -> Sequence[Told]:
 
 def is_top(row: Contrast) -> bool:
     """Whether a contrast stands against all that was tested."""
-    return row.p_all is not None and row.p_all <= LEVEL
+    return row.p_all is not None and row.p_all <= LEVEL_AT_THE_TOP
 
 
 def by_error(rows: Iterable[Contrast]) -> Iterator[list[Contrast]]:

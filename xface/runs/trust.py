@@ -75,13 +75,17 @@ class CheckRecord(Record):
 
 
 class AnswererRecord(Record):
-    """A method at a layer (null for those at the input), or the region effects, and its checks by name."""
+    """A method at a layer (null for those at the input), or the region effects, and its checks by name.
+
+    `decided_by` is the check of which the grade was taken, null where it was taken of none.
+    """
 
     method: str
     layer: Layer
     checks: dict[str, CheckRecord]
     grade: Grade
     verdict: str
+    decided_by: str | None = None
 
 
 class BaselineRecord(Record):

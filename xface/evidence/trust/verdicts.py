@@ -114,8 +114,10 @@ class Judge:
 
     def _record(self, place: int, method: str, layer: str | None) -> AnswererRecord:
         checks = self._checks(place, self.answerers.baselines_of(place))
-        grade, verdict = graded(checks, self._best(place), self._deciding())
-        return AnswererRecord(method=method, layer=layer, checks=checks, grade=grade, verdict=verdict)
+        grade, verdict, by = graded(checks, self._best(place), self._deciding())
+        return AnswererRecord(
+            method=method, layer=layer, checks=checks, grade=grade, verdict=verdict, decided_by=by
+        )
 
     def _deciding(self) -> list[str]:
         """The figures that decide a grade, the first first."""
@@ -225,8 +227,8 @@ def _interval(found: Estimate) -> list[float] | None:
 
 def graded(
     checks: Mapping[str, CheckRecord], best: Mapping[str, tuple[str, float]], deciding: Sequence[str]
-) -> tuple[Grade, str]:
-    """The grade of an answer, and the sentence that says why; the rules are in docs/trust.md.
+) -> tuple[Grade, str, str | None]:
+    """The grade of an answer, the sentence that says why, and the figure that decided; see docs/trust.md.
 
     Args:
         checks: its figures.
@@ -236,9 +238,11 @@ def graded(
     alike = checks.get(RANDOMISATION)
     if alike and alike.value is not None and alike.interval and alike.interval[0] > MOST_ALIKE:
         low, high = alike.interval
-        return CONTRADICTED, (
+        return (
+            CONTRADICTED,
             f"{CONTRADICTED}: with random weights the map stays much the same (rank correlation "
-            f"{alike.value:.2f}, 95 % {low:.2f} to {high:.2f})"
+            f"{alike.value:.2f}, 95 % {low:.2f} to {high:.2f})",
+            RANDOMISATION,
         )
     named = figures()
     for name in deciding:
@@ -248,8 +252,8 @@ def graded(
         low, high = check.difference_interval
         wins = low > 0 if named[name].better == "higher" else high < 0
         grade: Grade = INFORMATIVE if wins else NO_BETTER
-        return grade, f"{grade}: {_against(named[name], check, *best[name])}"
-    return NOT_CHECKED, f"{NOT_CHECKED}: fewer than {LEAST_GROUPS} independent pictures tell of it"
+        return grade, f"{grade}: {_against(named[name], check, *best[name])}", name
+    return NOT_CHECKED, f"{NOT_CHECKED}: fewer than {LEAST_GROUPS} independent pictures tell of it", None
 
 
 def _against(words: Words, check: CheckRecord, baseline: str, value: float) -> str:

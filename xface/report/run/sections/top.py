@@ -17,6 +17,7 @@ from xface.report.run.thumbnails import size_of
 from xface.results import CONTRASTS, LIKENESSES
 from xface.runs.folder import Kind
 from xface.runs.regions import regions_of
+from xface.runs.schema import LEVEL_AT_THE_TOP
 from xface.wording import spaced
 
 Row = Mapping[str, Any]
@@ -80,10 +81,11 @@ def _parts_of(name: str, regions: list[str]) -> list[str]:
 
 def _told_regions(report: Report, sentence: Row) -> tuple[Kind | None, list[str]]:
     """The first kind of map whose contrasts a sentence is made of, and their regions."""
-    level, error = report.run.findings["level"], sentence["contrast"].split("-")[0]
+    error = sentence["contrast"].split("-")[0]
     rows = [
         row for row in report.run.findings["contrasts"] or ()
-        if row["contrast"].split("-")[0] == error and (row.get("p_all") or 1) <= level
+        if row["contrast"].split("-")[0] == error
+        and row.get("p_all") is not None and row["p_all"] <= LEVEL_AT_THE_TOP
     ]  # fmt: skip
     first = next((row for row in rows if row["region"] == sentence["name"]), rows[0] if rows else None)
     if first is None:
