@@ -75,10 +75,13 @@ def test_what_hiding_anything_does_is_within_noise(faces):
     noise = torch.rand(face.image.shape, generator=torch.Generator().manual_seed(1))
     rough = ShownFace(noise, face.labels, face.iod)
     rows = region_effects(as_detector(Looking(torch.ones(SIDE, SIDE))), rough, 0).rows()
-    large = {"forehead", "jaw", "right_cheek", "left_cheek"}
-    smaller = min((row for row in rows if row.region in large), key=lambda row: row.area)
-    assert smaller.status == "within_noise"
-    assert smaller.effect > 0
+    controls = control_areas(face.labels.numpy())
+    discs = controls.masks.mean(axis=(1, 2))[controls.of_region]
+    smaller = [row for row, disc in zip(rows, discs, strict=True) if 0 < 1.15 * row.area < disc]
+    assert smaller
+    assert {row.status for row in smaller} == {"within_noise"}
+    background = rows[NAMES.index("background")]
+    assert (background.status, background.effect > background.control) == ("unclear", True)
 
 
 def test_effects_are_differences_of_log_odds_and_flips_of_verdicts(faces):

@@ -13,7 +13,7 @@ from xface.faces.regions import BACKGROUND, REGIONS
 from xface.results import ByteArray
 
 FEATURES = ("right_eye", "left_eye", "right_eyebrow", "left_eyebrow", "mouth", "nose")
-ALIKE = 4.0  # regions whose areas differ by at most this factor share a control area
+ALIKE = 2.0  # regions whose areas differ by at most this factor share a control area
 MOST = 0.25  # of the picture: a disc of more would cover what it should avoid
 
 
@@ -33,8 +33,8 @@ def control_areas(
     A control is a disc that has the area of the regions it stands for, the geometric mean where several share
     it (the smallest and largest of them differ by at most `alike` times). It avoids eyes, eyebrows, mouth and
     nose and the regions that it stands for; of the places that do so best it takes the one nearest to the
-    face's centre. The background, and any region over a quarter of the picture, has the largest disc: hiding
-    as much elsewhere is not possible, and what a smaller area does it must do too.
+    face's centre. The background, and any region over a quarter of the picture, has the largest disc: as
+    much can't be hidden elsewhere, and what a smaller area does it must do too.
 
     Args:
         labels: uint8 (H, W), from `region_labels`.

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from xface.attribution.targets import class_scores
 from xface.detectors.detector import Detector
-from xface.evidence.controls import control_areas
+from xface.evidence.controls import Controls, control_areas
 from xface.evidence.hiding import NEUTRAL, ShownFace, feathered, hide
 from xface.faces.regions import BACKGROUND, REGIONS
 from xface.results import EffectStatus, FloatArray, RegionEffect
@@ -57,7 +57,7 @@ class Effects:
 
     `controls` (F, R) are those of the control areas, `areas` (R,) parts of the picture, `flips` (R,) whether
     the verdict changes under most fills. `score` is that of the untouched picture. `flip_set`: see
-    `region_effects`.
+    `region_effects`. `uncontrolled` (R,) are those whose control area has under half their size.
     """
 
     fills: tuple[str, ...]
@@ -68,6 +68,7 @@ class Effects:
     areas: FloatArray = field(repr=False)
     flips: NDArray[np.bool_] = field(repr=False)
     flip_set: tuple[str, ...] | None = None
+    uncontrolled: NDArray[np.bool_] | None = field(default=None, repr=False)
 
     @property
     def effect(self) -> FloatArray:
@@ -76,12 +77,14 @@ class Effects:
 
     @property
     def status(self) -> list[EffectStatus]:
-        """Each region's: `undefined`, `within_noise`, `unclear` (the fills differ in sign), else `clear`."""
-        control = np.abs(np.nan_to_num(self.controls.mean(axis=0)))
-        return [
-            _status(values, noise)
-            for values, noise in zip(self.values.T, np.maximum(control, FLOOR), strict=True)
-        ]
+        """Each region's: `undefined`, `within_noise`, `unclear`, else `clear`.
+
+        An effect is unclear where the fills differ in sign, or where too little could be hidden elsewhere to
+        compare it with.
+        """
+        noise = np.maximum(np.abs(np.nan_to_num(self.controls.mean(axis=0))), FLOOR)
+        alone = np.zeros(len(noise), bool) if self.uncontrolled is None else self.uncontrolled
+        return [_status(*each) for each in zip(self.values.T, noise, alone, strict=True)]
 
     def rows(self) -> tuple[RegionEffect, ...]:
         """A row per region, in the order of `REGIONS`."""
@@ -106,12 +109,13 @@ def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _status(values: FloatArray, noise: float) -> EffectStatus:
+def _status(values: FloatArray, noise: float, uncontrolled: bool) -> EffectStatus:
     if not np.isfinite(values).all():
         return "undefined"
     if abs(values.mean()) <= noise:
         return "within_noise"
-    return "unclear" if (values > FLOOR).any() and (values < -FLOOR).any() else "clear"
+    differ = bool((values > FLOOR).any() and (values < -FLOOR).any())
+    return "unclear" if differ or uncontrolled else "clear"
 
 
 def region_effects(
@@ -162,7 +166,15 @@ def region_effects(
         areas=masks.flatten(1).float().mean(dim=1).cpu().numpy(),
         flips=changed,
         flip_set=_flip_set(ask, areas[: len(REGIONS)], changed, own),
+        uncontrolled=_uncontrolled(masks, controls),
     )
+
+
+def _uncontrolled(masks: Tensor, controls: Controls) -> NDArray[np.bool_]:
+    """Which regions (R,) of masks (R, H, W) have no control area of at least half their size."""
+    sizes = masks.flatten(1).sum(dim=1).cpu().numpy()
+    discs = np.append(controls.masks.sum(axis=(1, 2)), 0)  # the last is that of the index -1: none
+    return np.asarray(2 * discs[controls.of_region] < sizes)
 
 
 def by_most(changed: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -73,7 +73,7 @@ def draw_mean_effects(rows: Sequence[RegionEffect], title: Sequence[str], traine
     cell = figure.subplots()
     draw_effect_bars(cell, rows)
     words = (
-        "fall of the explained class's score (log-odds)\nline: mean spread; grey: as much hidden elsewhere"
+        "fall of the explained class's score (log-odds)\nline: mean spread; grey: another area of its size"
     )
     cell.set_xlabel(words, fontsize=7.5)
     write_title(figure, title, trained)

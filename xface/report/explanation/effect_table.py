@@ -76,7 +76,7 @@ def _legend(findings: ExplanationData, shapley: bool) -> list[str]:
     lines = [
         f"effect: the fall of the {label} score (log-odds) when the region is hidden, the mean over {fills}; "
         "spread: their standard deviation; points: the fall in percentage points of probability; control: "
-        "the fall when as much is hidden elsewhere",
+        "the fall when an area of about the same size is hidden elsewhere",
         *(words for status, words in MEANINGS.items() if status in statuses),
     ]
     if findings.flips:
@@ -87,7 +87,8 @@ def _legend(findings: ExplanationData, shapley: bool) -> list[str]:
 
 
 MEANINGS = {
-    "within_noise": "within noise: hiding as much elsewhere does as much",
-    "unclear": "unclear: the score falls or rises with what is put in place of the region",
+    "within_noise": "within noise: hiding another area of about the same size does as much",
+    "unclear": "unclear: the score falls or rises with what is put in place of the region, or no other area "
+    "is large enough to compare it with, as for the background",
     "undefined": "undefined: the region is outside the picture, or the score not finite",
 }

@@ -10,8 +10,8 @@ from xface.wording import listed, number, printable, spaced
 NOTHING_SPECIAL = "no region's effect is larger than that of hiding anything of its size"
 UNDEFINED = "the effects of hiding regions are undefined: the scores are not finite"
 DOUBTS = {
-    "within_noise": "but hiding as much elsewhere does as much to the score",
-    "unclear": "but what is put in its place decides whether the score falls or rises",
+    "within_noise": "but hiding another area of about its size does as much to the score",
+    "unclear": "but that depends on what is put in its place, or no other area is as large",
 }
 
 

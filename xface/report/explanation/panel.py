@@ -80,7 +80,7 @@ def _draw_effects(face: Any, bars: Any, findings: ExplanationData) -> None:
 
 def _key(findings: ExplanationData) -> str:
     """What is drawn in the bars, in as many lines as it takes."""
-    words = ["line: spread", "grey: as much hidden elsewhere"]
+    words = ["line: spread", "grey: another area of about its size"]
     statuses = {row.status for row in findings.effects}
     words += ["white: within noise"] if "within_noise" in statuses else []
     words += ["hatched: unclear"] if "unclear" in statuses else []
