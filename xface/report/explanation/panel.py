@@ -64,7 +64,7 @@ def _face_lines(findings: ExplanationData) -> str:
         return "no face found: no regions"
     lines = [f"face by {file_name(findings.face.source)}", "below each map: highest lifts, 1x is chance"]
     unchecked = findings.trained and findings.maps and not findings.trust
-    return "\n".join([*lines, *([f"maps {NOT_CHECKED}"] if unchecked else [])])
+    return "\n".join([*lines, *([textwrap.fill(f"maps {NOT_CHECKED}", WIDEST)] if unchecked else [])])
 
 
 def _draw_effects(face: Any, bars: Any, findings: ExplanationData) -> None:
