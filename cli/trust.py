@@ -36,7 +36,11 @@ Examples:
 @click.option("--masks", type=Path, metavar="DIR", help="A folder with a mask for each forged picture, of "
               "its name: white is manipulated (default: where a pair differs).")  # fmt: skip
 @click.option("--limit", type=int, metavar="N", help="Use only N forged pictures, drawn at random.")
-@click.option("--quick", is_flag=True, help="Use 60 forged pictures, and fewer for the costly checks.")
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="Use 60 forged pictures, fewer for the costly checks, none for adversarial regions.",
+)
 @click.option("--group-by", default="group", metavar="COLUMN", show_default=True,
               help="Column that groups dependent images.")  # fmt: skip
 @click.option("--method", "methods", multiple=True, metavar="NAME", help="A method of `xface methods`; may "
