@@ -184,7 +184,7 @@ def test_the_record_says_what_was_asked_and_what_was_left_out(found):
     figures = set(record.checks)
     assert all(set(each.checks) == figures for each in (*record.maps, *record.baselines, *record.effects))
     content = json.loads((out / "trust.json").read_text())
-    assert list(content["maps"][0]) == ["method", "layer", "checks", "grade", "verdict"]
+    assert list(content["maps"][0]) == ["method", "layer", "checks", "grade", "verdict", "decided_by"]
     check = content["maps"][0]["checks"]["pixel_auc"]
     assert {"value", "interval", "n", "best_baseline", "difference", "difference_interval"} <= set(check)
     assert check["n"] == COUNT - 2
