@@ -1,5 +1,6 @@
 """An unbroken analysis and training of a few pictures, made once, and the same work in forks."""
 
+import faulthandler
 import multiprocessing
 import os
 import traceback
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 COUNT = 24
+HANGS = 120.0
+"""Seconds after which a fork is taken to hang; what its threads were at is then shown."""
 
 
 def tables(run: Path) -> dict:
@@ -75,7 +78,9 @@ def forked(call, said: Path) -> multiprocessing.Process:
 
     def run() -> None:
         try:
-            call()
+            with said.with_suffix(".stacks").open("w") as stacks:
+                faulthandler.dump_traceback_later(HANGS - 20, file=stacks)
+                call()
         except XFaceError as error:
             said.write_text(str(error))
             os._exit(1)
@@ -92,8 +97,8 @@ def forked(call, said: Path) -> multiprocessing.Process:
 
 def ended(process: multiprocessing.Process, said: Path) -> tuple[int, str]:
     """Exit status and last words of a fork, which must not hang."""
-    process.join(120)
+    process.join(HANGS)
     if process.is_alive():
         process.kill()
-        pytest.fail("it hangs")
+        pytest.fail(f"it hangs\n{said.with_suffix('.stacks').read_text()}")
     return process.exitcode, said.read_text() if said.exists() else ""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from threading import Thread, Timer, current_thread, main_thread
+from threading import Event, Thread, current_thread, main_thread
 from types import FrameType
 from typing import Any
 
@@ -61,13 +61,14 @@ def _raised_while_waiting() -> Iterator[list[str]]:
             deaths.append(" ".join(str(error).split()))
         if deaths and _is_waiting(frame):
             raise RuntimeError(deaths[0])
-        if deaths:
-            _again(SECONDS)
 
+    done = Event()
+    Thread(target=_remind, args=(deaths, done), daemon=True).start()
     signal.signal(signal.SIGCHLD, note)
     try:
         yield deaths
     finally:
+        done.set()
         signal.signal(signal.SIGCHLD, before)
 
 
@@ -78,11 +79,15 @@ def _is_waiting(frame: FrameType | None) -> bool:
     return frame is not None
 
 
-def _again(seconds: float) -> None:
-    """Send the main thread the signal of a death once more, after some time."""
-    timer = Timer(seconds, signal.pthread_kill, (main_thread().ident, signal.SIGCHLD))
-    timer.daemon = True
-    timer.start()
+def _remind(deaths: list[str], done: Event) -> None:
+    """Send the main thread the signal of a death again and again, until it waits for a batch.
+
+    The handler itself must not start a thread for that: what it breaks into may be the start of another,
+    whose lock it would wait for in vain.
+    """
+    while not done.wait(SECONDS):
+        if deaths:
+            signal.pthread_kill(main_thread().ident or 0, signal.SIGCHLD)
 
 
 def _death(error: BaseException, deaths: list[str]) -> str | None:
