@@ -3,13 +3,13 @@
     python docs/make_figures.py
 
 Panels and the printed table are what the command line gives for the faces in samples/; the table of speeds is
-read from benchmarks/results/attribution-cpu.json, that of the families from families-cpu.json.
+read from benchmarks/results/attribution-cpu.json, that of the families from families-cpu.json;
+trust_tables.py fills in what maps earned.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import statistics
 import subprocess
 import sys
@@ -22,12 +22,14 @@ import cv2
 import numpy as np
 from definitions import draw_card, draw_coarse, draw_share
 from floors import draw_floors
+from marked_places import fill
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from PIL import Image
+from trust_tables import main as fill_trust_tables
 
 from xface.faces import REGIONS, find_face, region_labels, region_outlines
 from xface.faces.face_axes import BoolArray
@@ -87,11 +89,7 @@ def main() -> None:
         fill(DOCS / "training.md", "families", families(json.loads(FAMILIES.read_text(encoding="utf-8"))))
     if ATTENTION.exists():
         draw_attention(json.loads(ATTENTION.read_text(encoding="utf-8")), DOCS / "attention.png")
-
-
-def fill(page: Path, mark: str, content: str) -> None:
-    """Fill a marked place of a page."""
-    page.write_text(filled(page.read_text(encoding="utf-8"), mark, content), encoding="utf-8")
+    fill_trust_tables()
 
 
 def families(found: dict[str, Any]) -> str:
@@ -249,14 +247,6 @@ def gain(seconds: dict[str, list[float]]) -> float:
     """How many times as fast as captum xface is, as a detector's network is placed: channels last."""
     ours = seconds.get("xface, channels last", seconds["xface"])
     return statistics.median(theirs / mine for theirs, mine in zip(seconds["captum"], ours, strict=True))
-
-
-def filled(text: str, mark: str, content: str) -> str:
-    """Replace what stands between `<!-- mark -->` and `<!-- /mark -->`."""
-    pattern = rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)"
-    text, count = re.subn(pattern, lambda m: f"{m[1]}{content}\n{m[2]}", text, flags=re.DOTALL)
-    assert count == 1, f"the page must hold the marks of {mark!r} once"
-    return text
 
 
 if __name__ == "__main__":
