@@ -15,7 +15,7 @@ import click
 from xface.errors import UsageError
 
 from .cautions import say_cautions, say_notes
-from .options import LABELS, detector_options
+from .options import DATA, LABELS, RESUME, SPLIT, detector_options
 
 if TYPE_CHECKING:
     from xface.analysis.plan import EffectsLimit, Plan
@@ -49,9 +49,9 @@ def _cost_pair(text: str) -> dict[str, float]:
     epilog="Example: xface analyze --weights meso4 --data faces/manifest.csv --split test --out run"
 )
 @detector_options
-@click.option("--data", required=True, metavar="CSV|DIR", help="A CSV with path and label, or a folder.")
+@DATA
 @LABELS
-@click.option("--split", metavar="NAME", help="Use only the rows of this split, such as test.")
+@SPLIT
 @click.option("--limit", type=int, metavar="N", help="Use only N images of each class, drawn at random.")
 @click.option("--group-by", metavar="COLUMN", help="Column that groups dependent images (default: group).")
 @click.option("--method", "methods", multiple=True, metavar="NAME",
@@ -78,7 +78,7 @@ def _cost_pair(text: str) -> dict[str, float]:
 @click.option("--maps", is_flag=True, help="Also write the raw maps.")
 @click.option("--workers", type=click.IntRange(0), metavar="N",
               help="Processes that read pictures (default: one fewer than the CPU cores).")  # fmt: skip
-@click.option("--resume", is_flag=True, help="Resume a stopped run; does nothing if the run is complete.")
+@RESUME
 def analyze(
     arch: str | None,
     weights: str | None,

@@ -14,7 +14,7 @@ from xface.errors import UsageError
 
 from .batch import print_json
 from .cautions import say_cautions, say_notes
-from .options import LABELS, Names, Registered, detector_options
+from .options import LABELS, SPLIT, Names, Registered, detector_options
 
 if TYPE_CHECKING:
     from xface.data import Vocabulary
@@ -31,7 +31,7 @@ FORMATS = ("csv", "parquet")
 )
 @detector_options
 @LABELS
-@click.option("--split", metavar="NAME", help="Use only the rows of this split, such as test.")
+@SPLIT
 @click.option(
     "--by",
     multiple=True,

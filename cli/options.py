@@ -151,6 +151,15 @@ LABELS = click.option(
 )
 
 
+DATA = click.option(
+    "--data", required=True, metavar="CSV|DIR", help="A CSV with path and label, or a folder."
+)
+SPLIT = click.option("--split", metavar="NAME", help="Use only the rows of this split, such as test.")
+RESUME = click.option(
+    "--resume", is_flag=True, help="Resume a stopped run; does nothing if the run is complete."
+)
+
+
 def split_names(context: click.Context, option: click.Parameter, text: str | None) -> tuple[str, ...] | None:
     """Names between commas as a tuple."""
     return None if text is None else tuple(name.strip() for name in text.split(","))

@@ -13,7 +13,7 @@ import click
 
 from .batch import print_json
 from .cautions import say_cautions, say_notes
-from .options import LABELS, LAYERS, detector_options
+from .options import DATA, LABELS, LAYERS, RESUME, SPLIT, detector_options
 
 if TYPE_CHECKING:
     from xface.evidence.trust.plan import TrustPlan
@@ -28,9 +28,9 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @detector_options
-@click.option("--data", required=True, metavar="CSV|DIR", help="A CSV with path and label, or a folder.")
+@DATA
 @LABELS
-@click.option("--split", metavar="NAME", help="Use only the rows of this split, such as test.")
+@SPLIT
 @click.option("--pairs", metavar="COLUMN", help="Column that names the real picture of a forged one, or "
               "that both share (default: pair).")  # fmt: skip
 @click.option("--masks", type=Path, metavar="DIR", help="A folder with a mask for each forged picture, of "
@@ -50,7 +50,7 @@ Examples:
               help="A new folder for the run.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(0), default=1, show_default=True, metavar="N",
               help="Processes that read pictures.")  # fmt: skip
-@click.option("--resume", is_flag=True, help="Resume a stopped run; does nothing if the run is complete.")
+@RESUME
 @click.option("--json", "as_json", is_flag=True, help="Print trust.json on one line of stdout.")
 def trust(
     arch: str | None,
