@@ -13,7 +13,7 @@ from torch import Tensor
 from xface.attribution import Maps, attribute, gaps
 from xface.attribution.maps import Key
 from xface.attribution.targets import Targets
-from xface.detectors.choosing import choose, earned
+from xface.detectors.choosing import EFFECTS_KEY, choose, earned
 from xface.detectors.detector import Detector, ImageLike
 from xface.detectors.requests import checked
 from xface.errors import LandmarkError
@@ -83,6 +83,7 @@ class Explanation(ExplanationData):
             "target": self.target,
             "face": self.face.to_json(),
             "effects": [asdict(row) for row in self.effects],
+            "effects_trust": earned_by.get(EFFECTS_KEY),
             "flip_set": None if self.flip_set is None else list(self.flip_set),
             "maps": [
                 {"method": m.method, "layer": m.layer, "status": m.status, "rule": m.rule}
@@ -190,7 +191,7 @@ def _effects(
 def _earned(detector: Detector, maps: tuple[AttributionMap, ...], has_effects: bool) -> tuple[MapTrust, ...]:
     """What the effects, if there are any, and each map earned."""
     digest = detector.card.trust
-    keys = [("effects", None)] if has_effects and digest and digest.effects else []
+    keys = [EFFECTS_KEY] if has_effects and digest and digest.effects else []
     return earned(detector, [*keys, *((each.method, each.layer) for each in maps)])
 
 

@@ -33,6 +33,16 @@ CONTRASTS = {"FP-TN": ("FP", "TN"), "FN-TP": ("FN", "TP")}
 LIKENESSES = {"FP-TP": ("FP", "TP"), "FN-TN": ("FN", "TN")}
 """The errors of each predicted class, against its images that are classified correctly: are they alike?"""
 
+Grade: TypeAlias = Literal[
+    "informative", "no better than the face's centre", "contradicted by randomisation", "not checked"
+]
+"""What a map's checks come to; `not checked` where the data leaves too little to judge by."""
+
+INFORMATIVE: Grade = "informative"
+NO_BETTER: Grade = "no better than the face's centre"
+CONTRADICTED: Grade = "contradicted by randomisation"
+NOT_CHECKED: Grade = "not checked"
+
 
 def outcome_of(is_positive: bool, called_positive: bool) -> Outcome:
     """The outcome of an image, from its true and its predicted class.

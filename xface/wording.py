@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from xface.results import OUTCOMES, POSITIVES, AttributionMap, ExplanationData, Prediction
+from xface.results import NOT_CHECKED, OUTCOMES, POSITIVES, AttributionMap, ExplanationData, Prediction
 
 SCORE_WORDS = {
     "auc": ("AUC", "How often a forged image scores above a genuine one: 1 is perfect, 0.5 is chance."),
@@ -29,7 +29,7 @@ STATUS_WORDS = {
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
           "November", "December")  # fmt: skip
 NOTHING = "\N{EN DASH}"
-NOT_CHECKED = "not checked for this detector: run xface trust"
+UNCHECKED = f"{NOT_CHECKED} for this detector: run xface trust"
 """Of maps, where nobody has tried what they are worth."""
 
 BASELINE_WORDS = {
@@ -201,6 +201,32 @@ def percent(found: Mapping[str, Any] | float | None) -> str:
         return NOTHING
     around = "" if low is None or high is None else f" ({number(100 * low)} to {number(100 * high)})"
     return f"{number(100 * value)} %{around}"
+
+
+def figure_text(value: float | None, percent: bool, signed: bool = False) -> str:
+    """A figure of `xface trust`: a rate in whole per cent, others to two decimals.
+
+    Example:
+        >>> figure_text(0.523, percent=True), figure_text(0.5, percent=True, signed=True)
+        ('52 %', '+50 %')
+        >>> figure_text(0.523, percent=False), figure_text(None, percent=True)
+        ('0.52', '\N{EN DASH}')
+    """
+    if value is None:
+        return NOTHING
+    sign = "+" if signed else ""
+    return f"{100 * value:{sign}.0f} %" if percent else f"{value:{sign}.2f}"
+
+
+def figure_range(ends: Sequence[float], percent: bool, signed: bool = False) -> str:
+    """The ends of such a figure's interval.
+
+    Example:
+        >>> figure_range([0.4, 0.64], percent=True)
+        '40 to 64 %'
+    """
+    low, high = (figure_text(end, percent, signed) for end in ends)
+    return f"{low.removesuffix(' %')} to {high}"
 
 
 def p_value(p: float | None) -> str:

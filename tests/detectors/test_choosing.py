@@ -19,7 +19,7 @@ from xface.detectors.requests import checked
 from xface.detectors.trust_digest import digest_of
 from xface.report.run.page import write_report
 from xface.runs.trust import read_trust
-from xface.wording import NOT_CHECKED
+from xface.wording import UNCHECKED
 
 BEST = ("gradcam", "layer3")
 
@@ -96,6 +96,7 @@ def test_explain_puts_the_leading_map_first_and_says_what_each_earned(resnet):
     assert said["maps"][0]["trust"]["value"] == 0.72
     assert (said["maps"][0]["trust"]["baseline"], said["maps"][0]["trust"]["grade"]) == (0.35, "informative")
     assert said["maps"][2]["trust"]["grade"] == "not checked"
+    assert (said["effects_trust"]["value"], said["effects_trust"]["grade"]) == (0.74, "informative")
     assert said["choice"].startswith("gradcam at layer3, the best of 2 informative maps")
     assert "trust" not in said["detector"]["card"]
     assert "names the forged region first: 72 %" in " ".join(xface.report.as_text(found).split())
@@ -121,15 +122,15 @@ def test_commands_say_it_and_say_where_nothing_is_known(tmp_path: Path):
     weights = tmp_path / "mine.safetensors"
     convert("meso4", weights)
     asked = ("--device", "cpu", "--weights", weights, "--method", "vanilla", "--out", tmp_path / "out")
-    assert f"maps: {NOT_CHECKED}" in run("explain", *asked, "samples/fake.jpg").out
+    assert f"maps: {UNCHECKED}" in run("explain", *asked, "samples/fake.jpg").out
     [line] = run("regions", *asked, "--json", "samples/fake.jpg").lines
-    assert (line["maps"][0]["trust"], line["choice"]) == (None, None)
+    assert (line["maps"][0]["trust"], line["effects_trust"], line["choice"]) == (None, None, None)
     of = of_detector(xface.load(weights, device="cpu"))
     change_card(weights, CardChanges(trust=str(make_trust(tmp_path / "trust", detector=of))))
     assert "no better than the face's centre: names the" in run("explain", *asked, "samples/fake.jpg").out
     untrained = run("explain", "--weights", "none", "--arch", "meso4", "--method", "vanilla",
                     "--out", tmp_path / "none", "samples/fake.jpg")  # fmt: skip
-    assert NOT_CHECKED not in untrained.out
+    assert UNCHECKED not in untrained.out
 
 
 @pytest.mark.parametrize(

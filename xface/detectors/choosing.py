@@ -10,7 +10,10 @@ from xface.attribution.maps import Key
 from xface.detectors.detector import Detector
 from xface.detectors.trust_digest import DigestAnswer, leads_as
 from xface.results import MapTrust
-from xface.wording import NOT_CHECKED
+from xface.wording import UNCHECKED
+
+EFFECTS_KEY: Key = ("effects", None)
+"""Under which the region effects stand among what maps earned."""
 
 Best = tuple[DigestAnswer, str]
 """A map, and the check by which it is the best."""
@@ -68,7 +71,7 @@ def first(keys: Sequence[Key], leading: Key | None) -> list[Key]:
 
 def caution(detector: Detector) -> str:
     """That nothing is known of a detector's maps, if it is so."""
-    return NOT_CHECKED if detector.trained and detector.card.trust is None else ""
+    return UNCHECKED if detector.trained and detector.card.trust is None else ""
 
 
 def _default_place(detector: Detector, methods: Sequence[str] | None) -> Best | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from xface.results import ExplanationData, MapTrust
-from xface.wording import NOT_CHECKED, drawable, method_at, printable
+from xface.wording import UNCHECKED, drawable, method_at, printable
 
 WIDTH = 80
 
@@ -18,7 +18,7 @@ def trust_lines(findings: ExplanationData) -> str:
     if not findings.trained or not findings.maps:
         return ""
     if not findings.trust:
-        return f"maps: {NOT_CHECKED}"
+        return f"maps: {UNCHECKED}"
     lines = ["what each has earned, by xface trust:"]
     lines += [_wrapped(f"{method_at(each.method, each.layer)}: {each.words}") for each in findings.trust]
     return "\n".join([*lines, *([_wrapped(findings.choice, "")] if findings.choice else [])])

@@ -18,7 +18,7 @@ from xface.report.explanation.effect_cells import draw_effect_bars, effect_face
 from xface.report.explanation.effects_in_words import effects_sentence
 from xface.report.explanation.title import file_name, shortened, title_lines, write_title
 from xface.results import AttributionMap, ExplanationData
-from xface.wording import NOT_CHECKED, STATUS, map_name
+from xface.wording import STATUS, UNCHECKED, map_name
 
 CELL = 3.3  # inches
 WIDEST, WIDEST_SMALL = 36, 46  # letters over and under a cell
@@ -64,7 +64,7 @@ def _face_lines(findings: ExplanationData) -> str:
         return "no face found: no regions"
     lines = [f"face by {file_name(findings.face.source)}", "below each map: highest lifts, 1x is chance"]
     unchecked = findings.trained and findings.maps and not findings.trust
-    return "\n".join([*lines, *([textwrap.fill(f"maps {NOT_CHECKED}", WIDEST)] if unchecked else [])])
+    return "\n".join([*lines, *([textwrap.fill(f"maps {UNCHECKED}", WIDEST)] if unchecked else [])])
 
 
 def _draw_effects(face: Any, bars: Any, findings: ExplanationData) -> None:

@@ -15,7 +15,7 @@ from xface.report.run.forest import OUTCOME_SERIES, lift_forest
 from xface.report.run.sections.section import Report, Section, beside
 from xface.runs.folder import Kind, RunFolder
 from xface.runs.regions import regions_of
-from xface.wording import NOT_CHECKED, spaced
+from xface.wording import UNCHECKED, spaced
 
 OF_REGION = ("method", "layer", "region")
 
@@ -54,7 +54,7 @@ def earned(run: RunFolder, kind: Kind) -> str:
     found = [
         each["words"] for each in trust if (each["method"], each["layer"] or "") == (kind.method, kind.layer)
     ]
-    return found[0] if found else f"maps are {NOT_CHECKED}"
+    return found[0] if found else f"maps are {UNCHECKED}"
 
 
 def _figures(report: Report) -> Iterator[NamedFigure]:
