@@ -165,5 +165,6 @@ def _trust_words(card: Card) -> str:
         return ""
     grades = Counter(each.grade for each in card.trust.maps)
     data = card.trust.data
-    on = f"checked on {counted(data.images, 'picture')} of {data.source}, {moment(card.trust.created)}"
+    of = counted(data.forged, "forged picture") if data.forged else counted(data.made, "made forgery")
+    on = f"checked on {of} of {data.source}, {moment(card.trust.created)}"
     return "; ".join([on, *(f"{counted(count, 'map')} {grade}" for grade, count in grades.items())])

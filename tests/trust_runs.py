@@ -33,7 +33,8 @@ def figure(value, n=65, spread=0.12, baseline=None, difference=None, parts=()):
     around = lambda x: None if x is None else [x - spread, x + spread]  # noqa: E731
     return {
         "value": value, "interval": around(value), "n": n, "best_baseline": baseline,
-        "difference": difference, "difference_interval": around(difference), "parts": list(parts),
+        "difference": difference, "difference_interval": around(difference),
+        "simultaneous_interval": around(difference), "parts": list(parts),
     }  # fmt: skip
 
 
@@ -66,8 +67,8 @@ RECORD = {
     "versions": {"torch": "2.9"}, "device": "cpu",
     "detector": {"arch": "resnet18", "trained": True, "weights_sha256": "a" * 64, "notes": [], "card": {}},
     "data": {
-        "source": f"/secret/place/{HOSTILE}", "sha256": "b" * 64, "images": 110, "pairs": 110,
-        "masks": "pairs", "groups": 56, "notes": [],
+        "source": f"/secret/place/{HOSTILE}", "sha256": "b" * 64, "forged": 110, "made": 0,
+        "pairs": 108, "masked": 107, "swaps": 65, "masks": "pairs", "groups": 56, "notes": [],
         "left_out": [{"what": "pair", "reason": f"not aligned {HOSTILE}", "count": 3, "example": HOSTILE}],
     },
     "seeds": {"cases": 0}, "settings": {"limit": None}, "checks": CHECKS,
@@ -83,10 +84,12 @@ RECORD = {
          "checks": checks(0.62, 0.4, -1.0, 0.1, baseline=True)},
     ],
     "baselines": [
-        {"baseline": "gaussian", "method": None, "layer": None, "checks": checks(0.35, 0.09, -0.4)},
-        {"baseline": "edges", "method": None, "layer": None, "checks": checks(0.2, 0.05, -0.3)},
-        *({"baseline": "untrained", "method": method, "layer": layer, "checks": checks(0.15, 0.01, -0.2)}
-          for method, layer in (("vanilla", None), ("gradcam", "layer3"), ("gradcam", "layer4"))),
+        *({"method": method, "layer": layer, "of": of, "verdict": "baseline: ...", "checks": checks(*values)}
+          for method, of, layer, values in (
+              ("gaussian", None, None, (0.35, 0.09, -0.4)), ("edges", None, None, (0.2, 0.05, -0.3)),
+              ("untrained", "vanilla", None, (0.15, 0.01, -0.2)),
+              ("untrained", "gradcam", "layer3", (0.15, 0.01, -0.2)),
+              ("untrained", "gradcam", "layer4", (0.15, 0.01, -0.2)))),
     ],
     "effects": [
         {"method": "effects", "layer": None, "grade": "informative", "verdict": "informative: 74 %",

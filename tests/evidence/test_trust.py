@@ -21,15 +21,17 @@ from xface.detectors.card import Card
 from xface.detectors.loading import load
 from xface.errors import DataError, UnknownNameError, UsageError
 from xface.evidence.baselines import gaussian
+from xface.evidence.checks import Figure
 from xface.evidence.hiding import ShownFace
+from xface.evidence.trust.grades import graded
 from xface.evidence.trust.plan import plan_trust
 from xface.evidence.trust.run import trust
 from xface.evidence.trust.tables import TABLES
-from xface.evidence.trust.verdicts import estimates, graded
+from xface.evidence.trust.verdicts import Answerers, Judge, Table
 from xface.faces.regions import REGIONS, region_labels
 from xface.preprocessing import Preprocessing
-from xface.results import Face
-from xface.runs.trust import CONTRADICTED, INFORMATIVE, NO_BETTER, NOT_CHECKED, CheckRecord, read_trust
+from xface.results import CONTRADICTED, INFORMATIVE, NO_BETTER, NOT_CHECKED, Face
+from xface.runs.trust import CheckRecord, read_trust
 
 SIDE, COUNT = 64, 14
 POINTS = FACE * (SIDE / 240)
@@ -144,7 +146,7 @@ def test_planted_truths_are_told_apart(found):
     assert maps["vanilla"].checks["partial_swap"].value == 1
     assert maps["noise"].grade in (NO_BETTER, CONTRADICTED)
     assert maps["centre"].grade == maps["picture"].grade == CONTRADICTED
-    gaussians = next(each for each in record.baselines if each.baseline == "gaussian")
+    gaussians = next(each for each in record.baselines if each.method == "gaussian")
     for name, check in maps["centre"].checks.items():
         if not name.startswith(("stability", "randomisation", "adversarial")):
             assert check.value == pytest.approx(gaussians.checks[name].value, abs=1e-6)
@@ -177,8 +179,10 @@ def test_the_record_says_what_was_asked_and_what_was_left_out(found):
         True: False,
         False: True,
     }
-    assert (record.data.images, record.data.pairs, record.data.masks) == (COUNT, COUNT, "pairs")
-    names = [(each.baseline, each.method) for each in record.baselines]
+    data, shown = record.data, COUNT - 2
+    assert (data.forged, data.made, data.pairs, data.masked, data.groups) == (shown, 0, shown, shown, shown)
+    assert (data.swaps, data.masks) == (record.maps[0].checks["partial_swap"].n, "pairs")
+    names = [(each.method, each.of) for each in record.baselines]
     assert names[:3] == [("gaussian", None), ("edges", None), ("random", None)]
     assert names[3:] == [("untrained", each.method) for each in record.maps]
     figures = set(record.checks)
@@ -200,7 +204,7 @@ def test_pairs_are_found_by_any_column(detector, faces, column, tmp_path):
 
 def test_without_pairs_they_are_made_of_real_faces(detector, faces, tmp_path):
     record = run(plan(detector, faces / "real.csv", limit=11), tmp_path / "run")
-    assert (record.data.images, record.data.masks) == (11, "self_blended")
+    assert (record.data.forged, record.data.made, record.data.masks) == (0, 11, "self_blended")
     assert record.maps[0].checks["pixel_auc"].n > 0
     assert record.maps[0].checks["deletion"].n > 0
 
@@ -284,13 +288,20 @@ def test_the_command_says_each_verdict_and_what_failed(tmp_path):
     assert "effects: not checked" in said.out
     assert "1 picture left out: there is no such file" in said.err
     again = command_line.run(*words, "--resume", "--json")
-    assert json.loads(again.out)["data"]["images"] == 2
+    assert json.loads(again.out)["data"]["forged"] == 1
 
 
 def check(value, difference=None):
     interval = None if difference is None else [difference - 0.1, difference + 0.1]
     return CheckRecord(value=value, interval=[value - 0.1, value + 0.1], n=30, best_baseline="gaussian",
-                       difference=difference, difference_interval=interval)  # fmt: skip
+                       difference=difference, simultaneous_interval=interval)  # fmt: skip
+
+
+def verdict_on(**known):
+    none = CheckRecord(value=None, interval=None, n=0)
+    names = ("partial_swap", "agreement", "pixel_auc", "randomisation", "deletion")
+    checks = {name: known.get(name, none) for name in names}
+    return graded(checks, dict.fromkeys(known, ("gaussian", 0.3)), names[:3])
 
 
 @pytest.mark.parametrize(
@@ -305,18 +316,34 @@ def check(value, difference=None):
     ],
 )
 def test_the_grade_follows_the_rules(known, grade):
-    none = CheckRecord(value=None, interval=None, n=0)
-    names = ("partial_swap", "agreement", "pixel_auc", "randomisation", "deletion")
-    checks = {name: known.get(name, none) for name in names}
-    found, words, by = graded(checks, dict.fromkeys(known, ("gaussian", 0.3)), names[:3])
-    assert (found, by) == grade
-    assert words.startswith(found)
+    found = verdict_on(**known)
+    assert (found.grade, found.decided_by) == grade
+    assert found.words.startswith(found.grade)
 
 
-def test_a_map_without_merit_is_seldom_called_informative():
-    rng, wins = np.random.default_rng(0), 0
-    for _ in range(200):
-        own, other = rng.random((2, 40)) < 0.4
-        [_, difference] = estimates([own * 1.0, own * 1.0 - other], np.arange(40), (0.0, 1.0))
-        wins += difference.low is not None and difference.low > 0
-    assert wins <= 10
+@pytest.mark.parametrize(
+    ("known", "words"),
+    [
+        ({"partial_swap": check(0.3, -0.2)}, "this is shown: it is worse by 10 points or more"),
+        ({"partial_swap": check(0.3, -0.06)}, "this is shown: it is better by 4 points at most"),
+        ({"pixel_auc": check(0.5, 0.05)}, "undecided: by 30 cases it may be up to 0.05 worse or 0.15 better"),
+    ],
+)  # fmt: skip
+def test_a_verdict_says_whether_no_better_is_shown_or_undecided(known, words):
+    assert verdict_on(**known).words.endswith(words)
+
+
+def test_of_maps_without_merit_seldom_is_any_called_informative():
+    """Eight maps that are no better than the centre: once in forty, some interval lies above 0."""
+    answerers = Answerers([(f"map{k}", None) for k in range(8)], ("gaussian",))
+    rng, plain, wide = np.random.default_rng(0), 0, 0
+    for _ in range(40):
+        values = (rng.random((30, len(answerers))) < 0.4) * 1.0
+        values[:, 8:16] = 0  # of the untrained network, never the best
+        judge = Judge(answerers, {Figure("partial_swap"): Table(values, np.arange(30))})
+        maps = judge.maps()
+        checks = [each.checks["partial_swap"] for each in maps]
+        plain += any(each.difference_interval[0] > 0 for each in checks)
+        wide += any(each.grade == INFORMATIVE for each in maps)
+        assert all(each.simultaneous_interval[0] < each.difference_interval[0] for each in checks)
+    assert wide <= 3 < plain

@@ -54,7 +54,7 @@ def test_each_check_has_a_drawing_and_a_table_of_the_same_figures(page):
     best = swap.locator(".forest li", has_text="gradcam at layer3")
     assert best.locator("svg").count() == 2
     assert best.locator("rect").count() == 1
-    assert "★ better (the face's centre)" in best.inner_text()
+    assert "★ better than the face's centre" in best.inner_text()
     page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
     cells = swap.locator("table").first.locator("tbody tr", has_text="gradcam at layer3").locator("td")
     expected = ["65", "72 % (60 to 84)", "the face's centre", "35 %", "+37 % (+25 to +49)", "★ better"]
@@ -110,12 +110,12 @@ def test_all_figures_are_in_a_table(folder):
 @pytest.mark.parametrize(
     ("better", "interval", "expected"),
     [("higher", [0.1, 0.2], "★ better"), ("lower", [0.1, 0.2], "worse"), ("lower", [-0.2, -0.1], "★ better"),
-     ("higher", [0.0, 0.1], "no better"), ("higher", None, "not tested")],
+     ("higher", [0.0, 0.1], "not shown to be better"), ("higher", None, "not tested")],
 )  # fmt: skip
 def test_only_an_interval_beyond_0_is_better(better, interval, expected):
     content = trust_record()
     content["checks"]["partial_swap"]["better"] = better
-    content["maps"][0]["checks"]["partial_swap"]["difference_interval"] = interval
+    content["maps"][0]["checks"]["partial_swap"]["simultaneous_interval"] = interval
     row = rows_of(TrustRecord.model_validate(content), "partial_swap")[1]
     assert (row.answer.name, row.result) == ("vanilla", expected)
 

@@ -9,14 +9,12 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from xface.errors import CheckpointError
-from xface.results import MapTrust
-from xface.wording import method_at
+from xface.results import INFORMATIVE, NOT_CHECKED, MapTrust
+from xface.wording import figure_text, method_at
 
 if TYPE_CHECKING:
     from xface.runs.trust import AnswererRecord, CheckRecord, TrustRecord
 
-INFORMATIVE = "informative"
-NOT_CHECKED = "not checked"
 DIGITS = 4
 
 Interval: TypeAlias = tuple[float, float]
@@ -25,11 +23,15 @@ _STRICT: Mapping[str, Any] = {"extra": "forbid"}
 
 @dataclass(frozen=True)
 class CheckedData:
-    """The pictures that a detector's maps were checked on; `source` is the name of the table or folder."""
+    """What a detector's maps were checked on: see `xface.runs.trust.TrustData`.
+
+    `source` is the name of the table or folder.
+    """
 
     source: str
     sha256: str
-    images: int
+    forged: int
+    made: int
     pairs: int
     groups: int
     masks: str = ""
@@ -53,7 +55,7 @@ class DigestCheck:
             >>> DigestCheck("first", percent=True).said(0.523), DigestCheck("agreement").said(0.34)
             ('52 %', '0.34')
         """
-        return f"{100 * value:.0f} %" if self.percent else f"{value:.2f}"
+        return figure_text(value, self.percent)
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class TrustDigest:
         """What a map, or `effects` at no layer, earned; one that was not checked is graded so.
 
         Example:
-            >>> check, data = DigestCheck("agreement", ranks=True), CheckedData("set.csv", "", 9, 0, 9)
+            >>> check, data = DigestCheck("agreement", ranks=True), CheckedData("set.csv", "", 9, 0, 0, 9)
             >>> figure = DigestFigure(0.4, 9, best_baseline="gaussian", baseline=0.1)
             >>> said = ("informative", "informative: ...", {"agree": figure}, "agree")
             >>> maps = (DigestAnswer("guided", None, *said),)
@@ -181,7 +183,13 @@ def digest_of(record: TrustRecord) -> TrustDigest:
         record.created,
         str(record.detector.get("weights_sha256") or ""),
         CheckedData(
-            os.path.basename(data.source), data.sha256, data.images, data.pairs, data.groups, data.masks
+            os.path.basename(data.source),
+            data.sha256,
+            data.forged,
+            data.made,
+            data.pairs,
+            data.groups,
+            data.masks,
         ),
         {
             name: DigestCheck(each.title, each.better, each.percent, each.ranks)

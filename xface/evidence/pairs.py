@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from xface.results import ByteArray
+from xface.results import ByteArray, FloatArray
 
 Mask = NDArray[np.bool_]
 
@@ -26,6 +26,24 @@ LEAST, MOST = 0.005, 0.6
 """Parts of the picture: with less, nothing visible was changed; with more, the pictures are not aligned."""
 
 
+def misaligned(forged: ByteArray, real: ByteArray) -> str:
+    """Why a pair of pictures (H, W, 3) do not lie on each other, "" if they do.
+
+    Example:
+        >>> grey = np.full((40, 40, 3), 90, np.uint8)
+        >>> misaligned(grey, grey), misaligned(grey, grey + 100)
+        ('', 'the pair is unaligned: its pictures differ in the frame too')
+    """
+    if forged.shape != real.shape:
+        sizes = " and ".join(f"{each.shape[1]}x{each.shape[0]}" for each in (forged, real))
+        return f"the pair has two sizes: {sizes} pixels"
+    if np.median(_difference(forged, real)[_frame(forged.shape[:2])]) > UNALIGNED:
+        return "the pair is unaligned: its pictures differ in the frame too"
+    if _differs(forged, real).mean() > MOST:
+        return f"the pair is unaligned: over {MOST:.0%} of its pixels differ"
+    return ""
+
+
 def difference_mask(forged: ByteArray, real: ByteArray) -> tuple[Mask | None, str]:
     """The manipulated pixels (H, W) of a pair of pictures (H, W, 3) and "", or None and why there are none.
 
@@ -39,18 +57,22 @@ def difference_mask(forged: ByteArray, real: ByteArray) -> tuple[Mask | None, st
         >>> difference_mask(forged[:, :30], real)[1]
         'the pair has two sizes: 30x40 and 40x40 pixels'
     """
-    if forged.shape != real.shape:
-        sizes = " and ".join(f"{each.shape[1]}x{each.shape[0]}" for each in (forged, real))
-        return None, f"the pair has two sizes: {sizes} pixels"
-    difference = np.abs(forged.astype(np.float32) - real.astype(np.float32)).max(axis=2)
-    if np.median(difference[_frame(difference.shape)]) > UNALIGNED:
-        return None, "the pair is unaligned: its pictures differ in the frame too"
-    mask = cv2.blur(difference, (WINDOW, WINDOW)) >= THRESHOLD
-    if mask.mean() > MOST:
-        return None, f"the pair is unaligned: over {MOST:.0%} of its pixels differ"
+    if reason := misaligned(forged, real):
+        return None, reason
+    mask = _differs(forged, real)
     if mask.mean() < LEAST:
         return None, f"the pair hardly differs: in under {LEAST:.1%} of its pixels"
     return mask, ""
+
+
+def _difference(forged: ByteArray, real: ByteArray) -> FloatArray:
+    """Levels (H, W), of the colour that differs most."""
+    found: FloatArray = np.abs(forged.astype(np.float32) - real.astype(np.float32)).max(axis=2)
+    return found
+
+
+def _differs(forged: ByteArray, real: ByteArray) -> Mask:
+    return np.asarray(cv2.blur(_difference(forged, real), (WINDOW, WINDOW)) >= THRESHOLD)
 
 
 def _frame(size: tuple[int, ...]) -> Mask:

@@ -7,24 +7,15 @@ nothing of the trained network), and `effects` (regions hidden in turn). All pas
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from xface.results import Grade
 from xface.runs.checking import read_json
 from xface.runs.schema import Count, Layer, Number, Record
 
 TRUST = "trust.json"
-Grade: TypeAlias = Literal[
-    "informative", "no better than the face's centre", "contradicted by randomisation", "not checked"
-]
-"""What a map's checks come to; `not checked` where the data leaves too little to judge by."""
-
-INFORMATIVE: Grade = "informative"
-NO_BETTER: Grade = "no better than the face's centre"
-CONTRADICTED: Grade = "contradicted by randomisation"
-NOT_CHECKED: Grade = "not checked"
-
 Interval = Annotated[list[Number], Field(min_length=2, max_length=2)]
 """A 95 % interval over groups: its low and its high end."""
 
@@ -62,7 +53,8 @@ class CheckRecord(Record):
     """One value of one answerer: its mean over `n` cases, with a 95 % interval over groups.
 
     `best_baseline` is the one whose value on the same cases is best, and `difference` this value less its, of
-    the same cases, with its interval. All are null where they are undefined, and for baselines themselves.
+    the same cases, with its interval; `simultaneous_interval` is wider, so as to hold for all answers at
+    once, and grades go by it. All are null where they are undefined, and for baselines themselves.
     """
 
     value: Number | None
@@ -71,6 +63,7 @@ class CheckRecord(Record):
     best_baseline: str | None = None
     difference: Number | None = None
     difference_interval: Interval | None = None
+    simultaneous_interval: Interval | None = None
     parts: list[PartRecord] = Field(default=[])
 
 
@@ -89,12 +82,16 @@ class AnswererRecord(Record):
 
 
 class BaselineRecord(Record):
-    """A baseline: `gaussian`, `edges` or `random`; or `untrained`, with the method and layer it is of."""
+    """A baseline: its `method` is `gaussian`, `edges` or `random`, its `layer` null.
 
-    baseline: str
-    method: str | None
+    `untrained` stands once for each map: `of` is that map's method, null for others, and `layer` its layer.
+    """
+
+    method: str
     layer: Layer
     checks: dict[str, CheckRecord]
+    verdict: str
+    of: str | None = None
 
 
 class LeftOut(Record):
@@ -108,15 +105,25 @@ class LeftOut(Record):
 
 
 class TrustData(Record):
-    """The pictures: how many were read, how many pairs there were, and where the masks came from.
+    """What was asked about, of what was asked for; what is not is in `left_out`, with reasons.
 
-    `masks` is `pairs` (difference images), `files`, `self_blended`, or "" where there are none.
+    Attributes:
+        source, sha256: the table or folder, and its hash.
+        forged: forged pictures of the data; `made`: those made of its real ones, by self-blending.
+        pairs: forged pictures on which the real one that they were made from lies, pixel on pixel.
+        masked: those of which the manipulated pixels are known, from `masks`: `pairs` (difference images),
+            `files`, `self_blended`, several with commas between, or "" where there are none.
+        swaps: real faces with one region pasted from the forgery, in which that region is known to decide.
+        groups: groups of pictures that are not independent.
     """
 
     source: str
     sha256: str
-    images: Count
+    forged: Count
+    made: Count
     pairs: Count
+    masked: Count
+    swaps: Count
     masks: str
     groups: Count
     left_out: list[LeftOut]

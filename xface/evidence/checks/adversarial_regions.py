@@ -32,7 +32,7 @@ def adversarial_regions(subject: Subject) -> Values:
 
     Only pictures that are called forged are attacked. Whatever flips by some of its regions flips by all.
     """
-    if subject.score <= subject.network.boundary:
+    if not subject.score > subject.network.boundary:  # nor if it is undefined
         return {}
     sets = [[frozenset(row[:top]) for row in _first_regions(subject)] for top in TOP]
     flipped: dict[frozenset[int], bool] = {frozenset(): False}

@@ -62,7 +62,8 @@ CHECKS.add(
             "partial_swap": Words(
                 "names the forged region first",
                 "how often the region pasted into a real face, which raised the score by 0.7 logits or more, "
-                "has the highest share per area, or for effects the largest effect",
+                "has the highest share per area, or for effects the largest effect; effects are at an "
+                "advantage, as they hide with the masks that regions are pasted with",
                 limits=(0, 1),
                 percent=True,
                 ranks=True,

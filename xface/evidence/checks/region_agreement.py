@@ -49,7 +49,8 @@ CHECKS.add(
         {
             "agreement": Words(
                 "agreement with effects, per area",
-                "rank correlation of each region's share per area with the effect of hiding it; 0 is chance",
+                "rank correlation of each region's share per area with the effect of hiding it; 0 is chance; "
+                "effects are the reference, and have no figure",
                 limits=(-1, 1),
                 ranks=True,
             ),

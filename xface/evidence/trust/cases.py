@@ -121,7 +121,8 @@ def find_cases(
     if not found:
         raise DataError("there is no picture to ask about: no forged one, and no real one to make one from")
     named = bool(counterparts) or any(samples.column(PAIR))
-    return Cases(tuple(found), _origin(found), tuple(_unpaired(kinds[0], named)))
+    lacking = [*_unpaired(kinds[0], named), *_unmasked(found, masks)]
+    return Cases(tuple(found), _origin(found), tuple(lacking))
 
 
 def _counterparts(samples: Samples, positive: str, column: str) -> dict[str, str]:
@@ -201,5 +202,15 @@ def _unpaired(forged: Sequence[Case], paired: bool) -> Iterable[LeftOut]:
     lacking = [case for case in forged if not case.counterpart]
     if paired and lacking:
         reason = "the data names no real picture that it was made from, or none that is there"
-        example = as_utf8(lacking[0].path)
-        yield LeftOut(what="pair", reason=reason, count=len(lacking), example=example)
+        yield _left_out("pair", reason, lacking)
+
+
+def _unmasked(cases: Sequence[Case], folder: Path | None) -> Iterable[LeftOut]:
+    """Forged pictures of which nothing says what is manipulated, though masks are given."""
+    lacking = [case for case in cases if not (case.made or case.mask or case.counterpart)]
+    if folder is not None and lacking:
+        yield _left_out("mask", f"'{folder}' has no picture of its name, or several", lacking)
+
+
+def _left_out(what: str, reason: str, cases: Sequence[Case]) -> LeftOut:
+    return LeftOut(what=what, reason=reason, count=len(cases), example=as_utf8(cases[0].path))

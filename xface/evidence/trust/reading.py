@@ -13,7 +13,7 @@ from xface.data.self_blending import self_blend
 from xface.detectors.crops import Crop, prepare_cropped
 from xface.errors import ImageError, LandmarkError
 from xface.evidence.hiding import ShownFace
-from xface.evidence.pairs import difference_mask
+from xface.evidence.pairs import difference_mask, misaligned
 from xface.evidence.trust.cases import SEED, Case
 from xface.faces.landmark_cache import LandmarkStore
 from xface.files.hashes import sha256_of
@@ -27,13 +27,16 @@ BLENDED = 0.1
 WHITE = 127
 """A mask's pixels above this are manipulated."""
 
+OF_MASK = "its mask "
+"""What begins the reason why a mask's file does not serve, where the pair does."""
+
 
 @dataclass(frozen=True, eq=False)
 class ReadCase:
     """A case as it was read: `face` with its counterpart and `mask`, as far as there are any.
 
     `status` is `ok`, `no_face`, `unreadable` or `missing`, and `reason` says why it isn't ok; `no_mask`
-    says why there is no mask. `sha256` has the hash of each of the case's files.
+    says why there is no pair, or no mask. `sha256` has the hash of each of the case's files.
     """
 
     case: Case
@@ -84,10 +87,15 @@ class CaseReader:
         forged = self._prepared(picture, landmarks)
         shown = _shown(forged, landmarks)
         real, unpaired = self._counterpart(case, picture, landmarks)
-        mask, unmasked = self._mask(case, picture, landmarks, forged, real)
-        if real is not None and (case.mask or mask is not None):  # else it doesn't lie on the forgery
+        mask, unmasked = None, ""
+        if case.mask:
+            unpaired = unpaired or (misaligned(forged.view, real.view) if real else "")
+            mask, unmasked = self._mask_file(case, picture, landmarks)
+        elif real is not None:
+            mask, unpaired = difference_mask(forged.view, real.view)
+        if real is not None and not unpaired:
             shown = replace(shown, counterpart=real.tensor)
-        return ReadCase(case, no_mask=unmasked or unpaired, face=shown, mask=mask)
+        return ReadCase(case, no_mask="; ".join(filter(None, (unpaired, unmasked))), face=shown, mask=mask)
 
     def _blended(self, case: Case, picture: Picture, landmarks: FloatArray) -> ReadCase:
         """A real face blended with an altered copy of itself."""
@@ -109,17 +117,10 @@ class CaseReader:
         try:
             real, _ = read_hashed(case.counterpart)
             if real.pixels.shape != picture.pixels.shape:
-                return None, difference_mask(picture.pixels, real.pixels)[1]
+                return None, misaligned(picture.pixels, real.pixels)
             return self._prepared(real, landmarks), ""
         except (ImageError, OSError) as error:
             return None, f"the real picture cannot be read: {error}"
-
-    def _mask(
-        self, case: Case, picture: Picture, landmarks: FloatArray, forged: Prepared, real: Prepared | None
-    ) -> tuple[NDArray[np.bool_] | None, str]:
-        if case.mask:
-            return self._mask_file(case, picture, landmarks)
-        return (None, "") if real is None else difference_mask(forged.view, real.view)
 
     def _mask_file(
         self, case: Case, picture: Picture, landmarks: FloatArray
@@ -127,11 +128,14 @@ class CaseReader:
         try:
             drawn, _ = read_hashed(case.mask)
         except (ImageError, OSError) as error:
-            return None, f"its mask cannot be read: {error}"
+            return None, f"{OF_MASK}cannot be read: {error}"
         if drawn.pixels.shape != picture.pixels.shape:
             sizes = [f"{each.pixels.shape[1]}x{each.pixels.shape[0]}" for each in (drawn, picture)]
-            return None, f"its mask has {sizes[0]} pixels, the picture {sizes[1]}"
-        return self._prepared(drawn, landmarks).view.max(axis=2) > WHITE, ""
+            return None, f"{OF_MASK}has {sizes[0]} pixels, the picture {sizes[1]}"
+        mask = self._prepared(drawn, landmarks).view.max(axis=2) > WHITE
+        if mask.all() or not mask.any():
+            return None, f"{OF_MASK}marks {'every pixel' if mask.all() else 'no pixel'} that the network sees"
+        return mask, ""
 
     def _prepared(self, picture: Picture, landmarks: FloatArray) -> Prepared:
         return prepare_cropped(picture, self.preprocessing, self.crop, landmarks)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cache
@@ -20,26 +19,22 @@ from pydantic import Field
 from xface.data.reading import read_ahead
 from xface.data.workers import dead_workers_reported
 from xface.detectors.detector import takes
+from xface.evidence.trust.conclusion import counts, judged, left_out
 from xface.evidence.trust.examining import Examiner, Finding
 from xface.evidence.trust.examples import write_examples
 from xface.evidence.trust.plan import TrustPlan
 from xface.evidence.trust.reading import CaseReader, ReadCase
-from xface.evidence.trust.tables import TABLES, by_figure, tables
-from xface.evidence.trust.verdicts import Judge, check_words
+from xface.evidence.trust.tables import TABLES, tables
 from xface.faces.landmark_cache import LandmarkStore
 from xface.report.trust.page import write_trust_report
 from xface.runs.checking import check_hashes
-from xface.runs.folder import UNSHOWN
 from xface.runs.schema import Record
-from xface.runs.trust import TRUST, LeftOut, TrustData, TrustRecord
+from xface.runs.trust import TRUST, TrustData, TrustRecord
 from xface.runs.writing import NewRun, RunKind, begin_run, is_finished
 
 Advance: TypeAlias = Callable[[int], object]
 Progress: TypeAlias = Callable[[int], AbstractContextManager[Advance]]
 """Told how many cases there are to do, it gives what is to be told how many more are done."""
-
-NAMED = re.compile(r"cannot (?:read|prepare) ('[^']*'|\"[^\"]*\"): ")
-"""What a picture's error begins with."""
 
 FEWER = "resume with --resume and --workers 0"
 
@@ -181,54 +176,21 @@ class PartMaker:
 def _conclude(plan: TrustPlan, run: NewRun, store: LandmarkStore) -> None:
     """Write `trust.json`, and the pictures that it names."""
     cases, figures = (pq.read_table(run.table_path(name)) for name in ("cases", "figures"))
-    made = plan.cases.masks == "self_blended"
-    judge = Judge(plan.answerers, by_figure(figures, cases["group"].to_pylist()), made)
     notes = [said for note in run.parts(plan.part_count).notes() for said in note.notes]
     manifest = {name: run.manifest[name] for name in TrustManifest.model_fields if name != "files"}
+    data = TrustData(
+        source=os.path.abspath(plan.source),
+        sha256=plan.samples.sha256,
+        masks=plan.cases.masks,
+        **counts(cases, figures),
+        left_out=[*plan.cases.left_out, *left_out(cases)],
+        notes=list(plan.samples.notes),
+    )
     record = TrustRecord(
         **manifest,
-        data=_data(plan, cases),
-        checks=check_words(),
-        maps=judge.maps(),
-        baselines=judge.baselines(),
-        effects=judge.effects(),
+        data=data,
+        **judged(plan.kinds, cases, figures),
         examples=write_examples(plan, figures, store, run.folder),
         notes=list(dict.fromkeys(notes)),
     )
     run.write(TRUST, record.model_dump(mode="json"))
-
-
-def _data(plan: TrustPlan, cases: pa.Table) -> TrustData:
-    groups = {name or f"case {place}" for place, name in enumerate(cases["group"].to_pylist())}
-    return TrustData(
-        source=os.path.abspath(plan.source),
-        sha256=plan.samples.sha256,
-        images=len(cases),
-        pairs=plan.cases.pairs,
-        masks=plan.cases.masks,
-        groups=len(groups),
-        left_out=[*plan.cases.left_out, *_left_out(cases)],
-        notes=list(plan.samples.notes),
-    )
-
-
-def _left_out(cases: pa.Table) -> Iterator[LeftOut]:
-    """Pictures that could not be asked about, and pairs without a mask, by reason."""
-    for what, column in (("picture", "reason"), ("pair", "no_mask")):
-        found: dict[str, list[dict[str, str]]] = {}
-        for row in cases.select(["image", "status", column]).to_pylist():
-            if row[column]:
-                found.setdefault(_kind(row[column]), []).append(row)
-        for reason, rows in sorted(found.items(), key=lambda each: -len(each[1])):
-            failed = any(row["status"] in UNSHOWN for row in rows)
-            yield LeftOut(what=what, reason=reason, count=len(rows), example=rows[0]["image"], failed=failed)
-
-
-def _kind(reason: str) -> str:
-    """A reason without the name of one file.
-
-    Example:
-        >>> _kind("cannot read 'a.jpg': it is empty (0 bytes)")
-        'it is empty (0 bytes)'
-    """
-    return NAMED.sub("", reason)

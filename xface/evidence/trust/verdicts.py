@@ -1,36 +1,23 @@
-"""Verdicts: figures of many pictures as values with intervals, against the best baseline, and in words."""
+"""Verdicts: figures of many pictures as values with intervals, against the best baseline."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from xface.evidence.checks import CHECKS, Figure, Words
+from xface.evidence.trust.grades import figures, graded, told_of_baseline
 from xface.results import FloatArray
-from xface.runs.trust import (
-    CONTRADICTED,
-    INFORMATIVE,
-    NO_BETTER,
-    NOT_CHECKED,
-    AnswererRecord,
-    BaselineRecord,
-    CheckRecord,
-    CheckWords,
-    Grade,
-    PartRecord,
-)
+from xface.runs.trust import AnswererRecord, BaselineRecord, CheckRecord, CheckWords, PartRecord
 from xface.statistics.bootstrap import LEAST_GROUPS, Estimate
-from xface.statistics.means import Codes, mean_differences, within
-from xface.wording import BASELINE_WORDS
-
-RANDOMISATION = "randomisation"
-MOST_ALIKE = 0.5
-"""A map shows little of what was learnt if its likeness to that of the untrained network, with its whole
-interval, lies above this."""
+from xface.statistics.means import Codes, mean_differences, widening, within
 
 EFFECTS, UNTRAINED = "effects", "untrained"
+HOME = "they are at an advantage here, as they hide with the very masks that the region was pasted with"
+"""What goes with the grade of the effects where partial swaps decided it."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +65,6 @@ def check_words() -> dict[str, CheckWords]:
     }  # fmt: skip
 
 
-def figures() -> dict[str, Words]:
-    """All figures of all checks."""
-    return {name: words for check in CHECKS.values() for name, words in check.figures.items()}
-
-
 @dataclass(frozen=True, eq=False)
 class Judge:
     """Puts the figures of all cases together, by answerer; `tables` has those that some case has.
@@ -105,18 +87,26 @@ class Judge:
     def baselines(self) -> list[BaselineRecord]:
         """The record of each baseline; `untrained` has one for each map."""
         count = len(self.answerers.kinds)
-        named = [(name, None, None, 2 * count + k) for k, name in enumerate(self.answerers.baselines)]
-        again = [(UNTRAINED, *kind, count + k) for k, kind in enumerate(self.answerers.kinds)]
-        return [
-            BaselineRecord(baseline=name, method=method, layer=layer, checks=self._checks(place, {}))
-            for name, method, layer, place in [*named, *again]
-        ]
+        named = [(2 * count + k, name, None, None) for k, name in enumerate(self.answerers.baselines)]
+        again = [(count + k, UNTRAINED, layer, of) for k, (of, layer) in enumerate(self.answerers.kinds)]
+        return [self._baseline(*each) for each in [*named, *again]]
+
+    def _baseline(self, place: int, name: str, layer: str | None, of: str | None) -> BaselineRecord:
+        checks = self._checks(place, {})
+        said = told_of_baseline(checks, self._deciding())
+        return BaselineRecord(method=name, layer=layer, checks=checks, verdict=said, of=of)
 
     def _record(self, place: int, method: str, layer: str | None) -> AnswererRecord:
         checks = self._checks(place, self.answerers.baselines_of(place))
-        grade, verdict, by = graded(checks, self._best(place), self._deciding())
+        found = graded(checks, self._best(place), self._deciding())
+        at_home = method == EFFECTS and found.decided_by == "partial_swap"
         return AnswererRecord(
-            method=method, layer=layer, checks=checks, grade=grade, verdict=verdict, decided_by=by
+            method=method,
+            layer=layer,
+            checks=checks,
+            grade=found.grade,
+            verdict=f"{found.words}; {HOME}" if at_home else found.words,
+            decided_by=found.decided_by,
         )
 
     def _deciding(self) -> list[str]:
@@ -150,6 +140,8 @@ class Judge:
         if best:
             columns.append(table.values[:, place] - table.values[:, against[best]])
         value, *difference = estimates(columns, table.groups, words.limits)
+        factor = self._widenings[name]
+        wider = [_widened(each, factor, words.limits) for each in difference]
         return CheckRecord(
             value=value.value,
             interval=_interval(value),
@@ -157,8 +149,27 @@ class Judge:
             best_baseline=best,
             difference=difference[0].value if difference else None,
             difference_interval=_interval(difference[0]) if difference else None,
+            simultaneous_interval=_interval(wider[0]) if wider else None,
             parts=list(self._parts(name, words, place)),
         )
+
+    @cached_property
+    def _widenings(self) -> dict[str, float]:
+        """By how much wider each figure's intervals are for those of all maps and of the effects to hold."""
+        return {
+            figure.name: widening(self._differences(table, figures()[figure.name]), table.groups)
+            for figure, table in self.tables.items()
+            if not figure.by
+        }
+
+    def _differences(self, table: Table, words: Words) -> FloatArray:
+        """The difference of each map, and of the effects, from its best baseline in each case: (N, K)."""
+        columns = []
+        for place in (*range(len(self.answerers.kinds)), self.answerers.effects):
+            against = self.answerers.baselines_of(place)
+            if best := _best_baseline(table, place, against, words):
+                columns.append(table.values[:, place] - table.values[:, against[best]])
+        return np.stack(columns, axis=1) if columns else np.empty((len(table.values), 0))
 
     def _parts(self, name: str, words: Words, place: int) -> Iterator[PartRecord]:
         for figure, table in self.tables.items():
@@ -221,56 +232,14 @@ def _bounded(found: Estimate, column: FloatArray, groups: Codes, least: float, m
     return within(found, least, most)
 
 
+def _widened(found: Estimate, factor: float, limits: tuple[float, float] | None) -> Estimate:
+    """A difference with its interval `factor` times as wide, which ends where it can go no further."""
+    if found.value is None or found.low is None or found.high is None:
+        return found
+    low, high = (found.value + factor * (end - found.value) for end in (found.low, found.high))
+    wider = Estimate(found.value, low, high)
+    return wider if limits is None else within(wider, limits[0] - limits[1], limits[1] - limits[0])
+
+
 def _interval(found: Estimate) -> list[float] | None:
     return None if found.low is None or found.high is None else [found.low, found.high]
-
-
-def graded(
-    checks: Mapping[str, CheckRecord], best: Mapping[str, tuple[str, float]], deciding: Sequence[str]
-) -> tuple[Grade, str, str | None]:
-    """The grade of an answer, the sentence that says why, and the figure that decided; see docs/trust.md.
-
-    Args:
-        checks: its figures.
-        best: of each figure, the best baseline and its value.
-        deciding: the figures of which the first that has an interval decides.
-    """
-    alike = checks.get(RANDOMISATION)
-    if alike and alike.value is not None and alike.interval and alike.interval[0] > MOST_ALIKE:
-        low, high = alike.interval
-        return (
-            CONTRADICTED,
-            f"{CONTRADICTED}: with random weights the map stays much the same (rank correlation "
-            f"{alike.value:.2f}, 95 % {low:.2f} to {high:.2f})",
-            RANDOMISATION,
-        )
-    named = figures()
-    for name in deciding:
-        check = checks[name]
-        if check.difference is None or check.difference_interval is None or name not in best:
-            continue
-        low, high = check.difference_interval
-        wins = low > 0 if named[name].better == "higher" else high < 0
-        grade: Grade = INFORMATIVE if wins else NO_BETTER
-        return grade, f"{grade}: {_against(named[name], check, *best[name])}", name
-    return NOT_CHECKED, f"{NOT_CHECKED}: fewer than {LEAST_GROUPS} independent pictures tell of it", None
-
-
-def _against(words: Words, check: CheckRecord, baseline: str, value: float) -> str:
-    own = f"{words.title}: {said(check.value, words)}"
-    if check.interval:
-        low, high = (said(end, words) for end in check.interval)
-        own += f" (95 % {low.removesuffix(' %')} to {high})"
-    return f"{own}; {BASELINE_WORDS.get(baseline, baseline)}: {said(value, words)}"
-
-
-def said(value: float | None, words: Words) -> str:
-    """A figure's value in words.
-
-    Example:
-        >>> said(0.523, figures()["partial_swap"]), said(0.523, figures()["pixel_auc"])
-        ('52 %', '0.52')
-    """
-    if value is None:
-        return "undefined"
-    return f"{100 * value:.0f} %" if words.percent else f"{value:.2f}"

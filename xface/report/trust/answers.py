@@ -11,7 +11,7 @@ from xface.report.colours import DARK_BLUE, DARK_VERMILION
 from xface.report.html.axes import linear_axis
 from xface.report.html.forest import Forest, Line, Series
 from xface.runs.trust import CheckRecord, CheckWords, TrustRecord
-from xface.wording import BASELINE_WORDS, NOTHING, method_at
+from xface.wording import BASELINE_WORDS, NOTHING, figure_range, figure_text, method_at
 
 OWN = Series("value", DARK_BLUE, square=False, filled=True)
 BEST = Series("the best baseline's", DARK_VERMILION, square=True, filled=False)
@@ -33,9 +33,9 @@ def answers(record: TrustRecord) -> list[Answer]:
     own = [Answer(EFFECTS, "effects", each.checks) for each in record.effects]
     maps = [Answer(method_at(each.method, each.layer), "map", each.checks) for each in record.maps]
     others = [
-        Answer(BASELINE_WORDS.get(each.baseline, each.baseline), "baseline", each.checks)
+        Answer(BASELINE_WORDS.get(each.method, each.method), "baseline", each.checks)
         for each in record.baselines
-        if each.method is None
+        if each.of is None
     ]
     return [*own, *maps, *others]
 
@@ -62,52 +62,33 @@ class Row:
 
     @property
     def result(self) -> str:
-        """Whether the interval of the difference leaves out 0, and on which side."""
-        if self.check.difference_interval is None:
+        """Whether the interval of the difference that holds for all answers leaves out 0, on which side."""
+        if self.check.simultaneous_interval is None:
             return "" if self.check.best_baseline is None else "not tested"
-        low, high = self.check.difference_interval
+        low, high = self.check.simultaneous_interval
         if self.words.better == "lower":
             low, high = -high, -low
-        return "★ better" if low > 0 else "worse" if high < 0 else "no better"
+        return "★ better" if low > 0 else "worse" if high < 0 else "not shown to be better"
 
     def said(self, value: float | None, signed: bool = False) -> str:
         """A value of this figure in words."""
-        return said(value, self.words, signed)
+        return figure_text(value, self.words.percent, signed)
 
     @property
     def own(self) -> str:
         """The value with its interval, in words."""
-        return _ranged(self.check.value, self.check.interval, self.words)
+        return self._ranged(self.check.value, self.check.interval)
 
     @property
     def difference(self) -> str:
         """The difference with its interval, in words."""
-        return _ranged(self.check.difference, self.check.difference_interval, self.words, signed=True)
+        return self._ranged(self.check.difference, self.check.difference_interval, signed=True)
 
-
-def said(value: float | None, words: CheckWords, signed: bool = False) -> str:
-    """A value in words.
-
-    Example:
-        >>> from xface.runs.trust import CheckWords
-        >>> words = CheckWords(family="swap", title="", about="", better="higher", percent=True)
-        >>> said(0.523, words), said(0.5, words, signed=True), said(None, words)
-        ('52 %', '+50 %', '\N{EN DASH}')
-    """
-    if value is None:
-        return NOTHING
-    sign = "+" if signed else ""
-    return f"{100 * value:{sign}.0f} %" if words.percent else f"{value:{sign}.2f}"
-
-
-def _ranged(
-    value: float | None, interval: Sequence[float] | None, words: CheckWords, signed: bool = False
-) -> str:
-    own = said(value, words, signed)
-    if interval is None:
-        return own
-    low, high = (said(end, words, signed) for end in interval)
-    return f"{own} ({low.removesuffix(' %')} to {high.removesuffix(' %')})"
+    def _ranged(self, value: float | None, interval: Sequence[float] | None, signed: bool = False) -> str:
+        own = self.said(value, signed)
+        if interval is None:
+            return own
+        return f"{own} ({figure_range(interval, self.words.percent, signed).removesuffix(' %')})"
 
 
 def rows_of(record: TrustRecord, name: str) -> list[Row]:
@@ -143,7 +124,9 @@ def _difference(check: CheckRecord) -> dict[str, float | None]:
 
 
 def _remarks(row: Row) -> tuple[str, ...]:
-    return (f"{row.result} ({row.against})",) if row.result else ()
+    if row.check.simultaneous_interval is None:
+        return (row.result,) if row.result else ()
+    return (f"{row.result} than {row.against}",)
 
 
 @dataclass(frozen=True)
@@ -184,8 +167,8 @@ def table_rows(record: TrustRecord) -> Iterator[dict[str, Any]]:
     """All figures of all answerers, baselines of single maps among them, for a CSV file."""
     for kind, each in [*_all(record, "maps"), *_all(record, "effects")]:
         yield from _csv(kind, each.method, each.layer, each.checks)
-    for baseline in record.baselines:
-        yield from _csv(baseline.baseline, baseline.method, baseline.layer, baseline.checks)
+    for each in record.baselines:
+        yield from _csv(each.method, each.of, each.layer, each.checks)
 
 
 def _all(record: TrustRecord, name: str) -> list[tuple[str, Any]]:
@@ -196,8 +179,9 @@ def _csv(
     kind: str, method: str | None, layer: str | None, checks: Mapping[str, CheckRecord]
 ) -> Iterator[dict[str, Any]]:
     for name, check in checks.items():
+        low, high = check.simultaneous_interval or (None, None)
         yield {
             "answerer": kind, "method": method, "layer": layer, "check": name, "n": check.n,
             "value": _estimate(check.value, check.interval), "best_baseline": check.best_baseline,
-            "difference": _difference(check),
+            "difference": _difference(check), "simultaneous_low": low, "simultaneous_high": high,
         }  # fmt: skip

@@ -21,12 +21,14 @@ from xface.report.html.csv_tables import Table, write_tables
 from xface.report.html.document import LOCK, asset, dressed, environment
 from xface.report.trust.answers import EFFECTS, families, forests, parts_tables, rows_of, table_rows
 from xface.report.trust.curves import curves_of
+from xface.results import INFORMATIVE
 from xface.runs.lock import held
-from xface.runs.trust import INFORMATIVE, Example, TrustRecord, read_trust
+from xface.runs.trust import Example, TrustRecord, read_trust
 from xface.wording import method_at, sentence, spaced
 
 PACKAGE = "xface.report.trust"
-COLUMNS = ("answerer", "method", "layer", "check", "n", "value", "best_baseline", "difference")
+COLUMNS = ("answerer", "method", "layer", "check", "n", "value", "best_baseline", "difference",
+           "simultaneous_low", "simultaneous_high")  # fmt: skip
 SIDE = 320  # pixels of an example's picture, at most
 
 
@@ -63,8 +65,10 @@ def _pictures(record: TrustRecord, run: Path, part: Path) -> Iterator[str]:
 
 def _picture(run: Path, example: Example) -> Image.Image | None:
     """An example's picture, if it is one, and lies in the run's folder."""
+    if not example.file or "\0" in example.file:
+        return None
     path = (run / example.file).resolve()
-    if not example.file or not path.is_relative_to(run.resolve()):
+    if not path.is_relative_to(run.resolve()):
         return None
     try:
         return Image.fromarray(read_picture(path).pixels)
