@@ -209,18 +209,20 @@ def test_without_pairs_they_are_made_of_real_faces(detector, faces, tmp_path):
     assert record.maps[0].checks["deletion"].n > 0
 
 
-def test_masks_of_files_are_taken_and_those_of_another_size_are_not(detector, faces, tmp_path):
+def test_masks_of_files_are_taken_but_for_those_of_another_size_and_empty_ones(detector, faces, tmp_path):
     masks = tmp_path / "masks"
     masks.mkdir()
     white = np.zeros((SIDE, SIDE), np.uint8)
     white[40:60] = 255
     for number in range(2, COUNT):
-        Image.fromarray(white).resize((SIDE + (number == 2), SIDE)).save(masks / f"fake{number}.png")
+        mask = Image.fromarray(white * (number != 3)).resize((SIDE + (number == 2), SIDE))
+        mask.save(masks / f"fake{number}.png")
     planned = plan(detector, faces / "named.csv", pairs="both", masks=masks)
     assert planned.cases.masks == "files,pairs"
     record = run(planned, tmp_path / "run")
-    assert any("its mask has 65x64" in each.reason for each in record.data.left_out)
-    assert record.maps[0].checks["pixel_auc"].n == COUNT - 3
+    reasons = [each.reason for each in record.data.left_out if each.what == "mask"]
+    assert sorted(each[:22] for each in reasons) == ["its mask has 65x64 pix", "its mask marks no pixe"]
+    assert (record.data.masked, record.data.pairs) == (COUNT - 4, COUNT - 2)
     with pytest.raises(DataError, match="has no mask for any"):
         plan(detector, faces / "faces.csv", masks=tmp_path / "run")
 
