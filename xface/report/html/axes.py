@@ -9,6 +9,7 @@ from typing import Literal
 
 LOWEST, HIGHEST = 1 / 16, 64
 MOST_TICKS = 7
+LEAST = 1e-9  # of a linear axis: less is rounding
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,12 @@ def linear_axis(values: Iterable[float], percent: bool = False) -> Axis:
     """A linear axis around 0 and all values, its ends and ticks at round numbers.
 
     Example:
-        >>> linear_axis([-0.11, 0.52]).ticks, linear_axis([]).ticks
-        ((-0.2, 0.0, 0.2, 0.4, 0.6), (0.0, 0.2, 0.4, 0.6, 0.8, 1.0))
+        >>> linear_axis([-0.11, 0.52]).ticks, linear_axis([1e-17]).ticks
+        ((-0.2, 0.0, 0.2, 0.4, 0.6), (0.0, 0.2))
     """
     known = list(values) or [1.0]
     low, high = min(0.0, *known, 0.0), max(0.0, *known, 0.0)
-    step = _round_step((high - low) or 1.0)
+    step = _round_step(high - low if high - low > LEAST else 1.0)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     last = max(last, first + 1)
     ticks = tuple(round(step * number, 12) for number in range(first, last + 1))
