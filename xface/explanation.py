@@ -152,7 +152,7 @@ def explain(
     found = attribute(detector.model, tensor, *request)
     maps = _with_leading(found, detector, tensor, request[0], chosen.leading)
     prediction, explained = detector.verdicts(found.output)[0], int(found.targets[0])
-    hidden = _effects(detector, prepared, face, explained, effects)
+    hidden = _effects(detector, prepared, face, explained, effects, found.output)
     return Explanation(
         image=picture.name,
         view=prepared.view,
@@ -180,12 +180,17 @@ def explain(
 
 
 def _effects(
-    detector: Detector, prepared: Prepared, face: Face, target: int, kind: EffectKind | None
+    detector: Detector,
+    prepared: Prepared,
+    face: Face,
+    target: int,
+    kind: EffectKind | None,
+    logits: Tensor,
 ) -> ExplainedEffects:
     if kind is None or face.landmarks is None:
         return ExplainedEffects()
     landmarks = prepared.geometry.to_input(face.landmarks)
-    return explained_effects(detector, prepared.tensor, landmarks, target, kind)
+    return explained_effects(detector, prepared.tensor, landmarks, target, kind, logits)
 
 
 def _earned(detector: Detector, maps: tuple[AttributionMap, ...], has_effects: bool) -> tuple[MapTrust, ...]:

@@ -32,6 +32,9 @@ NOTHING = "\N{EN DASH}"
 UNCHECKED = f"{NOT_CHECKED} for this detector: run xface trust"
 """Of maps, where nobody has tried what they are worth."""
 
+MIRRORED = ("right_", "left_")
+"""How the names of a region and of its mirror image begin."""
+
 BASELINE_WORDS = {
     "gaussian": "the face's centre",
     "edges": "an edge filter",
@@ -86,6 +89,19 @@ def spaced(name: str) -> str:
         'right eye'
     """
     return name.replace("_", " ")
+
+
+def mirror(region: str) -> tuple[str, str]:
+    """The region on the face's other side, and what the two are called; "" where it has none.
+
+    Example:
+        >>> mirror("left_eye"), mirror("nose")
+        (('right_eye', 'eyes'), ('', ''))
+    """
+    for side, other in (MIRRORED, MIRRORED[::-1]):
+        if region.startswith(side):
+            return other + region.removeprefix(side), region.removeprefix(side) + "s"
+    return "", ""
 
 
 def sentence(text: str) -> str:

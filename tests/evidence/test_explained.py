@@ -11,6 +11,7 @@ from probe_networks import Looking, as_detector
 
 import xface
 from xface.errors import UnknownNameError
+from xface.evidence.hiding import NEUTRAL
 from xface.faces import REGIONS, find_face, region_labels
 from xface.images.pictures import read_picture
 from xface.report import as_text
@@ -27,6 +28,16 @@ class OneByOne(Looking):
     def forward(self, images):
         if len(images) > 1:
             raise RuntimeError("one\nat a time")
+        return super().forward(images)
+
+
+class Counting(Looking):
+    """Counts the pictures that it is shown."""
+
+    seen = 0
+
+    def forward(self, images):
+        self.seen += len(images)
         return super().forward(images)
 
 
@@ -92,6 +103,18 @@ def test_without_effects_the_rest_is_the_same(command):
     [line] = command(detector, "--json", "--effects", "none").lines
     assert (line["effects"], line["flip_set"]) == ([], None)
     assert "hiding" not in as_text(without)
+
+
+def test_effects_ask_of_a_dozen_pictures_per_fill_and_not_again_of_the_untouched_one():
+    """Here a region flips the verdict alone, so that none are hidden together."""
+    detector, seen = looking_at("mouth", Counting), []
+    for kind in (None, None, "regions"):  # the first one finds out about the network
+        detector.model.seen = 0
+        assert bool(xface.explain(detector, FAKE, *METHOD, effects=kind).flips) == (kind is not None)
+        seen.append(detector.model.seen)
+    per_fill = (seen[2] - seen[1]) / len(NEUTRAL)
+    assert per_fill == int(per_fill)
+    assert len(NAMES) + 2 <= per_fill <= len(NAMES) + 4  # with two to four control areas
 
 
 def test_a_picture_without_a_face_has_none():

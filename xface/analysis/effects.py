@@ -17,6 +17,7 @@ from xface.analysis.plan import Plan
 from xface.data.reading import read_ahead
 from xface.detectors.requests import positive_class
 from xface.errors import UsageError
+from xface.evidence.effects import over_fills
 from xface.evidence.hiding import NEUTRAL, ShownFace
 from xface.evidence.verdicts import VerdictEffects, verdict_effects
 from xface.results import OUTCOMES
@@ -151,9 +152,9 @@ def _columns(row: int, image: str, found: VerdictEffects) -> Mapping[str, Sequen
         "status": effects.status,
         "effect": effects.effect,
         "effect_positive": found.sign * effects.effect,
-        "effect_probability": effects.probabilities.mean(axis=0),
+        "effect_probability": over_fills(effects.probabilities),
         "spread": effects.values.std(axis=0, ddof=1),
-        "control": effects.controls.mean(axis=0),
+        "control": over_fills(effects.controls),
         "area": effects.areas,
         "control_area": found.control_areas,
         "flips": effects.flips,

@@ -31,7 +31,7 @@ from xface.faces.regions import BACKGROUND, REGIONS
 from xface.results import EffectStatus, FloatArray, RegionEffect
 
 FLOOR = 1e-3  # logits: below it an effect is none, whatever the control
-AT_ONCE = {"cpu": 2**18, "other": 2**24}  # pixels shown to a network at once
+AT_ONCE = {"cpu": 2**18, "other": 2**24}  # pixels of pictures shown to a network at once, by kind of device
 HIDDEN_AT_ONCE = 2**22  # pixels of hidden pictures held at once
 
 
@@ -73,7 +73,7 @@ class Effects:
     @property
     def effect(self) -> FloatArray:
         """The effect of each region, (R,): the mean over the fills."""
-        return np.asarray(self.values.mean(axis=0))
+        return over_fills(self.values)
 
     @property
     def status(self) -> list[EffectStatus]:
@@ -82,7 +82,7 @@ class Effects:
         An effect is unclear where the fills differ in sign, or where too little could be hidden elsewhere to
         compare it with.
         """
-        noise = np.maximum(np.abs(np.nan_to_num(self.controls.mean(axis=0))), FLOOR)
+        noise = np.maximum(np.abs(np.nan_to_num(over_fills(self.controls))), FLOOR)
         alone = np.zeros(len(noise), bool) if self.uncontrolled is None else self.uncontrolled
         return [_status(*each) for each in zip(self.values.T, noise, alone, strict=True)]
 
@@ -94,15 +94,20 @@ class Effects:
         values = self.values[:, index]
         return RegionEffect(
             region=name,
-            effect=_number(values.mean()),
-            effect_probability=_number(self.probabilities[:, index].mean()),
+            effect=_number(self.effect[index]),
+            effect_probability=_number(over_fills(self.probabilities)[index]),
             spread=_number(values.std(ddof=1)) if len(values) > 1 else None,
-            control=_number(self.controls[:, index].mean()),
+            control=_number(over_fills(self.controls)[index]),
             status=self.status[index],
             flips=bool(self.flips[index]),
             area=float(self.areas[index]),
             fills={fill: _number(value) for fill, value in zip(self.fills, values, strict=True)},
         )
+
+
+def over_fills(values: FloatArray) -> FloatArray:
+    """What hiding each area does, (K,): the mean over the fills of what it does by each, (F, K)."""
+    return np.asarray(values.mean(axis=0))
 
 
 def _number(value: float) -> float | None:
@@ -119,20 +124,25 @@ def _status(values: FloatArray, noise: float, uncontrolled: bool) -> EffectStatu
 
 
 def region_effects(
-    detector: Detector, face: ShownFace, target: int, fills: Sequence[str] = NEUTRAL
+    detector: Detector,
+    face: ShownFace,
+    target: int,
+    fills: Sequence[str] = NEUTRAL,
+    logits: Tensor | None = None,
 ) -> Effects:
     """The effect of hiding each region of a face, and of hiding a control area of about its size.
 
     `flip_set` is the smallest region whose hiding changes the verdict under most fills. Where no single one
     does, regions are hidden together, those that do most for the verdict first: so many that they change it
-    and one fewer do not, searched from where their effects sum to the score; None if not even all of them
-    do, the background left visible.
+    and one fewer do not, searched from where their effects sum to the score; None if none was found, the
+    background left visible. This is greedy: other regions, or fewer of the same, may change it too.
 
     Args:
         detector: the detector.
         face: what it is shown; on any device.
         target: the index of the class whose score is asked for.
         fills: names from `FILLS`.
+        logits: what the network says of the untouched picture, if it was asked already.
 
     Example:
         >>> from xface.detectors.loading import load
@@ -145,7 +155,7 @@ def region_effects(
     """
     masks = torch.stack([face.labels == index for index in range(len(REGIONS))])
     controls = control_areas(face.labels.cpu().numpy().astype(np.uint8))
-    ask = Asking(detector, face, target, tuple(fills))
+    ask = Asking(detector, face, target, tuple(fills), logits)
     areas = feathered(torch.cat([masks, torch.from_numpy(controls.masks).to(masks.device)]), face.iod)
     before, after = ask.untouched, ask.hidden(areas)
     there = masks.flatten(1).any(dim=1).cpu().numpy()
@@ -154,7 +164,7 @@ def region_effects(
     there &= np.isfinite(gaps[:, : len(REGIONS)]).all(axis=0)
     of_region = np.where(controls.of_region < 0, 0, controls.of_region + len(REGIONS))
     changed = by_most(after.called[:, : len(REGIONS)] != before.called) & there
-    own = np.where(there, own_gaps[:, : len(REGIONS)].mean(axis=0), -np.inf)
+    own = np.where(there, over_fills(own_gaps[:, : len(REGIONS)]), -np.inf)
     return Effects(
         fills=ask.fills,
         score=float(before.scores),
@@ -206,9 +216,16 @@ def _flip_set(
 class Asking:
     """Asks a detector about a face with parts of it hidden."""
 
-    def __init__(self, detector: Detector, face: ShownFace, target: int, fills: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        face: ShownFace,
+        target: int,
+        fills: tuple[str, ...],
+        logits: Tensor | None = None,
+    ) -> None:
         self.detector, self.face, self.target, self.fills = detector, face, target, fills
-        logits = detector.logits(face.image[None])
+        logits = detector.logits(face.image[None]) if logits is None else logits
         self._own = int(detector.called(logits)[0])
         untouched = self._answers(logits)
         self.untouched = Answers(*(each[0] for each in vars(untouched).values()))
@@ -223,21 +240,25 @@ class Asking:
 
     @torch.inference_mode()
     def flips(self, weights: Tensor) -> bool:
-        """Whether hiding (H, W) changes the verdict under most fills; asked until that is decided."""
-        changed = 0
-        for asked, fill in enumerate(self.fills, start=1):
-            [logits] = self._logits(weights[None], fill)
-            changed += int(self.detector.called(logits)[0]) != self._own
-            if 2 * changed > len(self.fills) or 2 * (asked - changed) >= len(self.fills):
-                break
-        return 2 * changed > len(self.fills)
+        """Whether hiding (H, W) changes the verdict under most fills; of no more than it takes to decide."""
+        needed = len(self.fills) // 2 + 1
+        changed = self._changed(weights, self.fills[:needed])
+        if changed < needed and changed + len(self.fills) - needed >= needed:
+            changed += self._changed(weights, self.fills[needed:])
+        return changed >= needed
+
+    def _changed(self, weights: Tensor, fills: Sequence[str]) -> int:
+        """Under how many of the fills hiding (H, W) changes the verdict."""
+        pictures = torch.cat([hide(self.face, weights[None], fill) for fill in fills])
+        return sum(int((self.detector.called(logits) != self._own).sum()) for logits in self._shown(pictures))
 
     def _logits(self, weights: Tensor, fill: str) -> Iterator[Tensor]:
-        pixels = weights.shape[1] * weights.shape[2]
-        most = AT_ONCE["cpu" if self.detector.device.type == "cpu" else "other"]
-        for part in torch.split(weights, max(1, HIDDEN_AT_ONCE // pixels)):
-            for pictures in torch.split(hide(self.face, part, fill), max(1, most // pixels)):
-                yield self.detector.logits(pictures)
+        for part in torch.split(weights, max(1, HIDDEN_AT_ONCE // weights[0].numel())):
+            yield from self._shown(hide(self.face, part, fill))
+
+    def _shown(self, pictures: Tensor) -> Iterator[Tensor]:
+        for part in torch.split(pictures, at_once(self.detector, pictures)):
+            yield self.detector.logits(part)
 
     def _answers(self, logits: Tensor) -> Answers:
         scores = class_scores(logits, len(logits)).double()
@@ -248,6 +269,12 @@ class Asking:
             self.detector.called(logits).cpu().numpy(),
             log_odds(scores, self._own),
         )
+
+
+def at_once(detector: Detector, pictures: Tensor) -> int:
+    """How many of the pictures (N, 3, H, W) a detector is shown in one batch."""
+    most = AT_ONCE["cpu" if detector.device.type == "cpu" else "other"]
+    return max(1, most // (pictures.shape[-2] * pictures.shape[-1]))
 
 
 def log_odds(scores: Tensor, index: int) -> FloatArray:

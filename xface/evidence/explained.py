@@ -39,11 +39,17 @@ def check_effect_kind(kind: str | None) -> None:
 
 
 def explained_effects(
-    detector: Detector, image: Tensor, landmarks: FloatArray, target: int, kind: EffectKind
+    detector: Detector,
+    image: Tensor,
+    landmarks: FloatArray,
+    target: int,
+    kind: EffectKind,
+    logits: Tensor | None = None,
 ) -> ExplainedEffects:
     """The effects of the regions of a prepared picture (3, H, W) on the score of the class `target`.
 
-    `landmarks` (68, 2) are in its pixels. Whatever fails becomes a note: maps do not depend on it.
+    `landmarks` (68, 2) are in its pixels, `logits` (1, C) what the network said of it, if it was asked.
+    Whatever fails becomes a note: maps do not depend on it.
 
     Example:
         >>> import numpy as np, torch
@@ -54,10 +60,10 @@ def explained_effects(
     """
     try:
         face = ShownFace.of(image.to(detector.device), landmarks)
-        found = region_effects(detector, face, target)
+        found = region_effects(detector, face, target, logits=logits)
         rows = found.rows()
         if kind == "shapley":
-            rows = tuple(_with_shapley(rows, shapley_values(detector, face, target)))
+            rows = tuple(_with_shapley(rows, shapley_values(detector, face, target, logits=logits)))
     except Exception as error:  # whatever a network of others raises for pictures that are changed
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         return ExplainedEffects(notes=(f"no effects of regions: {printable(reason)}",))

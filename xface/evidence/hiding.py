@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 import torch
@@ -53,11 +54,21 @@ class ShownFace:
         labels = torch.from_numpy(region_labels(landmarks, size)).to(image.device)
         return cls(image, labels, FaceAxes.of(landmarks, size).iod, counterpart)
 
+    @cached_property
+    def smooth(self) -> Tensor:
+        """The picture smoothed by a Gaussian of 0.15 inter-ocular distances, once for all that is hidden."""
+        return blurred(self.image, BLUR * self.iod)
+
 
 Fill: TypeAlias = Callable[[ShownFace, Tensor], Tensor]
 """A face and weights (K, H, W), 1 where it is hidden, to what stands there: (K or 1, 3, H, W)."""
 
 FILLS: Registry[Fill] = Registry("fill")
+"""What can stand in place of a region. `counterpart` is for `xface trust` alone, which has aligned pairs.
+
+It is no part of a mean over fills: effects of faces with and without a partner would be different quantities,
+and where a partner has moved, what is pasted is not the region.
+"""
 COUNTERPART = "counterpart"
 
 
@@ -111,7 +122,7 @@ def hide(face: ShownFace, weights: Tensor, fill: str) -> Tensor:
 
 def blur(face: ShownFace, weights: Tensor) -> Tensor:
     """The face smoothed by a Gaussian of 0.15 inter-ocular distances."""
-    return blurred(face.image, BLUR * face.iod)[None]
+    return face.smooth[None]
 
 
 def mean(face: ShownFace, weights: Tensor) -> Tensor:
@@ -149,6 +160,8 @@ def _extent(along: Tensor) -> slice:
 
 def imputed(image: Tensor, known: Tensor) -> Tensor:
     """(K, 3, H, W) of images (K or 1, 3, H, W): `known` (K, 1, H, W) pixels as they are, others from them."""
+    if known.all():  # as soon as each pixel stands for some known one, coarser sizes would change nothing
+        return image.expand(len(known), *image.shape[1:])
     if min(image.shape[-2:]) <= COARSEST:
         count = known.sum(dim=(2, 3), keepdim=True)
         return torch.where(known, image, (image * known).sum(dim=(2, 3), keepdim=True) / count.clamp(min=1))
@@ -166,9 +179,9 @@ def _relaxed(values: Tensor, image: Tensor, known: Tensor) -> Tensor:
     """
     for _ in range(SWEEPS):
         padded = F.pad(values, (1, 1, 1, 1), "replicate")
-        across = padded[..., :-2] + padded[..., 2:] + 2 * padded[..., 1:-1]
-        both = across[..., :-2, :] + across[..., 2:, :] + 2 * across[..., 1:-1, :]
-        values = torch.where(known, image, both / 12 - values / 3)
+        across = (padded[..., :-2] + padded[..., 2:]).add_(padded[..., 1:-1], alpha=2)
+        both = (across[..., :-2, :] + across[..., 2:, :]).add_(across[..., 1:-1, :], alpha=2)
+        values = torch.where(known, image, both.add_(values, alpha=-4).mul_(1 / 12))
     return values
 
 

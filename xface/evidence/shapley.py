@@ -53,7 +53,11 @@ class ShapleyValues:
 
 
 def shapley_values(
-    detector: Detector, face: ShownFace, target: int, exact: bool | None = None
+    detector: Detector,
+    face: ShownFace,
+    target: int,
+    exact: bool | None = None,
+    logits: Tensor | None = None,
 ) -> ShapleyValues:
     """The Shapley value of each region of a face for the score of a class, regions hidden by `blur`.
 
@@ -63,6 +67,7 @@ def shapley_values(
         target: the index of the class whose score, its log-odds, is divided.
         exact: ask for all sets of regions (2 ** n pictures), or draw 32 orders (at most 32 n); None is exact
             on a GPU for at most 10 regions.
+        logits: what the network says of the untouched picture, if it was asked already.
 
     Example:
         >>> from xface.detectors.loading import load
@@ -79,7 +84,7 @@ def shapley_values(
     if not players:
         return ShapleyValues(np.full(len(REGIONS), np.nan), np.full(len(REGIONS), np.nan), 0.0, True)
     weights = feathered(torch.stack([face.labels == k for k in players]), face.iod)
-    ask = Asking(detector, face, target, (FILL,))
+    ask = Asking(detector, face, target, (FILL,), logits)
 
     def game(visible: Players) -> FloatArray:
         parts = (visible[start : start + AT_ONCE] for start in range(0, len(visible), AT_ONCE))

@@ -15,9 +15,8 @@ from xface.evidence.effects import Asking, Effects, by_most
 from xface.evidence.hiding import NEUTRAL, ShownFace, feathered
 from xface.faces.regions import REGIONS
 from xface.results import FloatArray
-
-ALIKE = 1.5  # parts whose areas differ by at most this factor share a control area
-RIGHT, LEFT = "right_", "left_"
+from xface.runs.schema import ALIKE
+from xface.wording import MIRRORED, mirror
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +43,9 @@ def face_parts() -> dict[str, tuple[str, ...]]:
         >>> [name for name, regions in face_parts().items() if len(regions) > 1]
         ['eyes', 'eyebrows', 'cheeks']
     """
-    pairs = {name.removeprefix(RIGHT): name for name in REGIONS if name.startswith(RIGHT)}
-    return {
-        **{name: (name,) for name in REGIONS},
-        **{f"{name}s": (right, LEFT + name) for name, right in pairs.items() if LEFT + name in REGIONS},
-    }
+    rights = [name for name in REGIONS if name.startswith(MIRRORED[0])]
+    pairs = {both: (right, left) for right in rights for left, both in [mirror(right)] if left in REGIONS}
+    return {**{name: (name,) for name in REGIONS}, **pairs}
 
 
 def verdict_effects(

@@ -11,21 +11,17 @@ import numpy as np
 from xface.findings.columns import Judged
 from xface.findings.contrasts import UNTESTED
 from xface.findings.sentences import Sentence, fixed
-from xface.findings.top import mirror
 from xface.results import LIKENESSES, OUTCOMES, WRONG, FloatArray
-from xface.runs.schema import LEVEL_AT_THE_TOP
+from xface.runs.schema import ALIKE, LEVEL_AT_THE_TOP
 from xface.statistics.bootstrap import LEAST_GROUPS, Estimate, finite
 from xface.statistics.effects import ALPHA, false_discovery
 from xface.statistics.means import Mask, groups_with, mean_differences
 from xface.statistics.permutation import flip_signs
 from xface.statistics.rates import rate
-from xface.wording import counted, listed, negative_name, percent, spaced
+from xface.wording import counted, listed, mirror, negative_name, percent, spaced
 
 if TYPE_CHECKING:
     import pandas as pd
-
-ALIKE = 1.5
-"""A part is compared with its control area unless it is so many times as large, or more."""
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,9 @@ from xface.runs.schema import LEVEL_AT_THE_TOP, MOST_AT_THE_TOP
 from xface.statistics.effects import against_all
 from xface.statistics.regression import Regression
 from xface.statistics.slices import Slice
-from xface.wording import kind_name, listed, spaced
+from xface.wording import kind_name, listed, mirror, spaced
 
 MOST = 3  # regions or attributes in a sentence
-MIRRORED = ("right_", "left_")
 TRUTH_FIRST = (*CONTRASTS, *LIKENESSES)
 COMPARED = {name: OUTCOMES[sides[1]] for name, sides in SIDES.items()}
 """What the errors of each contrast are compared with."""
@@ -242,19 +241,6 @@ def _paired(
         words = f"both {spaced(plural)}" if (mirrored, sign) in named else f"the {spaced(region)}"
         coarse = " (coarse)" if any(row.coarse for row in pair) else ""
         yield f"{words}{coarse}", sign, dict.fromkeys(kind_name(row.name) for row in pair)
-
-
-def mirror(region: str) -> tuple[str, str]:
-    """The region on the face's other side, and what the two are called; "" where it has none.
-
-    Example:
-        >>> mirror("left_eye"), mirror("nose")
-        (('right_eye', 'eyes'), ('', ''))
-    """
-    for side, other in (MIRRORED, MIRRORED[::-1]):
-        if region.startswith(side):
-            return other + region.removeprefix(side), region.removeprefix(side) + "s"
-    return "", ""
 
 
 def _figures(row: Contrast) -> str:

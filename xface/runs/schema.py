@@ -11,6 +11,7 @@ from xface.runs.tables import OWN_COLUMNS
 
 MOST_AT_THE_TOP = 3
 LEVEL_AT_THE_TOP = 0.03  # tests are exact for many groups only: with it, of few too at most 5 % show anything
+ALIKE = 1.5  # parts of a face whose areas differ by less than this factor are alike: one control serves both
 MOST = 2**53  # whole numbers up to here are exact as floats
 
 Number = Annotated[float, Field(ge=-1e300, le=1e300)]

@@ -13,6 +13,7 @@ from xface.evidence.baselines import BASELINES
 from xface.evidence.checks import CHECKS, Check, Figure, Subject
 from xface.evidence.checks.check import face_regions
 from xface.evidence.checks.partial_swap import LEAST_RISE
+from xface.evidence.effects import over_fills
 from xface.evidence.hiding import COUNTERPART, NEUTRAL, ShownFace, feathered, hide
 from xface.evidence.trust.network import AskedNetwork
 from xface.evidence.trust.reading import ReadCase
@@ -120,9 +121,9 @@ class Examiner:
     def _effects(self, face: ShownFace, masks: Tensor, score: float) -> FloatArray:
         """The effect of hiding each region, (R,): the mean over the fills that need the face alone."""
         areas = feathered(masks, face.iod)
-        hidden = [self.network.scores(hide(face, areas, fill)) for fill in NEUTRAL]
+        hidden = np.stack([self.network.scores(hide(face, areas, fill)) for fill in NEUTRAL])
         there = masks.flatten(1).any(dim=1).cpu().numpy()
-        return np.where(there, score - np.mean(hidden, axis=0), np.nan)
+        return np.where(there, over_fills(score - hidden), np.nan)
 
     def _swaps(self, read: ReadCase, item: Asked) -> list[Asked]:
         """Real faces with one region pasted from the forgery, which raised the score enough; some of them."""

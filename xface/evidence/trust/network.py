@@ -16,13 +16,10 @@ from xface.attribution.maps import Key, Maps, furthest
 from xface.attribution.targets import class_scores
 from xface.detectors.detector import Detector
 from xface.detectors.fitting import FittingBatches
-from xface.evidence.effects import log_odds
+from xface.evidence.effects import at_once, log_odds
 from xface.evidence.randomised import cascade
 from xface.faces.measures import amount, resized
 from xface.results import ByteArray, FloatArray
-
-AT_ONCE = {"cpu": 2**20, "cuda": 2**24}
-"""Pixels shown to the network at once, by kind of device."""
 
 REMEDY = "ask for fewer methods or layers at once, or use --device cpu"
 
@@ -66,14 +63,10 @@ class AskedNetwork:
         return np.array(self._fitting(lambda part: self._scores(images[part]), len(images)), np.float64)
 
     def _scores(self, images: Tensor) -> Iterable[float]:
-        logits = [self.detector.logits(part) for part in torch.split(images, self._at_once(images))]
+        logits = [self.detector.logits(part) for part in torch.split(images, at_once(self.detector, images))]
         scores = class_scores(torch.cat(logits), len(images)).double()
         found: list[float] = log_odds(scores, self.target).tolist()
         return found
-
-    def _at_once(self, images: Tensor) -> int:
-        most = AT_ONCE.get(self.detector.device.type, AT_ONCE["cpu"])
-        return max(1, most // (images.shape[2] * images.shape[3]))
 
     def amounts(self, images: Tensor, stage: str | None = None) -> Tensor:
         """See `Network`."""

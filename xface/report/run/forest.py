@@ -30,7 +30,7 @@ def lift_forest(run: RunFolder, kind: Kind) -> Forest:
     ]
     found = {(row["region"], row["outcome"]): row["lift"] for row in rows}
     lines = [
-        Line(_label(run, kind, region), tuple(found.get((region, name)) for name in OUTCOME_SERIES),
+        Line(region_name(run, kind, region), tuple(found.get((region, name)) for name in OUTCOME_SERIES),
              _remarks(run, kind, region))
         for region in dict.fromkeys(row["region"] for row in rows)
     ]  # fmt: skip
@@ -38,7 +38,8 @@ def lift_forest(run: RunFolder, kind: Kind) -> Forest:
     return Forest(f"Where {kind.name} looks, by outcome", axis, tuple(series), tuple(lines))
 
 
-def _label(run: RunFolder, kind: Kind, region: str) -> str:
+def region_name(run: RunFolder, kind: Kind, region: str) -> str:
+    """A region in words, marked where the kind's maps are too coarse for it."""
     return f"{spaced(region)}{' (coarse)' if region in coarse_regions(run, kind) else ''}"
 
 

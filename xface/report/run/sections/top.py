@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from xface.report.run.forest import region_name
 from xface.report.run.outlines import outlines_svg
 from xface.report.run.sections.findings import Sentences
 from xface.report.run.sections.regions import earned
@@ -18,7 +19,7 @@ from xface.results import CONTRASTS, LIKENESSES
 from xface.runs.folder import Kind
 from xface.runs.regions import regions_of
 from xface.runs.schema import LEVEL_AT_THE_TOP
-from xface.wording import spaced
+from xface.wording import mirror, spaced
 
 Row = Mapping[str, Any]
 BACKGROUND, FACE = "background", "face"
@@ -67,8 +68,9 @@ def _outlined(report: Report, sentence: Row) -> dict[str, Any]:
         if entry["landmarks"] is not None:
             landmarks = np.array(entry["landmarks"], np.float64).reshape(-1, 2)
             drawn = outlines_svg(regions, names, landmarks, size_of(entry))
+            said = (region_name(report.run, kind, name) if kind else spaced(name) for name in names)
             return {"face": report.faces[entry["row"]], "picture": Markup(drawn), "earned": worth,
-                    "caption": f"outlined: {', '.join(map(spaced, names))}"}  # fmt: skip
+                    "caption": f"outlined: {', '.join(said)}"}  # fmt: skip
     return {"earned": worth}
 
 
@@ -76,7 +78,7 @@ def _parts_of(name: str, regions: list[str]) -> list[str]:
     """A region itself; of a union, such as the eyes or the whole face, its regions."""
     if name == FACE:
         return [each for each in regions if each != BACKGROUND]
-    return [each for each in regions if each == name or each in (f"right_{name[:-1]}", f"left_{name[:-1]}")]
+    return [each for each in regions if name in (each, mirror(each)[1])]
 
 
 def _told_regions(report: Report, sentence: Row) -> tuple[Kind | None, list[str]]:
