@@ -225,6 +225,7 @@ class TestPanel:
         for expected in ("one.jpg", "fake", "0.750", "one.json", "resnet18", "against the best other"):
             assert expected in said
         assert f"mouth\xa0{lift:.1f}x" in said
+        assert ("~ coarse" in said) == any(row.coarse for row in found.regions)
         assert STATUS["zero"] in said
         assert "UNTRAINED" in said
         assert "UNTRAINED" not in "\n".join(

@@ -63,6 +63,7 @@ def _face_lines(findings: ExplanationData) -> str:
     if not findings.face.found:
         return "no face found: no regions"
     lines = [f"face by {file_name(findings.face.source)}", "below each map: highest lifts, 1x is chance"]
+    lines += ["~ coarse: below 4 cells of the map"] if any(row.coarse for row in findings.regions) else []
     unchecked = findings.trained and findings.maps and not findings.trust
     return "\n".join([*lines, *([textwrap.fill(f"maps {UNCHECKED}", WIDEST)] if unchecked else [])])
 
@@ -112,13 +113,12 @@ def _draw_scale(figure: Figure, cell: Any, heat: Heat) -> None:
 
 def _strongest(findings: ExplanationData, amap: AttributionMap) -> str:
     lifts = [
-        (row.lift, row.region)
+        (row.lift, f"{row.region}\xa0{row.lift:.1f}x{'~' if row.coarse else ''}")
         for row in findings.regions
         if (row.method, row.layer) == (amap.method, amap.layer) and row.lift is not None
     ]
     # The space within a pair is one that no line breaks at.
-    pairs = [f"{region}\xa0{lift:.1f}x" for lift, region in sorted(lifts, reverse=True)[:STRONGEST]]
-    return ", ".join(pairs)
+    return ", ".join(words for _, words in sorted(lifts, reverse=True)[:STRONGEST])
 
 
 def _draw_outlines(cell: Any, findings: ExplanationData, width: float) -> None:
