@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 from command_line import FAKE, REAL, meso4, one_cell, run, truncated
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -13,6 +14,7 @@ from test_report import a_map, findings
 from torch import full, tensor
 
 import xface
+from xface.analysis.effect_means import effect_means, mean_effect_table
 from xface.analysis.region_means import (
     NUMBERS,
     left_out,
@@ -20,6 +22,7 @@ from xface.analysis.region_means import (
     region_means,
     region_rows,
 )
+from xface.explanation import EFFECT_COLUMNS
 from xface.faces import REGIONS
 from xface.images.pictures import read_picture
 from xface.report import region_table
@@ -190,6 +193,19 @@ class TestEffects:
             assert row["within_noise"] == (each["status"] == "within_noise").sum()
         assert "mean effects over images\n\nregion" in done.out
         assert (out / "effects-mean.png").stat().st_size > 5000
+
+    def test_means_of_ten_images_have_an_interval(self):
+        values = np.random.default_rng(0).normal(2.0, 1.0, 24)
+        row = {"label": "fake", "region": "nose", "status": "clear", "flips": False}
+        rows = pd.DataFrame([{**row, "image": f"{n}.jpg", "effect": v} for n, v in enumerate(values)])
+        rows = rows.reindex(columns=["image", "label", *EFFECT_COLUMNS])
+        found = effect_means(rows).iloc[0]
+        low, high = scipy.stats.t.interval(0.95, 23, values.mean(), scipy.stats.sem(values))
+        assert high - low < found["effect_high"] - found["effect_low"] < 1.3 * (high - low)
+        assert (found["effect_low"] + found["effect_high"]) / 2 == pytest.approx(values.mean())
+        assert f"±{found['effect_high'] - found['effect']:.2f}" in mean_effect_table(effect_means(rows))
+        again = rows.assign(image=[f"{n % 9}.jpg" for n in range(24)])  # nine images, some of them again
+        assert np.isnan(effect_means(again).iloc[0]["effect_low"])
 
     def test_without_effects_there_are_no_tables_of_them(self, tmp_path):
         done = regions(tmp_path, "--effects", "none", FAKE, REAL)

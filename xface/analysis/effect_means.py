@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from xface.evidence.hiding import NEUTRAL
@@ -13,9 +14,12 @@ from xface.faces import REGIONS
 from xface.files.paths import as_utf8
 from xface.report.explanation.effect_table import signed
 from xface.results import ExplanationData, RegionEffect
+from xface.statistics.bootstrap import LEAST_GROUPS
+from xface.statistics.means import mean_differences
 from xface.wording import NOTHING, aligned, number
 
 MEANS = [name for name in EFFECT_COLUMNS if name not in ("region", "status", "flips")]
+INTERVAL = ["effect_low", "effect_high"]
 STATUSES = ("clear", "unclear", "within_noise", "undefined")
 COUNTED = {"flips": "flips", "within_noise": "within noise", "unclear": "unclear"}
 
@@ -44,14 +48,16 @@ def effect_means(rows: pd.DataFrame) -> pd.DataFrame:
     Returns:
         `region`; `images` in the table, of which `no_face` had no face; `n`, over how many the effect is
         averaged; in how many the region `flips` the verdict, and its effect is `clear`, `unclear`,
-        `within_noise`, `undefined`; the means, NaN where nothing is defined.
+        `within_noise`, `undefined`; the means, NaN where nothing is defined; `effect_low` and `effect_high`,
+        the 95 % interval of the mean effect, each image a group of its own (one that is given twice is one
+        group), NaN for fewer than 10.
 
     Example:
         >>> row = {"image": "a", "label": "fake", "region": "nose", "status": "clear", "flips": True}
         >>> rows = pd.DataFrame([{**row, "effect": effect} for effect in (1.0, 3.0)])
         >>> found = effect_means(rows.reindex(columns=["image", "label", *EFFECT_COLUMNS])).iloc[0]
-        >>> float(found["effect"]), int(found["n"]), int(found["flips"]), int(found["unclear"])
-        (2.0, 2, 2, 0)
+        >>> float(found["effect"]), int(found["n"]), int(found["flips"]), float(found["effect_low"])
+        (2.0, 2, 2, nan)
     """
     marked = rows.assign(**{status: rows["status"] == status for status in ("no_face", *STATUSES)})
     grouped = marked.groupby("region", sort=False)
@@ -60,7 +66,16 @@ def effect_means(rows: pd.DataFrame) -> pd.DataFrame:
         n=("effect", "count"),
         **{name: (name, "sum") for name in ("no_face", "flips", *STATUSES)},
     )
-    return counts.join(grouped[MEANS].mean()).reset_index()
+    intervals = grouped[["image", "effect"]].apply(_interval)
+    return counts.join(grouped[MEANS].mean()).join(intervals).reset_index()
+
+
+def _interval(rows: pd.DataFrame) -> pd.Series[float]:
+    """The ends of the 95 % interval of one region's mean effect over images."""
+    codes, _ = pd.factorize(rows["image"])
+    values = rows[["effect"]].to_numpy(np.float64)
+    [found] = mean_differences(values, np.ones(len(rows), bool), None, codes)
+    return pd.Series([found.low, found.high], INTERVAL, float)
 
 
 def mean_effects(means: pd.DataFrame) -> list[RegionEffect]:
@@ -73,7 +88,7 @@ def mean_effects(means: pd.DataFrame) -> list[RegionEffect]:
 
 
 def _effect(row: Mapping[Any, Any]) -> RegionEffect:
-    known: dict[str, Any] = {name: None if pd.isna(row[name]) else float(row[name]) for name in MEANS}
+    known: dict[str, Any] = {name: _known(float(row[name])) for name in MEANS}
     fills = {fill: known.pop(f"effect_{fill}") for fill in NEUTRAL}
     status: Any = max(STATUSES, key=lambda name: row[name])
     if status == "clear" and abs(known["effect"] or 0.0) <= abs(known["control"] or 0.0):
@@ -81,17 +96,27 @@ def _effect(row: Mapping[Any, Any]) -> RegionEffect:
     return RegionEffect(region=row["region"], status=status, flips=False, fills=fills, **known)
 
 
+def _known(value: float) -> float | None:
+    return None if pd.isna(value) else value
+
+
 def mean_effect_table(means: pd.DataFrame) -> str:
-    """The mean effects for a terminal, the largest first, with counts of images."""
+    """The mean effects for a terminal, the largest first, with counts of images.
+
+    The intervals of `effect_means` are symmetric about the mean.
+    """
     ordered = means.sort_values("effect", ascending=False, na_position="last")
-    heading = ["region", "effect", "control", "points", "n", *COUNTED.values()]
+    heading = ["region", "effect", "95 %", "control", "points", "n", *COUNTED.values()]
     rows = [
         [
             row["region"],
-            *(signed(None if pd.isna(row[name]) else row[name]) for name in ("effect", "control")),
+            signed(_known(row["effect"])),
+            NOTHING if pd.isna(row["effect_low"]) else f"±{signed(row['effect_high'] - row['effect'])[1:]}",
+            signed(_known(row["control"])),
             NOTHING if pd.isna(row["effect_probability"]) else f"{100 * row['effect_probability']:+.1f}",
             *(number(int(row[name])) for name in ("n", *COUNTED)),
         ]
         for row in ordered.to_dict("records")
     ]
-    return aligned([heading, *rows])
+    note = f"95 %: interval over images, from {LEAST_GROUPS} on; too narrow for frames of one video"
+    return f"{aligned([heading, *rows])}\n\n{note}"
