@@ -20,7 +20,7 @@ from .options import DATA, LABELS, RESUME, SPLIT, detector_options
 if TYPE_CHECKING:
     from xface.analysis.plan import EffectsLimit, Plan
 
-EFFECTS = "100"
+EFFECTS = "15"
 
 
 def _effects_limit(context: click.Context, option: click.Parameter, value: str) -> int | str | None:
@@ -74,7 +74,8 @@ def _cost_pair(text: str) -> dict[str, float]:
 @click.option("--out", type=Path, metavar="DIR", default=Path("results/analysis"), show_default=True,
               help="A new folder for the run.")  # fmt: skip
 @click.option("--effects", callback=_effects_limit, default=EFFECTS, show_default=True, metavar="N|all|none",
-              help="Of how many images of each outcome the parts of the face are hidden.")  # fmt: skip
+              help="Of how many images of each outcome the parts of the face are hidden; each costs as much "
+              "as the maps of some 45.")  # fmt: skip
 @click.option("--maps", is_flag=True, help="Also write the raw maps.")
 @click.option("--workers", type=click.IntRange(0), metavar="N",
               help="Processes that read pictures (default: one fewer than the CPU cores).")  # fmt: skip
@@ -122,6 +123,7 @@ def analyze(
     run = _run(plan, out, workers, resume)
     _say_new_notes(run, plan)
     _say_what_was_found(run)
+    _say_what_was_hidden(run)
     _say_what_failed(run)
 
 
@@ -187,6 +189,16 @@ def _say_what_was_found(run: Path) -> None:
         click.echo(f"\n{breakdown_table(breakdown)}\n")
     for each in findings.get("proposals", ()):
         click.echo(printable(each["text"]))
+
+
+def _say_what_was_hidden(run: Path) -> None:
+    """Print of how many images of each outcome the parts of the face were hidden, unless of none."""
+    hidden = json.loads((run / "manifest.json").read_text(encoding="utf-8")).get("effects")
+    if hidden and (some := {name: counts for name, counts in hidden["images"].items() if counts[1]}):
+        counts = ", ".join(f"{chosen:,} of {count:,} {name}" for name, (chosen, count) in some.items())
+        limit = hidden["limit"]
+        drawn = "" if limit == "all" else f" (at most {limit:,} of each, drawn at random)"
+        click.echo(f"parts of the face hidden in turn in {counts}{drawn}")
 
 
 def _say_what_failed(run: Path) -> None:
