@@ -51,8 +51,10 @@ def graded(
     for name in deciding:
         if name in best and checks[name].simultaneous_interval is not None:
             return _compared(name, checks[name], *best[name])
-    few = f"fewer than {LEAST_GROUPS} independent pictures tell of it"
-    return Verdict(NOT_CHECKED, f"{NOT_CHECKED}: {few}")
+    reason = f"fewer than {LEAST_GROUPS} independent pictures tell of it"
+    if all(checks[name].value is None for name in deciding):
+        reason = "no picture tells of it: there is none, or the map is zero or not finite in all"
+    return Verdict(NOT_CHECKED, f"{NOT_CHECKED}: {reason}")
 
 
 def _compared(name: str, check: CheckRecord, baseline: str, value: float) -> Verdict:
