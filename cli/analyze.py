@@ -181,7 +181,7 @@ def _say_what_was_found(run: Path) -> None:
     sentences = findings["sentences"]
     cautions = [each["text"] for each in sentences if each["about"] == "caution"]
     top = [each["text"] for each in sentences if each.get("top")]
-    silent = [each["text"] for each in sentences if each["about"] == "none"]
+    silent = [each["text"] for each in sentences if each["about"] in ("none", "count")]
     click.echo("\n".join(map(printable, [*cautions, *(top or silent)])))
     if more := len(sentences) - len(cautions) - len(top) - len(silent):
         click.echo(f"and {counted(more, 'finding')} of single tables in the report")

@@ -321,10 +321,14 @@ def repair_rows(outcome: np.ndarray, ok: np.ndarray, evil: str):
                    "difference": estimate([0.1, 0.3]), "effect": estimate([1.0, 2.0]),
                    "p": 0.001 if finding else 0.4 if tested else None,
                    "q": 0.004 if finding else 0.7 if tested else None,
-                   "p_family": 0.002 if finding else 0.8 if tested else None,
-                   "p_all": 0.01 if finding else 0.9 if tested else None, "finding": finding,
+                   "finding": finding,
                    "note": "" if tested else f"there is no area of its size elsewhere {evil}",
-                   "rows": rows[:turned][:12].tolist()}  # fmt: skip
+                   "like_scores": rates[1] if tested else estimate([]),
+                   "rows": rows[:turned][:12].tolist(),
+                   "right_difference": estimate([0.1, 0.3] if tested else []),
+                   **{f"right_{key}": (0.002 if finding else 0.6) if tested else None
+                      for key in ("p", "q", "p_family", "p_all")},
+                   "right_finding": finding, "right_note": ""}  # fmt: skip
 
 
 def region_rows(outcome: np.ndarray, ok: np.ndarray, lifts: np.ndarray):

@@ -80,6 +80,14 @@ def test_what_is_planted_comes_to_the_top(results, scenario):
     assert results[scenario][PLANTED[scenario]] > 0.8
 
 
+@pytest.mark.parametrize("effects", ["alike", "more near the threshold", "more far from it"])
+def test_what_turns_as_right_verdicts_with_like_scores_do_is_seldom_found(results, effects):
+    """As it stands it is found in most runs, as errors are nearer to the threshold."""
+    for frames in ("correlated frames", "single images", "12 against 12 videos", "unequal videos"):
+        assert results["repairs"][f"{frames}, {effects}"] <= MOST_FAMILY
+        assert results["repairs"][f"{frames}, {effects}, raw"] > 0.5 or frames.startswith("12")
+
+
 def test_below_the_top_families_are_promises_of_their_own(results):
     for family in FAMILIES:
         assert results["families"][family] <= MOST_FAMILY
@@ -123,7 +131,12 @@ def test_the_simulation_runs_and_comes_to_the_same(results, tmp_path):
     """A few runs of it with other seeds: as many as are likely by the rates it is to keep to."""
     from scipy.stats import binom
 
-    parts = ("correlated frames", "share linear in the logit", "heavy tails, 10 against 60 groups")
+    parts = (
+        "correlated frames",
+        "share linear in the logit",
+        "heavy tails, 10 against 60 groups",
+        "eyes repair false alarms, 300 videos",
+    )
     command = [
         sys.executable,
         str(BENCHMARK),
@@ -139,8 +152,10 @@ def test_the_simulation_runs_and_comes_to_the_same(results, tmp_path):
     found = json.loads((tmp_path / "few").read_text())["parts"]
     for part in parts[:2]:
         assert 30 * found[part]["top"] <= binom.ppf(0.999, 30, MOST_FALSE)
-        assert found[part].keys() == results[part].keys()
+        assert found[part].keys() >= results[part].keys()
+        assert 30 * found[part]["any: repairs"] <= binom.ppf(0.999, 30, MOST_FAMILY)
     assert found[parts[1]]["raw FP-TN or FN-TP"] > 0.8
+    assert found[parts[3]]["top: repairs"] > 0.6
     assert all(found[parts[2]][f"held: {frames}"] > 0.9 for frames in ("single images", "videos"))
 
 

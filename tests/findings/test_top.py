@@ -81,7 +81,9 @@ def test_attributes_come_before_maps_and_both_kinds_of_errors_share_a_sentence()
     assert found.sentences[: len(top)] == tuple(top)
     assert [(each.top, each.about) for each in top] == [(1, "attribute"), (2, "region")]
     who = "alse positives (real called fake) and false negatives (fake called real)"
-    assert top[0].text.startswith(f"F{who} are darker than correctly classified images (brightness 0.")
+    assert top[0].text.startswith(
+        f"F{who} are darker than correctly classified images (brightness lower by 0."
+    )
     assert top[1].text.startswith(
         f"For f{who}, gradcam at layer4 puts more weight on the mouth than for correctly classified images, "
         "at equal scores (mouth: lift higher by 0."

@@ -34,7 +34,10 @@ class Unadjusted:
 
 @dataclass(frozen=True)
 class Equivalence:
-    """Whether the sides are the same: `p` that they differ by `margin` or more, at equal scores."""
+    """Whether the sides are the same: `p` that they differ by `margin` or more, at equal scores.
+
+    The margin is half a standard deviation of what the score leaves.
+    """
 
     margin: float | None
     p: float | None
@@ -151,7 +154,7 @@ def _adjusted(
     found = adjusted_differences(values, first, scores, codes, permutations, seed)
     ps, furthest = found.tested.p_values(), found.tested.furthest()
     deltas = cliffs_delta(found.values[first], found.values[~first])
-    margins = MARGIN * _spread(values, first)
+    margins = MARGIN * _spread(found.values, first)
     apart = found.equivalence(margins)
     changed = []
     for k, row in enumerate(rows):

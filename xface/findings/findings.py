@@ -13,7 +13,8 @@ from xface.findings.columns import Columns, Judged, attribute_columns, on_the_fa
 from xface.findings.contrasts import Contrast, contrasts, corrected
 from xface.findings.health import Health, check_health, summarise
 from xface.findings.proposals import ProposedThreshold, proposals
-from xface.findings.repairs import Repair, RepairWords, repairs
+from xface.findings.repair_sentences import RepairWords
+from xface.findings.repairs import Repair, repairs, with_right
 from xface.findings.sentences import (
     SIDES,
     Sentence,
@@ -43,8 +44,8 @@ PRIMARY = "FP-TP"
 NOTE = (
     f"The sentences at the top stand against all that the run tests: with nothing there, at most "
     f"{100 * ALPHA:.0f} % of runs have any. Below, each of five families (the primary contrast, regions, "
-    f"attributes, the regression, slices) is tested at {100 * ALPHA:.0f} % by itself: with nothing there, "
-    f"about one run in seven shows something."
+    f"attributes, the regression, slices) is tested at {100 * ALPHA:.0f} % by itself, and so are hidden "
+    "parts and columns: with nothing there, about one run in seven shows something in one of the five."
 )
 """How often is in benchmarks/results/conclusions.json."""
 
@@ -145,14 +146,16 @@ def conclude(
     regression, regressions = regress_all(attributes, judged)
     health = check_health(images, regions)
     primary = primary_contrast(shares, judged)
+    parts = () if effects is None else repairs(effects, judged)
     tables = (
         [primary.result] if primary else [],
         region_contrasts(lifts, judged, health.coarse_regions),
         attribute_contrasts(attributes, judged),
-        () if effects is None else repairs(effects, judged),
+        [row.against_right for row in parts if row.against_right],
     )
     slices = find_slices(attributes.short, attributes.values, judged.wrong, judged.codes)
-    (of_primary, of_regions, of_attributes, of_parts), slices = with_p_all(tables, slices)
+    (of_primary, of_regions, of_attributes, of_repairs), slices = with_p_all(tables, slices)
+    parts = with_right(parts, of_repairs)
     found = Findings(
         summary={
             "trained": is_trained(manifest),
@@ -170,10 +173,10 @@ def conclude(
         breakdowns=break_down(scored, manifest.get("by", ()), judged),
         proposals=proposals(manifest.get("proposals", ()), scored["score"].to_numpy(np.float64), judged),
         sentences=(),
-        repairs=None if effects is None else of_parts,
+        repairs=None if effects is None else parts,
     )
     meanings = meanings_of(manifest)
-    told = tell(found, lifts, shares, attributes, judged, words, meanings, RepairWords.of(of_parts, manifest))
+    told = tell(found, lifts, shares, attributes, judged, words, meanings, RepairWords.of(parts, manifest))
     return replace(found, sentences=tuple(told))
 
 

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xface.findings.columns import Judged
-from xface.findings.contrasts import UNTESTED
-from xface.findings.sentences import Sentence, fixed
+from xface.findings.contrasts import UNTESTED, Contrast, contrasts, corrected
 from xface.results import LIKENESSES, OUTCOMES, WRONG, FloatArray
-from xface.runs.schema import ALIKE, LEVEL_AT_THE_TOP
+from xface.runs.schema import ALIKE
 from xface.statistics.bootstrap import LEAST_GROUPS, Estimate, finite
 from xface.statistics.effects import ALPHA, false_discovery
-from xface.statistics.means import Mask, groups_with, mean_differences
+from xface.statistics.means import Mask, groups_with, mean_differences, within
 from xface.statistics.permutation import flip_signs
 from xface.statistics.rates import rate
-from xface.wording import counted, listed, mirror, negative_name, percent, spaced
 
 if TYPE_CHECKING:
     import pandas as pd
+
+BESIDE = ("difference", "p", "q", "finding", "p_family", "p_all", "note")
+"""What is kept of the comparison of errors with right verdicts."""
+
+RIGHT = {error: contrast for contrast, (error, _) in LIKENESSES.items()}
+"""Of each kind of error the contrast with the right verdicts of its class."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +34,13 @@ class Repair:
 
     Of the outcome's `images`, `n` in `groups` had the part hidden: `turned` of them, the `rate`, got the
     other verdict; by hiding a control area of the part's size `control_turned`, the `control_rate`.
-    `difference` is that of the two rates, on the same images. `effect` is the mean effect on the score of the
-    verdict, in logits. Errors are tested: `p` of no difference, `q` after Benjamini and Hochberg, `p_family`
-    against the best of the outcome's parts, `p_all` against all that the run tests. `rows` are images that
-    show it.
+    `difference` is that of the two rates, on the same images; `p` that there is none, `q` after Benjamini and
+    Hochberg. `effect` is the mean effect on the score of the verdict, in logits. `rows` are images that show
+    it.
+
+    Errors are also compared with right verdicts of the same class: `against_right` is the difference of the
+    rates at equal scores, and `like_scores` the rate that right verdicts with the errors' scores would have
+    by it. A `finding` turns more errors than its control does, and than right verdicts at equal scores.
     """
 
     outcome: str
@@ -51,14 +58,20 @@ class Repair:
     q: float | None = None
     finding: bool = False
     note: str = ""
-    p_family: float | None = None
-    p_all: float | None = None
+    against_right: Contrast | None = None
+    like_scores: Estimate = Estimate(None)  # noqa: RUF009
     rows: tuple[int, ...] = ()
 
-    @property
-    def contrast(self) -> str:
-        """What the family of tests is called that it belongs to."""
-        return self.outcome
+    def to_json(self) -> dict[str, Any]:
+        """Return its fields; those of the comparison with right verdicts begin with `right_`."""
+        given = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "against_right"}
+        unknown = {"difference": Estimate(None), "finding": False, "note": ""}
+        right = {name: getattr(self.against_right, name, unknown.get(name)) for name in BESIDE}
+        return {**given, **{f"right_{name}": value for name, value in right.items()}}
+
+    def is_more_than_control(self, level: float = ALPHA) -> bool:
+        """Whether hiding the part turns more than hiding as much elsewhere does."""
+        return self.q is not None and self.q <= level and (self.difference.value or 0) > 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,18 +115,50 @@ def _placed(values: FloatArray, places: tuple[Any, Any], shape: tuple[int, int])
 
 
 def repairs(effects: pd.DataFrame, judged: Judged, level: float = ALPHA) -> tuple[Repair, ...]:
-    """Each part's rate on each outcome, tested where verdicts are wrong.
+    """Each part's rate on each outcome, and for errors two tests.
 
-    A finding is a part whose hiding repairs more errors than hiding its control area does, q <= `level`: the
-    errors' own scores are the same for both, so how near they are to the threshold makes no finding.
+    Hiding a part is compared with hiding its control area in the same images, so that a part that does what
+    any area does is no finding; and errors with right verdicts of the same class at equal scores, so that
+    what turns because it is near the threshold is none either.
     """
     hidden = HiddenParts.of(effects, judged)
     found = [row for outcome in OUTCOMES for row in _of_outcome(outcome, hidden, judged)]
     qs = iter(false_discovery([row.p for row in found if row.p is not None]))
-    corrected = [row if row.p is None else replace(row, q=next(qs)) for row in found]
-    return tuple(
-        replace(row, finding=row.q is not None and row.q <= level and (row.difference.value or 0) > 0)
-        for row in corrected
+    tested = [row if row.p is None else replace(row, q=next(qs)) for row in found]
+    rows = with_right(tested, against_right(hidden, judged))
+    return tuple(replace(row, finding=_is_finding(row, level)) for row in rows)
+
+
+def against_right(hidden: HiddenParts, judged: Judged) -> tuple[Contrast, ...]:
+    """How much more often hiding a part turns errors than right verdicts of their class, at equal scores."""
+    names = [{"region": part} for part in hidden.parts]
+    given = (names, hidden.turned, judged.outcomes, judged.codes)
+    return corrected(contrasts(*given, scores=judged.scores, sides=LIKENESSES))
+
+
+def with_right(rows: Sequence[Repair], compared: Sequence[Contrast]) -> tuple[Repair, ...]:
+    """Errors with their comparisons with right verdicts, and the rates that these have at like scores."""
+    beside = {(row.contrast, row.name["region"]): row for row in compared}
+    keys = ((RIGHT.get(row.outcome, ""), row.region) for row in rows)
+    return tuple(_with(row, beside.get(key)) for row, key in zip(rows, keys, strict=True))
+
+
+def _with(row: Repair, right: Contrast | None) -> Repair:
+    if right is None or row.rate.value is None or right.difference.value is None:
+        return replace(row, against_right=right)
+    rate, gap = row.rate.value, right.difference
+    value, *ends = (None if each is None else rate - each for each in (gap.value, gap.high, gap.low))
+    like = within(Estimate(min(max(value or 0.0, 0.0), 1.0), *ends), 0.0, 1.0)
+    return replace(row, against_right=right, like_scores=like)
+
+
+def _is_finding(row: Repair, level: float) -> bool:
+    right = row.against_right
+    return (
+        row.is_more_than_control(level)
+        and right is not None
+        and right.finding
+        and (right.difference.value or 0) > 0
     )
 
 
@@ -124,8 +169,8 @@ def _of_outcome(outcome: str, hidden: HiddenParts, judged: Judged) -> Iterator[R
     differences, effects = (
         mean_differences(each, side, None, judged.codes) for each in (gaps, hidden.effect)
     )
-    tested = flip_signs(gaps[side], judged.codes[side]) if outcome in WRONG and side.any() else None
-    ps = (tested.p_values(), tested.furthest()) if tested else np.full((2, len(hidden.parts)), np.nan)
+    tested = outcome in WRONG and side.any()
+    ps = flip_signs(gaps[side], judged.codes[side]).p_values() if tested else [np.nan] * len(hidden.parts)
     for k, part in enumerate(hidden.parts):
         measured = side & np.isfinite(hidden.turned[:, k])
         turned, control = hidden.turned[:, k] == 1, hidden.control[:, k] == 1
@@ -142,8 +187,7 @@ def _of_outcome(outcome: str, hidden: HiddenParts, judged: Judged) -> Iterator[R
             control_rate=rate(control, compared, judged.codes),
             difference=differences[k],
             effect=effects[k],
-            p=finite(ps[0][k]),
-            p_family=finite(ps[1][k]),
+            p=finite(ps[k]),
             rows=judged.examples(turned & measured, hidden.effect[:, k]),
         )
         yield _noted(row, compared)
@@ -159,107 +203,4 @@ def _noted(row: Repair, compared: Mask) -> Repair:
         note = f"fewer than {LEAST_GROUPS} groups: {row.groups} of {OUTCOMES[row.outcome]}"
     else:
         note = "" if row.p is not None else "nothing varies"
-    return replace(row, p=None, p_family=None, note=f"{note}{UNTESTED}") if note else row
-
-
-@dataclass(frozen=True)
-class RepairWords:
-    """Puts repairs into sentences; `positive` and `negative` are what verdicts are called."""
-
-    rows: Sequence[Repair]
-    positive: str = "positive"
-    negative: str = "negative"
-
-    @classmethod
-    def of(cls, rows: Sequence[Repair], manifest: Mapping[str, Any]) -> RepairWords:
-        """With the names of a run's classes, where its manifest says which they are."""
-        if "positive" not in manifest or "classes" not in manifest:
-            return cls(rows)
-        positive = manifest["positive"]
-        return cls(rows, positive, negative_name(positive, manifest["classes"]))
-
-    def top(self) -> Iterator[Sentence]:
-        """One, of the part that repairs most errors of each kind, as far as it stands against all."""
-        best = [
-            max(standing, key=_gain)
-            for error in WRONG
-            if (standing := [row for row in self.rows if row.outcome == error and is_top(row)])
-        ]
-        if best:
-            first = max(best, key=_gain)
-            text = " ".join(f"{self._clause(row)}." for row in best)
-            least = min(row.p_all for row in best if row.p_all is not None)
-            yield Sentence(text, "repair", "", first.region, first.rows, p_all=least)
-
-    def sentences(self) -> Iterator[Sentence]:
-        """One for each part that is a finding and of which no larger gain was told; or that there is none."""
-        for error in WRONG:
-            told: set[str] = set()
-            findings = [row for row in self.rows if row.outcome == error and row.finding]
-            for row in sorted(findings, key=_gain, reverse=True):
-                if told.isdisjoint(names := names_of(row.region)):
-                    told |= names
-                    text = f"{self._clause(row)}: {self._figures(row)}."
-                    yield Sentence(text, "repair", "", row.region, row.rows)
-        if not any(row.finding for row in self.rows):
-            yield Sentence(f"Hiding parts of the face: {self._nothing()}.", "none", "", "repairs", ())
-
-    def _clause(self, row: Repair) -> str:
-        """What hiding the part does to errors and to right verdicts of their class, and as much elsewhere."""
-        becomes = self.negative if row.outcome == "FP" else self.positive
-        also = "".join(f", and {_counts(each)}" for each in self._right(row))
-        return (
-            f"Hiding the {spaced(row.region)} turns {_counts(row)} into {becomes} (hiding as much elsewhere "
-            f"{row.control_turned}){also}"
-        )
-
-    def _right(self, row: Repair) -> list[Repair]:
-        """The same part on the right verdicts of the class that the errors are called."""
-        [right] = [sides[1] for sides in LIKENESSES.values() if sides[0] == row.outcome]
-        return [each for each in self.rows if (each.outcome, each.region) == (right, row.region) and each.n]
-
-    def _figures(self, row: Repair) -> str:
-        gap = row.difference
-        ends = "" if gap.low is None else f" ({fixed(gap.low, 2)} to {fixed(gap.high, 2)})"
-        return f"{percent(row.rate.to_json())}, difference {fixed(gap.value, 2)}{ends}, q {row.q:.2g}"
-
-    def _nothing(self) -> str:
-        of = [row for row in self.rows if row.outcome in WRONG]
-        tested = [row for row in of if row.p is not None]
-        if not tested:
-            return (
-                f"not tested ({of[0].note.removesuffix(UNTESTED)})"
-                if of
-                else "not tested (no image has a face)"
-            )
-        errors = [
-            counted(max(row.n for row in of if row.outcome == error), OUTCOMES[error].removesuffix("s"))
-            for error in WRONG
-        ]
-        return (
-            f"none repairs more errors than hiding as much elsewhere does, in "
-            f"{counted(len(tested), 'comparison')} ({listed(errors)})"
-        )
-
-
-def is_top(row: Repair) -> bool:
-    """Whether it stands against all that was tested."""
-    return row.p_all is not None and row.p_all <= LEVEL_AT_THE_TOP and _gain(row) > 0
-
-
-def names_of(part: str) -> set[str]:
-    """A part's name, and that of both sides together.
-
-    Example:
-        >>> sorted(names_of("left_eye")), names_of("eyes")
-        (['eyes', 'left_eye'], {'eyes'})
-    """
-    return {part, mirror(part)[1] or part}
-
-
-def _gain(row: Repair) -> float:
-    return row.difference.value or 0.0
-
-
-def _counts(row: Repair) -> str:
-    return f"{row.turned:,} of {row.n:,} {OUTCOMES[row.outcome]}"
+    return replace(row, p=None, note=f"{note}{UNTESTED}") if note else row

@@ -179,7 +179,7 @@ def likeness_sentences(rows: Sequence[Contrast], family: str, judged: Judged) ->
         text = (
             f"{OUTCOMES[error].capitalize()} look like {OUTCOMES[right]}: at equal scores, each of "
             f"{counted(len(_apart(of)), 'comparison')} of {family} that could be tested differs by less than "
-            f"{MARGIN} of the standard deviations of one outcome's images (p {max(_apart(of)):.2g})."
+            f"{MARGIN} standard deviations of images with one outcome and score (p {max(_apart(of)):.2g})."
         )
         pairs = zip(*(_typical(outcome, judged) for outcome in (error, right)), strict=False)
         yield Sentence(text, "same", contrast, family, tuple(row for pair in pairs for row in pair))

@@ -10,23 +10,25 @@ from typing import Any
 from xface.findings.columns import BACKGROUND, EXAMPLES, Columns, Judged
 from xface.findings.contrasts import Contrast
 from xface.findings.sentences import SIDES, Sentence, fixed, places_of, rows_of, sign_of, stands
-from xface.results import CONTRASTS, LIKENESSES, OUTCOMES, WRONG
-from xface.runs.schema import LEVEL_AT_THE_TOP, MOST_AT_THE_TOP
+from xface.results import CONTRASTS, OUTCOMES, WRONG
+from xface.runs.schema import MOST_AT_THE_TOP, reaches_the_top
 from xface.statistics.effects import against_all
 from xface.statistics.regression import Regression
 from xface.statistics.slices import Slice
 from xface.wording import kind_name, listed, mirror, spaced
 
 MOST = 3  # regions or attributes in a sentence
-TRUTH_FIRST = (*CONTRASTS, *LIKENESSES)
 COMPARED = {name: OUTCOMES[sides[1]] for name, sides in SIDES.items()}
 """What the errors of each contrast are compared with."""
 
+WITHIN_TRUTH = {error: contrast for contrast, (error, _) in CONTRASTS.items()}
+"""Of each kind of error the contrast of which there is a regression."""
+
 
 def with_p_all(
-    tables: Sequence[Sequence[Any]], slices: Sequence[Slice]
-) -> tuple[list[tuple[Any, ...]], tuple[Slice, ...]]:
-    """Tables of contrasts, or of repairs, and the slices with `p_all`, p against all of them together.
+    tables: Sequence[Sequence[Contrast]], slices: Sequence[Slice]
+) -> tuple[list[tuple[Contrast, ...]], tuple[Slice, ...]]:
+    """Tables of contrasts, and the slices with `p_all`, p against all of them together.
 
     A family is one contrast of one table, corrected by its furthest number, or the slices; families are
     corrected by Holm's method.
@@ -74,7 +76,7 @@ class Evidence:
 
     def _told_by_attributes(self, rows: Sequence[Contrast]) -> Told:
         said: dict[str, str] = {}
-        chosen = {name: self._beside_others(name, some) for name, some in by_contrast(rows, TRUTH_FIRST)}
+        chosen = {name: self._beside_others(name, some) for name, some in by_contrast(rows)}
         for contrast, some in chosen.items():
             adjectives = [self._adjective(row) for row in some[:MOST]]
             again = [each for each in adjectives if each in " ".join(said.values())]
@@ -83,9 +85,8 @@ class Evidence:
 
     def _beside_others(self, contrast: str, rows: Sequence[Contrast]) -> Sequence[Contrast]:
         """Those that also count with the other attributes held constant, if any do."""
-        if contrast not in self.regressions:
-            return rows
-        odds = {each.attribute: each for each in self.regressions[contrast].rows}
+        regression = self.regressions.get(WITHIN_TRUTH[SIDES[contrast][0]])
+        odds = {each.attribute: each for each in regression.rows} if regression else {}
         return [row for row in rows if stands(row, odds.get(row.name["attribute"]))] or rows
 
     def _adjective(self, row: Contrast) -> str:
@@ -95,7 +96,7 @@ class Evidence:
         """The first that stands, unless a sentence on attributes has told of all it is made of."""
         told = {row.name["attribute"] for row in self.attributes if is_top(row) and row.contrast in CONTRASTS}
         for each, inside in self.slices:
-            if each.p_all is None or each.p_all > LEVEL_AT_THE_TOP:
+            if not reaches_the_top(each.p_all):
                 return
             if {condition.attribute for condition in each.conditions} <= told:
                 continue
@@ -159,7 +160,7 @@ def together(told: Sequence[Told]) -> Sequence[Told]:
 
 def is_top(row: Contrast) -> bool:
     """Whether a contrast stands against all that was tested."""
-    return row.p_all is not None and row.p_all <= LEVEL_AT_THE_TOP
+    return reaches_the_top(row.p_all)
 
 
 def by_error(rows: Iterable[Contrast]) -> Iterator[list[Contrast]]:
@@ -170,11 +171,9 @@ def by_error(rows: Iterable[Contrast]) -> Iterator[list[Contrast]]:
             yield of
 
 
-def by_contrast(
-    rows: Sequence[Contrast], order: Iterable[str] = SIDES
-) -> Iterator[tuple[str, list[Contrast]]]:
-    """The rows of each contrast, the largest effect first."""
-    for contrast in order:
+def by_contrast(rows: Sequence[Contrast]) -> Iterator[tuple[str, list[Contrast]]]:
+    """The rows of each contrast, those with hits first, the largest effect first."""
+    for contrast in SIDES:
         if of := [row for row in rows if row.contrast == contrast]:
             yield contrast, sorted(of, key=lambda row: -abs(row.delta or 0))
 

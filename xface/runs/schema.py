@@ -25,6 +25,16 @@ Layer: TypeAlias = str | None
 Rule: TypeAlias = Literal["partial", "extended", "published"]
 
 
+def reaches_the_top(p_all: float | None) -> bool:
+    """Whether what has this p against all that a run tests may be told at the top.
+
+    Example:
+        >>> reaches_the_top(0.02), reaches_the_top(0.05), reaches_the_top(None)
+        (True, False, False)
+    """
+    return p_all is not None and p_all <= LEVEL_AT_THE_TOP
+
+
 class Record(BaseModel):
     """A record as JSON has it: nothing is taken for what it isn't, such as "1" for 1."""
 
@@ -422,7 +432,8 @@ class ProposalRecord(Record):
 class SentenceRecord(Record):
     """A finding in words, and the images that show it; `top` is its place in what a page begins with.
 
-    `about` is repair, attribute, region, regression, slice, same, caution, or none for what was not found.
+    `about` is repair, attribute, region, regression, slice, by, same; or caution, count for a mere count, or
+    none for what was not found.
     """
 
     text: str
@@ -437,7 +448,8 @@ class SentenceRecord(Record):
 class RepairRecord(Record):
     """How often hiding a part of the face turns verdicts of one outcome, and hiding as much elsewhere.
 
-    Of `images`, `n` in `groups` had it hidden.
+    Of `images`, `n` in `groups` had it hidden. What begins with `right_` is of errors against right verdicts
+    of their class at equal scores.
     """
 
     outcome: Outcome
@@ -453,9 +465,12 @@ class RepairRecord(Record):
     effect: EstimateRecord
     p: Share | None
     q: Share | None
-    p_all: Share | None
     finding: bool
     note: str
+    like_scores: EstimateRecord
+    right_difference: EstimateRecord
+    right_q: Share | None
+    right_p_all: Share | None
     rows: list[Row]
 
 

@@ -22,7 +22,7 @@ VARIES = 1e-12  # less is a rounding error
 SAME_DIRECTION = 1e-4  # of the largest singular value: less is a direction that is there already
 TOLD_APART = 0.99  # part of the sides' variance that the score explains, from which on nothing is left
 MARGIN = 0.5
-"""Standard deviations: two numbers whose means are nearer to one another than this are called the same."""
+"""Standard deviations of what the score leaves: numbers whose means are nearer than this are the same."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,8 +20,8 @@ NESTED = {"raw": UNADJUSTED, "equivalence": EQUIVALENCE}
 CONTRAST = ("contrast", "n", "groups", "missing", "means", "difference", "delta", "p", "q", "finding", "note",
             "adjusted", "raw", "equivalence", "p_family", "p_all", "coarse")  # fmt: skip
 STAND_INS = {"means": [UNKNOWN, UNKNOWN], **NESTED, **dict.fromkeys(
-    ("lift", "share", "difference", "odds_ratio", "rate", "control_rate", "rest", "auc", "effect"),
-    UNKNOWN)}  # fmt: skip
+    ("lift", "share", "difference", "odds_ratio", "rate", "control_rate", "rest", "auc", "effect",
+     "like_scores", "right_difference"), UNKNOWN)}  # fmt: skip
 
 
 @dataclass(frozen=True)

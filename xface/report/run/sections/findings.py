@@ -18,7 +18,7 @@ FAMILIES = {"regions": "contrasts", "attributes": "attributes", "slices": "slice
 class Sentences:
     """The sentences of a run: the top, what else was found, what was tested and not found, and what was not.
 
-    A caution is none of these: the page has it at its head.
+    A caution is none of these, which the page has at its head, nor is a mere count, which its section has.
     """
 
     top: tuple[Row, ...]
@@ -31,7 +31,7 @@ class Sentences:
     def of(cls, findings: Mapping[str, Any]) -> Sentences:
         """Sort the sentences; each keeps its `number`."""
         numbered = [{**each, "number": number} for number, each in enumerate(findings["sentences"] or ())]
-        found = [each for each in numbered if each["about"] not in ("none", "caution")]
+        found = [each for each in numbered if each["about"] not in ("none", "caution", "count")]
         silent = [each for each in numbered if each["about"] == "none"]
         return cls(
             tuple(each for each in found if each.get("top")),

@@ -1,4 +1,4 @@
-"""What hiding parts of the face repairs: how often it turns errors, and right verdicts of their class."""
+"""What hiding parts of the face repairs: how often it turns errors, and right verdicts with like scores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from xface.wording import p_value, spaced
 
 Row = Mapping[str, Any]
 COLUMNS = ("outcome", "region", "images", "n", "groups", "turned", "rate", "control_turned", "control_rate",
-           "difference", "effect", "p", "q", "finding", "note", "p_family", "p_all", "rows")  # fmt: skip
+           "difference", "effect", "p", "q", "finding", "note", "like_scores", "rows", "right_difference",
+           "right_p", "right_q", "right_finding", "right_p_family", "right_p_all", "right_note")  # fmt: skip
 
 
 def _repairs(report: Report) -> list[Row]:
@@ -35,7 +36,8 @@ def _data(report: Report) -> dict[str, Any] | None:
         of = [(number[id(row)], row, beside_it.get(row["region"])) for row in rows if row["outcome"] == error]
         if any(row["n"] for _, row, _ in of):
             kinds.append({"error": error, "right": right, "rows": of, "forest": _forest(error, right, of)})
-    return {"kinds": kinds, "names": OUTCOMES}
+    told = [each["text"] for each in report.run.findings["sentences"] or () if each["about"] == "count"]
+    return {"kinds": kinds, "names": OUTCOMES, "told": told}
 
 
 def _forest(error: str, right: str, rows: list[tuple[int, Row, Row | None]]) -> Forest:
@@ -43,15 +45,15 @@ def _forest(error: str, right: str, rows: list[tuple[int, Row, Row | None]]) -> 
     series = (
         Series(OUTCOMES[error], colours[error], False, True),
         Series(f"{OUTCOMES[error]}, as much hidden elsewhere", colours[error], False, False),
-        Series(OUTCOMES[right], colours[right], True, True),
+        Series(f"{OUTCOMES[right]} with like scores", colours[right], True, True),
     )
     lines = tuple(
         Line(
             spaced(row["region"]),
-            (row["rate"], row["control_rate"], beside_it and beside_it["rate"]),
-            (f"q {p_value(row['q'])}",) if row["finding"] else (),
+            (row["rate"], row["control_rate"], row["like_scores"]),
+            (f"q {p_value(row['right_q'])}",) if row["finding"] else (),
         )
-        for _, row, beside_it in rows
+        for _, row, _ in rows
     )
     title, axis = f"Verdicts that hiding a part turns: {OUTCOMES[error]}", "verdicts that turn, per cent"
     return Forest(title, axis, series, lines, partial(linear_axis, percent=True))

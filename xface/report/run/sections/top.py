@@ -18,7 +18,7 @@ from xface.report.run.thumbnails import size_of
 from xface.results import CONTRASTS, LIKENESSES
 from xface.runs.folder import Kind
 from xface.runs.regions import regions_of
-from xface.runs.schema import LEVEL_AT_THE_TOP
+from xface.runs.schema import reaches_the_top
 from xface.wording import mirror, spaced
 
 Row = Mapping[str, Any]
@@ -41,7 +41,7 @@ def _spread(report: Report, sentence: Row) -> dict[str, Any]:
     name, error = sentence["name"], sentence["contrast"].split("-")[0]
     if name not in report.run.attributes:
         return {}
-    sides = {**CONTRASTS, **LIKENESSES}
+    sides = {**LIKENESSES, **CONTRASTS}
     outcomes = dict.fromkeys(each for pair in sides.values() if pair[0] == error for each in pair)
     caption = f"{report.run.label(name)}: median, middle half, and middle nine tenths of the images"
     return {"picture": Markup(spread_svg(report.run, name, list(outcomes))), "caption": caption}
@@ -87,7 +87,7 @@ def _told_regions(report: Report, sentence: Row) -> tuple[Kind | None, list[str]
     rows = [
         row for row in report.run.findings["contrasts"] or ()
         if row["contrast"].split("-")[0] == error
-        and row.get("p_all") is not None and row["p_all"] <= LEVEL_AT_THE_TOP
+        and reaches_the_top(row.get("p_all"))
     ]  # fmt: skip
     first = next((row for row in rows if row["region"] == sentence["name"]), rows[0] if rows else None)
     if first is None:
