@@ -422,6 +422,7 @@ RUNS = {
     **{name: 120 for name in SCENARIOS if name.startswith("share")},
     **{name: 30 for name in SCENARIOS if name.endswith("300 videos")},
     "repairs": 150,
+    **dict.fromkeys(("families", "intervals"), 500),
 }
 """How many runs each part has: about 30 minutes of a processor in all."""
 

@@ -42,6 +42,7 @@ FOLLOWING = (
 PLANTED = {
     "eyes on false alarms, 300 videos": "top: maps",
     "an attribute of errors, 300 videos": "top: attributes",
+    "eyes repair false alarms, 300 videos": "top: repairs",
 }
 MOST_FALSE, MOST_FOLLOWING, MOST_FAMILY, LEAST_HELD, MOST_HELD = 0.05, 0.06, 0.06, 0.93, 0.98
 """Of runs with nothing there: those with a top, those in which a family finds it; intervals that hold."""
@@ -62,7 +63,8 @@ def most(part):
 
 @pytest.mark.parametrize("scenario", NOTHING)
 def test_runs_with_nothing_to_find_seldom_have_a_top(results, scenario):
-    assert results[scenario]["runs"] >= 350
+    assert results[scenario]["runs"] >= 300
+    assert "top: repairs" in results[scenario]
     assert results[scenario]["top"] <= MOST_FALSE
     assert most(results[scenario]) <= MOST_FALSE or scenario == "single images"  # of so many: near to 3 %
 
@@ -92,9 +94,9 @@ def test_below_the_top_families_are_promises_of_their_own(results):
     for family in FAMILIES:
         assert results["families"][family] <= MOST_FAMILY
     together = results["correlated frames"]["any"]
-    assert results["correlated frames"]["top"] <= together <= 1 - (1 - MOST_FAMILY) ** 5
-    assert "about one run in seven" in NOTE
-    assert 6 <= 1 / together <= 8
+    assert results["correlated frames"]["top"] <= together <= 1 - (1 - MOST_FAMILY) ** 7
+    assert "about one run in six" in NOTE
+    assert 5 <= 1 / together <= 7
 
 
 def test_frames_taken_for_independent_fail(results):
@@ -124,6 +126,9 @@ def test_comparisons_at_equal_scores_hold_and_call_nothing_the_same_that_differs
         elif name.startswith(("found where nothing is", "called the same at the margin")):
             assert rate <= 0.07
     assert found["called the same where nothing is: single images"] > 0.8
+    for frames in ("videos", "single images"):  # why attributes are not adjusted within the same truth
+        rate = found[f"found, what moves the score: right, {frames}"]
+        assert rate <= 0.07 < 0.9 < found[f"found, what moves the score: right as it stands, {frames}"]
 
 
 @pytest.mark.slow
@@ -152,7 +157,7 @@ def test_the_simulation_runs_and_comes_to_the_same(results, tmp_path):
     found = json.loads((tmp_path / "few").read_text())["parts"]
     for part in parts[:2]:
         assert 30 * found[part]["top"] <= binom.ppf(0.999, 30, MOST_FALSE)
-        assert found[part].keys() >= results[part].keys()
+        assert found[part].keys() == results[part].keys()
         assert 30 * found[part]["any: repairs"] <= binom.ppf(0.999, 30, MOST_FAMILY)
     assert found[parts[1]]["raw FP-TN or FN-TP"] > 0.8
     assert found[parts[3]]["top: repairs"] > 0.6
