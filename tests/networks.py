@@ -24,6 +24,9 @@ FAMILIES = (
 )  # fmt: skip
 """The first registered architecture of each class of network, named so that collecting tests builds none."""
 
+KINDS = (*FAMILIES, "resnet50", "vgg11_bn")
+"""One registered architecture of each set of modules that networks are made of (`test_architectures`)."""
+
 LARGE = {"inception_resnet_v2", "cbam_resnet", "freq_attention"}
 """Those of which a pass takes seconds."""
 
@@ -31,7 +34,7 @@ QUICK = tuple(name for name in FAMILIES if name not in LARGE)
 
 
 def marked(names: Iterable[str], without: Iterable[str] = ()) -> list[object]:
-    """Architectures as parameters of a test: one of each family is quick, the others are slow."""
+    """Architectures as parameters of a test: one of each family is quick, large and further ones are slow."""
     quick = set(QUICK) - {*without}
     return [pytest.param(name, marks=[] if name in quick else [pytest.mark.slow]) for name in names]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import FAKE, REAL, columns, fresh, quick, run
+from networks import KINDS
 from test_conversion import digest, saved, seeded
 from torch import nn
 
@@ -53,7 +54,7 @@ class TestModels:
         "name",
         [
             name if name in OUTLINED else pytest.param(name, marks=pytest.mark.slow)
-            for name in [*ARCHITECTURES, "timm/vit_tiny_patch16_224", "timm/nfnet_f0"]
+            for name in [*KINDS, "timm/vit_tiny_patch16_224", "timm/nfnet_f0"]
         ],
     )
     def test_outlines_are_the_networks_but_for_the_numbers(self, name):

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from networks import KINDS
 from speed import first_quick
 
 import xface
 from xface.detectors import Detector, load
 from xface.errors import UnknownNameError
-from xface.networks import ARCHITECTURES
 from xface.networks.blueprints import usual_size
 from xface.results import ByteArray
 
@@ -27,7 +27,7 @@ QUICK = ["meso4", "resnet18", "timm/resnet26"]
 
 
 @pytest.mark.parametrize(
-    "name", first_quick([*QUICK, *(name for name in ARCHITECTURES if name not in QUICK)], len(QUICK))
+    "name", first_quick([*QUICK, *(name for name in KINDS if name not in QUICK)], len(QUICK))
 )
 def test_pickled_and_back_its_logits_are_the_same(name: str) -> None:
     detector = load("none", arch=name, device="cpu")

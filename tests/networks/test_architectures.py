@@ -1,10 +1,10 @@
-"""Every registered network: its parameters as published, its layers, and a round trip through a file."""
+"""Every registered network: its parameters as published, its layers; of each kind, a trip through a file."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from networks import FAMILIES, LARGE, lively, marked, outlined
+from networks import FAMILIES, KINDS, LARGE, lively, marked, outlined
 from torch import nn
 
 from xface.detectors import Checkpoint, read_checkpoint
@@ -57,6 +57,17 @@ def test_parameter_counts(name: str) -> None:
     assert parameter_count(outlined(name, classes)) == parameters
 
 
+def modules_of(name: str) -> set[type[nn.Module]]:
+    return {type(module) for module in outlined(name).modules()}
+
+
+def test_each_network_is_made_of_the_modules_of_one_that_is_run() -> None:
+    """Those of `KINDS` are run; the others differ from one of them in depth and width alone."""
+    run = [modules_of(name) for name in KINDS]
+    assert [name for name in ARCHITECTURES if modules_of(name) not in run] == []
+    assert len({frozenset(modules) for modules in run}) == len(KINDS)
+
+
 def output_shapes(name: str) -> dict[str, torch.Size]:
     """The shape of what each module gives, in the order of execution; nothing is computed."""
     found: dict[str, torch.Size] = {}
@@ -93,7 +104,7 @@ def test_stages_are_maps_fine_to_coarse(name: str) -> None:
 LARGE_FILES = ("vgg11", "vgg16_c", "densenet121", "inception_v3", "efficientnet-b0")
 
 
-@pytest.mark.parametrize("name", marked(ARCHITECTURES, without=LARGE_FILES))
+@pytest.mark.parametrize("name", marked(KINDS, without=LARGE_FILES))
 def test_saved_network_is_recognised_and_restored(name: str, tmp_path: Path) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(3)
