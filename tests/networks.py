@@ -14,6 +14,7 @@ from torch import nn
 from xface.detectors.detector import takes
 from xface.networks import ARCHITECTURES
 from xface.networks.blueprints import Undrawn
+from xface.networks.freq_attention import FrequencyBranch
 
 UNRECTIFIED = {"cozzolino"}
 
@@ -66,6 +67,11 @@ def narrow_vgg(name: str, classes: int) -> nn.Module:
     model = copy.deepcopy(outlined(name))
     for index, sizes in {0: (25_088, 12), 3: (12, 8), 6: (8, classes)}.items():
         model.classifier[index] = nn.Linear(*sizes)
+    return drawn(model)
+
+
+def drawn(model: nn.Module) -> nn.Module:
+    """A network of the meta device with numbers."""
     model = model.to_empty(device="cpu")
     for module in model.modules():
         if hasattr(module, "reset_parameters"):
@@ -75,11 +81,35 @@ def narrow_vgg(name: str, classes: int) -> nn.Module:
     return model
 
 
+def narrow_cbam_resnet(name: str, classes: int) -> nn.Module:
+    """The attention ResNet with few hidden units: 363 of its 370 million numbers are of the first layer."""
+    model = copy.deepcopy(outlined(name))
+    dense, units = model.dense, (64, 32, classes)
+    for layer, inputs, outputs in zip(
+        ("hidden1", "hidden2", "head"), (dense.hidden1.in_features, *units), units, strict=False
+    ):
+        setattr(dense, layer, nn.Linear(inputs, outputs))
+    return drawn(model)
+
+
+def small_freq_attention(name: str, classes: int) -> nn.Module:
+    """The frequency attention network for images of 96 px: its filter alone knows their size."""
+    model = ARCHITECTURES[name].build(classes)
+    model.frequency = FrequencyBranch(728, (6, 6))
+    return model
+
+
+BUILD = {"cbam_resnet": narrow_cbam_resnet, "freq_attention": small_freq_attention}
+SIDES = {"freq_attention": 96}
+"""The sides of images for networks that are built for others than usual."""
+
+
 def built(name: str, classes: int = 2, seed: int = 3, dtype: torch.dtype = torch.double) -> nn.Module:
+    build = narrow_vgg if name.startswith("vgg") else BUILD.get(name)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        build = narrow_vgg if name.startswith("vgg") else lambda name, n: ARCHITECTURES[name].build(n)
-        return lively(build(name, classes), dtype=dtype)
+        model = build(name, classes) if build else ARCHITECTURES[name].build(classes)
+        return lively(model, dtype=dtype)
 
 
 def images_for(name: str, count: int = 2, dtype: torch.dtype = torch.double) -> torch.Tensor:
@@ -91,7 +121,7 @@ def images_for(name: str, count: int = 2, dtype: torch.dtype = torch.double) -> 
     network = outlined(name)
     least = 32 if any(getattr(module, "groups", 1) > 1 for module in network.modules()) else 64
     sides = (least, 96, 160, ARCHITECTURES[name].preprocessing.size[0])
-    side = next(side for side in sides if takes(network, (side, side)))
+    side = SIDES.get(name) or next(side for side in sides if takes(network, (side, side)))
     return torch.rand(count, 3, side, side, generator=generator, dtype=dtype) - 0.3
 
 

@@ -11,7 +11,7 @@ import pytest
 import reference
 import torch
 import torch.nn.functional as F
-from networks import lively
+from networks import lively, small_freq_attention
 from torch import nn
 
 from xface.errors import UsageError
@@ -35,8 +35,8 @@ def seeded(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def faces(count: int) -> torch.Tensor:
-    return seeded(count, 3, 299, 299, seed=7).clamp(-1, 1)
+def faces(count: int, side: int = 299) -> torch.Tensor:
+    return seeded(count, 3, side, side, seed=7).clamp(-1, 1)
 
 
 @pytest.fixture(scope="module")
@@ -265,9 +265,9 @@ def test_noise_is_for_training_only(network):
 @pytest.mark.slow
 def test_a_few_steps_lower_the_loss_and_move_the_filter():
     torch.manual_seed(0)
-    model = FreqAttention().train()
+    model = small_freq_attention("freq_attention", 2).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-4, weight_decay=1e-5)
-    x, labels = faces(4).float(), torch.tensor([0, 1, 0, 1])
+    x, labels = faces(4, 96).float(), torch.tensor([0, 1, 0, 1])
     x[labels == 1] *= 0.2  # the planted difference
     before, totals = model.frequency.filter.weight.detach().clone(), []
     given = {}

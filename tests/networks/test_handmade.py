@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 import reference
 import torch
-from networks import lively, outlined
+from networks import lively, outlined, small_freq_attention
 from torch import fx, nn
 
 from xface.attribution import attribute
@@ -63,8 +63,8 @@ FACTS = {
         "d9fca1a4",
         2048 + 1,
         ((64, 147, 147), (128, 74, 74), (256, 37, 37), (728, 19, 19), (2048, 10, 10)),
-        None,
-        (299, 299),
+        lambda: small_freq_attention("freq_attention", 2),
+        (96, 96),
         ("encoder.act4",),
     ),
     "cozzolino": Facts(
@@ -108,11 +108,7 @@ FACTS = {
         ("_swish",),
     ),
 }
-ALONE = [
-    pytest.param(name, marks=pytest.mark.slow if name == "freq_attention" else ())
-    for name in FACTS
-    if name != "efficientnet-b0"  # its random weights hardly see the image
-]
+ALONE = [name for name in FACTS if name != "efficientnet-b0"]  # its random weights hardly see the image
 
 
 def small(name: str) -> tuple[nn.Module, torch.Tensor]:
