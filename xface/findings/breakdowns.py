@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -200,5 +201,8 @@ def _silence(breakdown: Breakdown) -> str:
     if tested:
         among = f"{counted(len(tested), 'comparison')} of error rates"
         return f"By {breakdown.column}: nothing significant in {among}."
-    why = breakdown.note or next((row.note for part in breakdown.parts for row in part.rates), "no image")
-    return f"By {breakdown.column}: not tested; {why.removesuffix(UNTESTED)}."
+    if len(breakdown.parts) < 2:
+        return f"By {breakdown.column}: not tested; {breakdown.note}."
+    notes = Counter(row.note for part in breakdown.parts for row in part.rates)
+    why = notes.most_common(1)[0][0].removesuffix(UNTESTED)
+    return f"By {breakdown.column}: not tested; {why}."
