@@ -63,7 +63,7 @@ def overview(records: dict[str, TrustRecord]) -> str:
         for name in dict.fromkeys(name for each in found for name in each)
     ]
     asked = ["what it is", *(_deciding(one) for one in records.values())]
-    best = ["best baseline", *(_best(one) for one in records.values())]
+    best = ["best baseline, by map", *(_best(one) for one in records.values())]
     return _table(["", *heads], [asked, *rows, best])
 
 
@@ -93,13 +93,15 @@ def _cell(record: TrustRecord, each: AnswererRecord | None) -> str:
 
 
 def _best(record: TrustRecord) -> str:
-    """The best baseline of the first map whose grade such a figure decided."""
-    decided = _decided(record)
+    """The best baselines of the maps whose grades such a figure decided, from the lowest on."""
+    decided = {str(each.decided_by): method_at(each.method, each.layer) for each in _decided(record)}
     if not decided:
         return NOTHING
-    name, at = str(decided[0].decided_by), method_at(decided[0].method, decided[0].layer)
-    row = next(row for row in rows_of(record, name) if row.answer.name == at)
-    return f"{row.said(row.baseline)} ({row.against})"
+    maps = {method_at(each.method, each.layer) for each in _decided(record)}
+    rows = [row for name in decided for row in rows_of(record, name) if row.answer.name in maps]
+    rows.sort(key=lambda row: row.baseline or 0.0)
+    ends = dict.fromkeys(f"{row.said(row.baseline)} ({row.against})" for row in (rows[0], rows[-1]))
+    return " to ".join(ends)
 
 
 def in_full(record: TrustRecord) -> str:

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from command_line import run as command
 from project import SAMPLES
 from run_folders import make_run
-from xface_cli.report import report
+from xface_cli.main import xface as commands
 
 from xface.findings.comparison import ComparedRun, compare
 from xface.wording import UNTRAINED, sentence
@@ -28,7 +28,7 @@ def changed(folder: Path, **detector) -> Path:
 @pytest.mark.parametrize(("saying", "options"), [(SAYINGS[0], []), (SAYINGS[1], ["--single-file"])])
 def test_the_page_begins_with_it(tmp_path, saying, options):
     folder = changed(make_run(tmp_path / "run", 40), **saying)
-    done = CliRunner().invoke(report, [str(folder), *options], catch_exceptions=False)
+    done = CliRunner().invoke(commands, ["report", str(folder), *options], catch_exceptions=False)
     page = Path(done.stdout.strip()).read_text()
     assert page.index(UNTRAINED) < page.index("<main>")
     assert UNTRAINED in done.stderr
@@ -37,7 +37,9 @@ def test_the_page_begins_with_it(tmp_path, saying, options):
 def test_a_comparison_says_which_of_the_runs_is_untrained(tmp_path):
     first, second = (make_run(tmp_path / name, 60, hostile=False) for name in ("one", "two"))
     changed(second, trained=False)
-    done = CliRunner().invoke(report, [str(first), "--compare", str(second)], catch_exceptions=False)
+    done = CliRunner().invoke(
+        commands, ["report", str(first), "--compare", str(second)], catch_exceptions=False
+    )
     page = Path(done.stdout.strip()).read_text()
     compared = page[page.index('id="compare-title"') : page.index('id="gallery-title"')]
     for name, untrained in (("one", False), ("two", True)):

@@ -85,8 +85,8 @@ def test_attributes_come_before_maps_and_both_kinds_of_errors_share_a_sentence()
         f"F{who} are darker than correctly classified images (brightness lower by 0."
     )
     assert top[1].text.startswith(
-        f"For f{who}, gradcam at layer4 puts more weight on the mouth than for correctly classified images, "
-        "at equal scores (mouth: lift higher by 0."
+        f"For f{who}, gradcam at layer4 puts more weight on the mouth than for correctly classified images "
+        "with the same verdict, at equal scores (mouth: lift higher by 0."
     )
     assert all(each.p_all <= LEVEL_AT_THE_TOP and len(each.rows) == 12 for each in top)
 

@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw
 from project import ROOT
 from run_folders import FORMULA, HOSTILE, REGIONS, SCRIPT, make_run
 from test_regions import FACE
-from xface_cli.report import report
+from xface_cli.main import xface as commands
 
 from xface.errors import OutputError
 from xface.faces import REGIONS as DRAWN_REGIONS
@@ -323,7 +323,9 @@ class TestComparison:
             {"FP": "TN", "TN": "FP", "FN": "TP", "TP": "FN"}
         )
         images.to_parquet(other / "images.parquet")
-        done = CliRunner().invoke(report, [str(folder), "--compare", str(other)], catch_exceptions=False)
+        done = CliRunner().invoke(
+            commands, ["report", str(folder), "--compare", str(other)], catch_exceptions=False
+        )
         assert done.exit_code == 0, done.output
         page = Path(done.stdout.strip()).read_text()
         text = re.sub(r"<[^>]*>", "", page)
@@ -368,7 +370,9 @@ class TestComparison:
         """What the page says of the other run, whose manifest is changed so."""
         manifest = json.loads((other / "manifest.json").read_text())
         (other / "manifest.json").write_text(json.dumps({**manifest, **changes}))
-        done = CliRunner().invoke(report, [str(folder), "--compare", str(other)], catch_exceptions=False)
+        done = CliRunner().invoke(
+            commands, ["report", str(folder), "--compare", str(other)], catch_exceptions=False
+        )
         assert done.exit_code == 0, done.output
         text = words_of(folder)
         return text[text.index("Comparison with another run") : text.index("Gallery Most confident")]

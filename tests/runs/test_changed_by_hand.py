@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from run_folders import make_run
 from safetensors.torch import load_file, save_file
 from unbroken_runs import tables
-from xface_cli.report import report
+from xface_cli.main import xface as commands
 
 from xface.errors import CheckpointError, UsageError, XFaceError
 from xface.report.run.page import Page
@@ -79,7 +79,7 @@ def test_the_command_ends_with_one_line(whole, tmp_path, file):
         folder = shutil.copytree(whole, tmp_path / name)
         ANY[name](folder / file)
         for words in ([folder], [folder, "--compare", whole], [whole, "--compare", folder]):
-            done = CliRunner().invoke(report, list(map(str, words)))
+            done = CliRunner().invoke(commands, ["report", *map(str, words)])
             if isinstance(done.exception, UsageError):
                 assert file in str(done.exception)
             else:

@@ -176,13 +176,13 @@ def region_effects(
         areas=masks.flatten(1).float().mean(dim=1).cpu().numpy(),
         flips=changed,
         flip_set=_flip_set(ask, areas[: len(REGIONS)], changed, own),
-        uncontrolled=_uncontrolled(masks, controls),
+        uncontrolled=without_control(masks.cpu().numpy(), controls),
     )
 
 
-def _uncontrolled(masks: Tensor, controls: Controls) -> NDArray[np.bool_]:
+def without_control(masks: NDArray[np.bool_], controls: Controls) -> NDArray[np.bool_]:
     """Which regions (R,) of masks (R, H, W) have no control area of at least half their size."""
-    sizes = masks.flatten(1).sum(dim=1).cpu().numpy()
+    sizes = masks.sum(axis=(1, 2))
     discs = np.append(controls.masks.sum(axis=(1, 2)), 0)  # the last is that of the index -1: none
     return np.asarray(2 * discs[controls.of_region] < sizes)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from xface.detectors.detector import Detector
 from xface.evidence.controls import control_areas
-from xface.evidence.effects import Asking, Effects, by_most
+from xface.evidence.effects import Asking, Effects, by_most, without_control
 from xface.evidence.hiding import NEUTRAL, ShownFace, feathered
 from xface.faces.regions import REGIONS
 from xface.results import FloatArray
@@ -91,6 +91,7 @@ def verdict_effects(
         controls=np.where(has_control, gaps[:, elsewhere], np.nan),
         areas=sizes[parts],
         flips=flips[parts] & there,
+        uncontrolled=without_control(masks, controls),
     )
     control_flips = flips[elsewhere] & has_control
     return VerdictEffects(

@@ -45,7 +45,7 @@ NOTE = (
     f"The sentences at the top stand against all that the run tests: with nothing there, at most "
     f"{100 * ALPHA:.0f} % of runs have any. Below, each of seven families (the primary contrast, regions, "
     f"attributes, the regression, slices, hidden parts, columns) is tested at {100 * ALPHA:.0f} % by itself: "
-    f"with nothing there, about one run in six shows something."
+    f"with nothing there, up to one run in four shows something."
 )
 """How often is in benchmarks/results/conclusions.json."""
 

@@ -34,17 +34,13 @@ class RepairWords:
         return cls(rows, positive, negative_name(positive, manifest["classes"]))
 
     def top(self) -> Iterator[Sentence]:
-        """One, of the finding that repairs most errors of each kind, if it stands against all."""
-        best = [
-            max(standing, key=_gain)
-            for error in WRONG
-            if (standing := [row for row in self._of(error) if row.finding and _p_all(row) is not None])
-        ]
-        if best:
-            first = max(best, key=_gain)
-            text = " ".join(f"{self._clause(row)}." for row in best)
-            least = min(p for row in best if (p := _p_all(row)) is not None)
-            yield Sentence(text, "repair", "", first.region, first.rows, p_all=least)
+        """One, of the finding that repairs the largest part of its errors, if it stands against all."""
+        standing = [row for row in self.rows if row.finding and _p_all(row) is not None]
+        if standing:
+            first = max(standing, key=_gain)
+            yield Sentence(
+                f"{self._clause(first)}.", "repair", "", first.region, first.rows, p_all=_p_all(first)
+            )
 
     def sentences(self) -> Iterator[Sentence]:
         """One for each part that is a finding and of which no larger gain was told; or that there is none.

@@ -175,6 +175,8 @@ def _of_outcome(outcome: str, hidden: HiddenParts, judged: Judged) -> Iterator[R
         measured = side & np.isfinite(hidden.turned[:, k])
         turned, control = hidden.turned[:, k] == 1, hidden.control[:, k] == 1
         compared = measured & np.isfinite(hidden.control[:, k])
+        if compared.any():  # both are counted over the same images
+            measured = compared
         row = Repair(
             outcome=outcome,
             region=part,

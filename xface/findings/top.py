@@ -10,7 +10,7 @@ from typing import Any
 from xface.findings.columns import BACKGROUND, EXAMPLES, Columns, Judged
 from xface.findings.contrasts import Contrast
 from xface.findings.sentences import SIDES, Sentence, fixed, places_of, rows_of, sign_of, stands
-from xface.results import CONTRASTS, OUTCOMES, WRONG
+from xface.results import CONTRASTS, LIKENESSES, OUTCOMES, WRONG
 from xface.runs.schema import MOST_AT_THE_TOP, reaches_the_top
 from xface.statistics.effects import against_all
 from xface.statistics.regression import Regression
@@ -18,6 +18,13 @@ from xface.statistics.slices import Slice
 from xface.wording import kind_name, listed, mirror, spaced
 
 MOST = 3  # regions or attributes in a sentence
+RIGHT_VERDICTS = {
+    frozenset(SIDES): "correctly classified images",
+    frozenset(CONTRASTS): "correctly classified images of the same true class",
+    frozenset(LIKENESSES): "correctly classified images with the same verdict",
+}
+"""What the right verdicts are that errors of both kinds are compared with."""
+
 COMPARED = {name: OUTCOMES[sides[1]] for name, sides in SIDES.items()}
 """What the errors of each contrast are compared with."""
 
@@ -185,15 +192,21 @@ def against(said: Mapping[str, str], than: str) -> str:
         >>> against({"FP-TN": "darker", "FP-TP": "darker"}, "than")
         'darker than true negatives and true positives'
         >>> against({"FP-TN": "darker", "FN-TP": "darker"}, "than")
-        'darker than correctly classified images'
+        'darker than correctly classified images of the same true class'
     """
-    errors = {SIDES[contrast][0] for contrast in said}
     clauses = []
     for words in dict.fromkeys(said.values()):
-        others = dict.fromkeys(COMPARED[contrast] for contrast in said if said[contrast] == words)
-        whom = listed(list(others)) if len(errors) == 1 else "correctly classified images"
+        whom = _whom([contrast for contrast in said if said[contrast] == words])
         clauses.append(f"{words} {than} {whom}")
     return listed(clauses)
+
+
+def _whom(contrasts: Sequence[str]) -> str:
+    """What errors were compared with, as far as all of them were."""
+    others = list(dict.fromkeys(COMPARED[contrast] for contrast in contrasts))
+    if len(others) == 1 or len({SIDES[contrast][0] for contrast in contrasts}) == 1:
+        return listed(others)
+    return RIGHT_VERDICTS.get(frozenset(contrasts), "correctly classified images that are like them")
 
 
 def _told_by_maps(rows: Sequence[Contrast], kinds: Sequence[str]) -> Told:

@@ -9,7 +9,7 @@ from xface.evidence.checks import CHECKS, Words
 from xface.results import CONTRADICTED, INFORMATIVE, NO_BETTER, NOT_CHECKED, Grade
 from xface.runs.trust import CheckRecord
 from xface.statistics.bootstrap import LEAST_GROUPS
-from xface.wording import BASELINE_WORDS, figure_range, figure_text
+from xface.wording import BASELINE_WORDS, counted, figure_range, figure_text
 
 RANDOMISATION = "randomisation"
 MOST_ALIKE = 0.5
@@ -22,7 +22,10 @@ SLIGHT = 0.05
 
 @dataclass(frozen=True)
 class Verdict:
-    """A grade, the sentence that says why, which begins with it, and the figure that decided, if one did."""
+    """A grade, the sentence that says why, and the figure that decided, if one did.
+
+    The sentence names the baseline that is best, which need not be the face's centre, as the grade has it.
+    """
 
     grade: Grade
     words: str
@@ -59,12 +62,13 @@ def graded(
 
 def _compared(name: str, check: CheckRecord, baseline: str, value: float) -> Verdict:
     words = figures()[name]
-    against = f"{BASELINE_WORDS.get(baseline, baseline)}: {figure_text(value, words.percent)}"
-    said = f"{words.title}: {_measured(check, words.percent)}; {against}"
+    whom = BASELINE_WORDS.get(baseline, baseline)
+    said = f"{words.title}: {_measured(check, words.percent)}; {whom}: {figure_text(value, words.percent)}"
     low, high = gain(check, words)
     if low > 0:
         return Verdict(INFORMATIVE, f"{INFORMATIVE}: {said}", name)
-    return Verdict(NO_BETTER, f"{NO_BETTER}: {said}; {_how_sure(low, high, check.n, words)}", name)
+    shown = "no better than" if high <= SLIGHT else "not shown to be better than"
+    return Verdict(NO_BETTER, f"{shown} {whom}: {said}; {_how_sure(low, high, check.n, words)}", name)
 
 
 def gain(check: CheckRecord, words: Words) -> tuple[float, float]:
@@ -74,19 +78,14 @@ def gain(check: CheckRecord, words: Words) -> tuple[float, float]:
 
 
 def _how_sure(low: float, high: float, count: int, words: Words) -> str:
-    """Whether an answer is shown to be no better, or there are too few cases to say."""
+    """Between which bounds an answer is worse and better."""
     if high < 0:
-        return f"this is shown: it is worse by {_points(high, words)} or more"
-    if high <= SLIGHT:
-        return f"this is shown: it is better by {_points(high, words)} at most"
-    return (
-        f"this is undecided: by {count:,} cases it may be up to {_points(low, words)} worse or "
-        f"{_points(high, words)} better"
-    )
+        return f"it is worse by {_points(high, words)} or more"
+    return f"by {count:,} cases it may be up to {_points(low, words)} worse or {_points(high, words)} better"
 
 
 def _points(value: float, words: Words) -> str:
-    return f"{abs(100 * value):.0f} points" if words.percent else f"{abs(value):.2f}"
+    return counted(round(abs(100 * value)), "point") if words.percent else f"{abs(value):.2f}"
 
 
 def _measured(check: CheckRecord, percent: bool) -> str:
