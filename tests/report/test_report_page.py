@@ -325,7 +325,9 @@ def test_a_single_file_needs_no_other(browser, folder, tmp_path):
     watched.page.locator(".card").first.click()
     watched.page.locator("dialog .bars li").first.wait_for()
     watched.page.keyboard.press("Escape")
+    before = watched.page.locator("#count").inner_text()
     watched.page.locator("[data-subset=slices]").first.click()
+    wait_until(watched.page, f"document.querySelector('#count').textContent !== {before!r}")
     wait_until(watched.page, "document.querySelector('#count').textContent.endsWith('images')")
     assert (
         0 < count(watched.page) < len(np.flatnonzero(RunFolder.read(folder).numbers("eye_sharpness") <= 180))
