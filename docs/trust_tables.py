@@ -15,6 +15,7 @@ from marked_places import fill
 from xface.report.trust.answers import EFFECTS, Row, answers, rows_of
 from xface.results import CONTRADICTED, INFORMATIVE, NO_BETTER
 from xface.runs.trust import AnswererRecord, TrustRecord, read_trust
+from xface.statistics.bootstrap import LEAST_GROUPS
 from xface.wording import NOTHING, counted, figure_range, figure_text, listed, method_at
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -134,7 +135,7 @@ def _more(record: TrustRecord) -> Iterator[str]:
 
 
 def _full(row: Row | None) -> str:
-    if row is None:
+    if row is None or row.check.n < LEAST_GROUPS:
         return NOTHING
     return f"**{row.own}**" if row.result.startswith("★") else row.own
 

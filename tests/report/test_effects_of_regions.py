@@ -43,7 +43,7 @@ SENTENCES = [
      ("mouth",), None, "hiding the right eye lowers the fake score by 4.0: the verdict becomes real"),
     (effects(effect("mouth", 1.0, "within_noise", flips=True)), ("mouth",), None,
      "hiding the mouth lowers the fake score by 1.0: the verdict becomes real, "
-     "but hiding another area of about its size does as much to the score"),
+     "but hiding another area of about its size moves the score as far"),
     (effects(effect("jaw", 0.9), effect("nose", 0.8)), ("jaw", "right_cheek", "nose"), None,
      "hiding the jaw lowers the fake score by 0.9; no region alone changes the verdict; "
      "hiding jaw, right cheek and nose together does"),

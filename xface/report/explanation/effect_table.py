@@ -87,7 +87,8 @@ def _legend(findings: ExplanationData, shapley: bool) -> list[str]:
 
 
 MEANINGS = {
-    "within_noise": "within noise: hiding another area of about the same size does as much",
+    "within_noise": "within noise: hiding another area of about the same size moves the score as far, "
+    "up or down",
     "unclear": "unclear: the score falls or rises with what is put in place of the region, or no other area "
     "is large enough to compare it with, as for the background",
     "undefined": "undefined: the region is outside the picture, or the score not finite",

@@ -10,7 +10,7 @@ from xface.wording import listed, number, printable, spaced
 NOTHING_SPECIAL = "no region's effect is larger than that of hiding anything of its size"
 UNDEFINED = "the effects of hiding regions are undefined: the scores are not finite"
 DOUBTS = {
-    "within_noise": "but hiding another area of about its size does as much to the score",
+    "within_noise": "but hiding another area of about its size moves the score as far",
     "unclear": "but that depends on what is put in its place, or no other area is as large",
 }
 
